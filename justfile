@@ -1,0 +1,29 @@
+# Shorthand for ./dev, which works without just.
+
+# List the commands.
+default:
+    @./dev help
+
+# Set up and run the example.
+quickstart *args:
+    ./dev quickstart {{args}}
+
+# Install everything that checks and tests need.
+setup:
+    ./dev setup
+
+# Format, lint, types, layers, protos and the fast tests.
+check *args:
+    ./dev check {{args}}
+
+# Everything; arguments go to pytest.
+test *args:
+    ./dev test {{args}}
+
+# Compare with Ray, Dask and a process pool.
+bench *args:
+    ./dev bench {{args}}
+
+# Ten minutes of mixed work with random kills.
+soak *args:
+    ./dev soak {{args}}
