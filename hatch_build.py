@@ -1,7 +1,7 @@
 """Turns `proto/` into the Python package `manta.rpc.v1`: as the build's hook, and by hand with `python hatch_build.py`.
 
-The generator is the one that pyproject.toml pins for building. A build runs in an environment that holds it; by hand, in an
-environment that holds another version or none, it is put into `.venv-protoc` first, so that every checkout gets the same code.
+The generator is the one that pyproject.toml pins for building. A build runs in an environment that holds it; by hand, in
+an environment that holds another version or none, it is put into `.venv-protoc` first: every checkout gets the same code.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    # mypy sees hatchling only where it is installed; the class is all we need to know of it.
-    BuildHookInterface: Any
+    # hatchling is only there during a build; this much of it is all that the types need.
+    class BuildHookInterface:
+        """What a hook derives from."""
 else:
     try:
         from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -65,7 +66,7 @@ def generator_python() -> str:
         print(f"putting the pinned protobuf generator into {home.name}", file=sys.stderr)
         # Without pip of its own: this interpreter's pip fills it, which saves most of the time.
         subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", home], check=True)
-        pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
+        pip: list[str] = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
         subprocess.run([*pip, *pinned_generator()], check=True)
         made_for.write_text(wanted, encoding="utf-8")
     return str(python)

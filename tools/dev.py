@@ -47,7 +47,7 @@ def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
         sys.exit(status if status > 0 else 128 - status)
 
 
-# --- environments -------------------------------------------------------------------------------------------------------
+# --- environments ---
 
 
 def python_of(venv: Path) -> Path:
@@ -109,18 +109,16 @@ def make_venv(venv: Path) -> None:
     try:
         wheel = fetch_pip(venv)
     except (OSError, ValueError, LookupError) as error:
-        fail(
-            f"could not fetch pip ({error}). Install it instead (Debian, Ubuntu: apt install python3-venv) and run again"
-        )
+        fail(f"could not fetch pip ({error}). Install it yourself (Debian, Ubuntu: apt install python3-venv) and go on")
     run(python_of(venv), f"{wheel}/pip", "install", "--quiet", "--no-index", wheel)
     wheel.unlink()
 
 
 def fetch_pip(venv: Path) -> Path:
     """Download pip's newest wheel, compare it with the hash its index names, and return its path."""
-    with urllib.request.urlopen("https://pypi.org/pypi/pip/json", timeout=60) as answer:  # noqa: S310 - fixed https address
+    with urllib.request.urlopen("https://pypi.org/pypi/pip/json", timeout=60) as answer:
         files = json.load(answer)["urls"]
-    file = next(file for file in files if file["packagetype"] == "bdist_wheel")
+    [file] = [file for file in files if file["packagetype"] == "bdist_wheel"]
     if not str(file["url"]).startswith("https://"):
         raise ValueError(f"unexpected address {file['url']}")
     with urllib.request.urlopen(file["url"], timeout=60) as answer:  # noqa: S310 - checked above
@@ -138,7 +136,7 @@ def protos() -> list[Path]:
 
 
 def ensure(venv: Path, extras: set[str]) -> None:
-    """Have an environment in which the project is installed, editable, with at least these extras, and its protobuf code is current."""
+    """Have an environment that holds the project, editable, with at least these extras and current protobuf code."""
     stamp = read_stamp(venv) if works(venv) else {}
     if not stamp and not (works(venv) and venv == VENV):
         make_venv(venv)
@@ -148,12 +146,18 @@ def ensure(venv: Path, extras: set[str]) -> None:
     wire = digest(protos())
     if stamp.get("inputs") != inputs or not extras <= installed:
         wanted = sorted(installed | extras)
-        say(
-            f"installing Manta with {', '.join(wanted) or 'its dependencies'} into {venv.name} (once, and when pyproject.toml changes)"
-        )
+        say(f"installing Manta with {', '.join(wanted)} into {venv.name}; again only when pyproject.toml changes")
         began = time.monotonic()
-        target = f".[{','.join(wanted)}]" if wanted else "."
-        run(python_of(venv), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", target)
+        run(
+            python_of(venv),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--editable",
+            f".[{','.join(wanted)}]",
+        )
         say(f"installed in {time.monotonic() - began:.0f} s")
         stamp = {"inputs": inputs, "extras": wanted, "wire": wire}
         write_stamp(venv, stamp)
@@ -170,7 +174,7 @@ def generated_files_present() -> bool:
     )
 
 
-# --- commands -----------------------------------------------------------------------------------------------------------
+# --- commands ---
 
 
 def setup(_: Sequence[str] = ()) -> None:
@@ -221,7 +225,7 @@ def check(arguments: Sequence[str]) -> None:
 
 
 def test(arguments: Sequence[str]) -> None:
-    """Everything: static checks, then all tests. Arguments go to pytest, and then only that runs. Ends with pytest's line."""
+    """Everything: static checks, then all tests; with arguments, only pytest with those. Ends with pytest's line."""
     setup()
     if arguments:
         sys.exit(pytest(arguments))
