@@ -1,0 +1,325 @@
+"""Frames: the framed channel's sans-I/O core, and a socket that speaks it.
+
+Bytes in, frames out; messages in, bytes out. Two drivers stand on it: `Connection` here, for processes that read their sockets
+themselves (drivers, workers, factories, tools), and `channel_aio` for event-loop servers. What the frames mean is written in
+`proto/manta/rpc/v1/channel.proto`; the type of a frame is the number of its message in `Frame` there.
+
+Descriptors travel only with the first bytes of a connection, in either direction: afterwards readers use `recv`, which is
+1 us cheaper than `recvmsg` and would drop descriptors silently.
+"""
+
+from __future__ import annotations
+
+import array
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError, Message
+
+from manta.core.errors import ProtocolError
+from manta.rpc.v1 import channel_pb2 as pb
+
+#: Version of the frame format and of the messages' meaning; a process that speaks another is refused at Hello.
+PROTOCOL: Final = 1
+
+#: Bytes asked from the kernel at once. Above 128 KiB malloc would map and unmap pages for every call.
+READ_BYTES: Final = 65_536
+
+#: Largest body a peer may announce. A function's code is the largest thing that rides in a body, and is refused above 100 MB.
+MAX_BODY_BYTES: Final = 128 << 20
+
+#: Largest raw part: one object chunk.
+MAX_RAW_BYTES: Final = 64 << 20
+
+#: Descriptors accepted with the first bytes of a connection.
+MAX_DESCRIPTORS: Final = 4
+
+HEADER: Final = struct.Struct("<BBHII")
+HEADER_BYTES: Final = HEADER.size
+
+
+def _numbers() -> dict[type[Message], int]:
+    kinds = pb.Frame.DESCRIPTOR.oneofs_by_name["kind"].fields
+    return {getattr(pb, field.message_type.name): field.number for field in kinds if field.message_type is not None}
+
+
+#: Frame type of each message class.
+NUMBER: Final[dict[type[Message], int]] = _numbers()
+#: And back: the parser of each frame type.
+PARSE: Final[dict[int, Callable[[bytes], Any]]] = {number: kind.FromString for kind, number in NUMBER.items()}
+
+#: One decoded frame: type, message, raw bytes.
+Frame = tuple[int, Any, bytes]
+
+
+def encode(message: Message, raw: bytes | memoryview = b"") -> bytes:
+    """Bytes of one frame."""
+    body = message.SerializeToString()
+    if len(body) > MAX_BODY_BYTES or len(raw) > MAX_RAW_BYTES:
+        raise ProtocolError(
+            f"a {type(message).__name__} frame of {len(body)} + {len(raw)} bytes is over the channel's limit "
+            f"of {MAX_BODY_BYTES} + {MAX_RAW_BYTES}"
+        )
+    head = HEADER.pack(PROTOCOL, 0, NUMBER[type(message)], len(body), len(raw))
+    return b"".join((head, body, raw)) if raw else head + body
+
+
+class FrameDecoder:
+    """Bytes in, frames out. Knows no socket.
+
+    A frame that lies about its version, type or size, or whose body is no protobuf, raises ProtocolError; nothing is allocated
+    on the strength of an announced length alone.
+    """
+
+    __slots__ = ("_chunks", "_have", "_need")
+
+    def __init__(self) -> None:
+        #: Bytes received and not yet decoded, in order.
+        self._chunks: list[bytes] = []
+        #: Their sum.
+        self._have = 0
+        #: Bytes that must be there before another look is worth it.
+        self._need = HEADER_BYTES
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take bytes as they came; return the frames they complete."""
+        if self._chunks:
+            self._chunks.append(data)
+            self._have += len(data)
+            if self._have < self._need:
+                return []
+            data = b"".join(self._chunks)
+            self._chunks.clear()
+        frames: list[Frame] = []
+        at, end = 0, len(data)
+        need = HEADER_BYTES
+        while end - at >= HEADER_BYTES:
+            version, reserved, number, body_bytes, raw_bytes = HEADER.unpack_from(data, at)
+            if version != PROTOCOL or reserved or body_bytes > MAX_BODY_BYTES or raw_bytes > MAX_RAW_BYTES:
+                raise ProtocolError(
+                    f"not a frame of channel protocol {PROTOCOL}: version {version}, reserved {reserved}, type {number}, "
+                    f"body of {body_bytes} bytes, raw part of {raw_bytes} bytes"
+                )
+            body_at = at + HEADER_BYTES
+            raw_at = body_at + body_bytes
+            stop = raw_at + raw_bytes
+            if stop > end:
+                need = stop - at
+                break
+            parse = PARSE.get(number)
+            if parse is None:
+                raise ProtocolError(f"frame type {number} is unknown to channel protocol {PROTOCOL}")
+            try:
+                message = parse(data[body_at:raw_at])
+            except DecodeError as broken:
+                raise ProtocolError(f"the body of a frame of type {number} cannot be decoded: {broken}") from broken
+            frames.append((number, message, data[raw_at:stop]))
+            at = stop
+        self._need = need
+        if at < end:
+            self._chunks.append(data[at:] if at else data)
+        self._have = end - at
+        return frames
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of an incomplete frame."""
+        return self._have
+
+
+class Connection:
+    """A connected stream socket that speaks frames, used without an event loop.
+
+    Non-blocking when a pump reads it (`receive`), or blocking with `read_frame`. Sending is for one thread at a time; callers
+    hold their own lock. What the kernel does not take at once waits in `unsent` until `flush`.
+    """
+
+    __slots__ = ("_decoder", "_descriptors", "_frames", "_sock", "_unsent", "closed", "fd", "first_read", "unsent_bytes")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        #: The socket's descriptor; -1 once closed.
+        self.fd = sock.fileno()
+        self.closed = False
+        self._decoder = FrameDecoder()
+        self._unsent: deque[bytes | memoryview] = deque()
+        #: Bytes that wait for the kernel.
+        self.unsent_bytes = 0
+        #: Only the first bytes of a connection may carry descriptors.
+        self.first_read = True
+        self._descriptors: list[int] = []
+        self._frames: deque[Frame] = deque()
+
+    @classmethod
+    def dial(cls, path: str, *, timeout_s: float = 5.0) -> Connection:
+        """Connect to a Unix socket. Raises OSError when nobody listens there."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(timeout_s)
+            sock.connect(path)
+        except BaseException:
+            sock.close()
+            raise
+        return cls(sock)
+
+    def setblocking(self, flag: bool) -> None:
+        """Blocking reads suit tools and factories; pumps want none."""
+        self._sock.setblocking(flag)
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Bound of every blocking read and write."""
+        self._sock.settimeout(seconds)
+
+    def send(self, message: Message, raw: bytes | memoryview = b"") -> bool:
+        """Send one frame; see `send_bytes`."""
+        return self.send_bytes(encode(message, raw))
+
+    def send_bytes(self, data: bytes) -> bool:
+        """Hand bytes to the kernel; True when it took them all, else the rest waits for `flush`.
+
+        Raises:
+            OSError: The connection is gone.
+        """
+        if self._unsent:
+            self._unsent.append(data)
+            self.unsent_bytes += len(data)
+            return False
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent == len(data):
+            return True
+        rest = memoryview(data)[sent:]
+        self._unsent.append(rest)
+        self.unsent_bytes += len(rest)
+        return False
+
+    def send_first(self, messages: Iterable[Message], descriptors: Sequence[int] = ()) -> None:
+        """Send the first frames of a connection, with the descriptors that ride along."""
+        data = b"".join(encode(message) for message in messages)
+        sent = socket.send_fds(self._sock, [data], list(descriptors)) if descriptors else self._sock.send(data)
+        if sent < len(data):
+            rest = memoryview(data)[sent:]
+            self._unsent.append(rest)
+            self.unsent_bytes += len(rest)
+
+    def flush(self) -> bool:
+        """Give the kernel what waits; True when nothing waits any more."""
+        unsent = self._unsent
+        while unsent:
+            data = unsent[0]
+            try:
+                sent = self._sock.send(data)
+            except BlockingIOError:
+                return False
+            self.unsent_bytes -= sent
+            if sent < len(data):
+                unsent[0] = memoryview(data)[sent:]
+                return False
+            unsent.popleft()
+        return True
+
+    def receive(self) -> list[Frame]:
+        """Frames that one read completes; empty when there is nothing yet.
+
+        Raises:
+            EOFError: The other side is gone.
+            OSError: The connection broke.
+            ProtocolError: What came is no frame.
+        """
+        try:
+            data = self._first_bytes() if self.first_read else self._sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return []
+        if not data:
+            raise EOFError
+        return self._decoder.feed(data)
+
+    def read_frame(self) -> Frame:
+        """Wait for the next frame on a blocking connection. Raises as `receive`, and TimeoutError."""
+        while not self._frames:
+            self._frames.extend(self.receive())
+        return self._frames.popleft()
+
+    def _first_bytes(self) -> bytes:
+        data, descriptors = receive_with_descriptors(self._sock)
+        self.first_read = False
+        self._descriptors = descriptors
+        return data
+
+    def take_descriptors(self) -> list[int]:
+        """Descriptors that came with the first bytes; the caller owns them now."""
+        taken, self._descriptors = self._descriptors, []
+        return taken
+
+    def close(self) -> None:
+        """Close the socket and any descriptor nobody took. May be called twice."""
+        if self.closed:
+            return
+        self.closed = True
+        self._sock.close()
+        self.fd = -1
+        close_descriptors(self.take_descriptors())
+        self._unsent.clear()
+        self.unsent_bytes = 0
+
+
+def receive_with_descriptors(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """One `recvmsg`: data and the descriptors that came with it, close-on-exec."""
+    data, ancillary, _flags, _address = sock.recvmsg(
+        READ_BYTES, socket.CMSG_SPACE(MAX_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC
+    )
+    descriptors = array.array("i")
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(payload[: len(payload) - len(payload) % descriptors.itemsize])
+    return data, list(descriptors)
+
+
+def close_descriptors(descriptors: Iterable[int]) -> None:
+    """Close what nobody wanted."""
+    import os
+
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def listen(path: str, *, backlog: int = 512) -> socket.socket:
+    """A non-blocking Unix listener at `path`, for this user only."""
+    import os
+
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        os.chmod(path, 0o600)
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def accept(listener: socket.socket) -> socket.socket | None:
+    """The next caller of this very user (or root), non-blocking; None when there is none left.
+
+    Raises:
+        OSError: The listener is broken, or the process has no descriptor left.
+    """
+    import os
+
+    while True:
+        try:
+            sock, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+            return None
+        _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid not in (os.getuid(), 0):
+            sock.close()
+            continue
+        sock.setblocking(False)
+        return sock
