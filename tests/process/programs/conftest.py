@@ -1,0 +1,35 @@
+"""What the programs need around them: a local web server, and one run of each program per test session."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from .harness import HERE, Run, run_program
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Requests are not part of any test's output."""
+
+
+@pytest.fixture(scope="session")
+def web() -> Iterator[str]:
+    """Address of a server of `web/`, which stands for the internet."""
+    handler = functools.partial(_Quiet, directory=str(HERE / "web"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, name="web", daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def program(web: str) -> Callable[[str], Run]:
+    """`program(folder)` runs a program once and then answers from memory: each cell is a test of its own."""
+    return functools.cache(lambda folder: run_program(folder, PROGRAM_WEB=web))

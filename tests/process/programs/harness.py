@@ -1,0 +1,110 @@
+"""Run a program through `notebook.py` in a driver process and read back what each cell did."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import implementation
+from .notebook import RECORD
+
+HERE = Path(__file__).parent
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+#: A line that a worker printed and the driver forwarded. Manta and Ray both write `(name pid=1, ip=...) text`.
+FORWARDED = re.compile(r"^\((?P<name>.+?) pid=(?P<pid>\d+)(?:, ip=(?P<ip>[\d.]+))?\) ?(?P<text>.*)$")
+OBJECT_REF = r"ObjectRef\([0-9a-f]{56}\)"
+
+#: Factor on every sleep of the programs. At 1 they take the recorded minutes; below 0.05 the order of events would
+#: hang on how busy the machine is.
+TIME_SCALE = 0.1
+
+
+@dataclass(slots=True)
+class Cell:
+    """What one cell did."""
+
+    name: str
+    #: Lines the driver itself printed while the cell ran; forwarded lines are in `Run.forwarded`.
+    lines: list[str] = field(default_factory=list)
+    #: repr of the value of the closing expression; None if there was none.
+    shows: str | None = None
+    html: str | None = None
+    #: None, or {"type", "bases", "text"} of the exception that ended the cell.
+    error: dict[str, Any] | None = None
+    #: Wall time of the cell.
+    seconds: float = 0.0
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+@dataclass(slots=True)
+class Run:
+    """What one driver process did."""
+
+    cells: dict[str, Cell]
+    #: Lines of workers on the driver's stdout, as (task name or class, pid, text). They may arrive late.
+    forwarded: list[tuple[str, int, str]]
+    stderr: str
+    returncode: int
+    pid: int
+
+    def __getitem__(self, name: str) -> Cell:
+        return self.cells[name]
+
+    def ok(self, name: str) -> Cell:
+        """The cell, which must have ended without an exception."""
+        cell = self.cells[name]
+        assert cell.error is None, f"cell {name} raised {cell.error}"
+        return cell
+
+
+def parse(stdout: str) -> tuple[dict[str, Cell], list[tuple[str, int, str]]]:
+    """Split a driver's stdout into cells and forwarded lines."""
+    cells: dict[str, Cell] = {}
+    forwarded: list[tuple[str, int, str]] = []
+    current = Cell("before the first cell")
+    for raw in stdout.split("\n"):  # splitlines() would split at RECORD too
+        line = ANSI.sub("", raw)
+        if line.startswith(RECORD):
+            fields = json.loads(line.removeprefix(RECORD))
+            if "cell" in fields:
+                current = cells[fields["cell"]] = Cell(fields["cell"])
+            else:
+                current.shows, current.html = fields["shows"], fields["html"]
+                current.error, current.seconds = fields["error"], fields["seconds"]
+        elif (match := FORWARDED.match(line)) is not None:
+            forwarded.append((match["name"], int(match["pid"]), match["text"]))
+        elif line:
+            current.lines.append(line)
+    return cells, forwarded
+
+
+def run_program(folder: str, *, timeout_s: float = 180, **environment: str) -> Run:
+    """Run `folder/program.py` with its own folder as working directory."""
+    program = HERE / folder / "program.py"
+    driver = subprocess.Popen(
+        implementation.driver_command(str(HERE / "notebook.py"), str(program)),
+        cwd=program.parent,
+        env=implementation.driver_environment(PROGRAM_TIME_SCALE=str(TIME_SCALE), **environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        stdout, stderr = driver.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        driver.send_signal(signal.SIGTERM)
+        stdout, stderr = driver.communicate(timeout=30)
+        raise AssertionError(
+            f"{folder} was not done after {timeout_s} s\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+        ) from None
+    cells, forwarded = parse(stdout)
+    return Run(cells, forwarded, ANSI.sub("", stderr), driver.returncode, driver.pid)

@@ -1,0 +1,61 @@
+"""Program 002: init twice, resources, redefinition, submission that does not wait."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from .harness import OBJECT_REF, TIME_SCALE, Run
+
+
+@pytest.fixture(scope="module")
+def run(program) -> Run:
+    return program("p002_tasks")
+
+
+def test_cell_19_init_twice_is_fine_when_said_so(run: Run):
+    assert ["True"] == run.ok("19").lines
+
+
+def test_cell_19_the_cluster_says_what_it_has(run: Run):
+    cell = run.ok("19 resources")
+    assert "4.0" == cell.shows
+    assert {"CPU", "memory", "object_store_memory"} <= set(re.findall(r"'([\w:]+)'", cell.text))
+    assert "node:" in cell.text
+
+
+def test_cells_20_to_24_a_name_may_be_redefined_as_a_remote_function(run: Run):
+    assert "41" == run.ok("20").shows
+    assert re.fullmatch(OBJECT_REF, run.ok("22").shows or "")
+    assert "42" == run.ok("23").shows
+    assert ["42"] == run.ok("24").lines
+
+
+def test_cell_26_submission_does_not_wait(run: Run):
+    cell = run.ok("26")
+    assert ["0", "1", "2", "3"] == cell.lines[:4]
+    assert re.fullmatch(rf"\[({OBJECT_REF}(, )?){{4}}\]", cell.lines[4])
+    assert cell.seconds < 5 * TIME_SCALE
+
+
+def test_cell_27_four_results(run: Run):
+    lines = run.ok("27").lines
+    assert 4 == len(lines)
+    assert all(re.fullmatch(r"\d", line) for line in lines)
+
+
+def test_cell_28_a_comprehension_does_not_wait_either(run: Run):
+    assert run.ok("28").seconds < 5 * TIME_SCALE
+
+
+@pytest.mark.parametrize("cell", ["29", "30", "31"])
+def test_cells_29_to_31_four_slots_take_the_time_of_one_sleep(run: Run, cell: str):
+    seen = run.ok(cell)
+    assert re.fullmatch(r"\[\d, \d, \d, \d\]", seen.shows or "")
+    assert seen.seconds < 4 * 5 * TIME_SCALE
+
+
+def test_cell_34_shutdown(run: Run):
+    assert "False" == run.ok("34").shows
+    assert (0, "") == (run.returncode, run.stderr)
