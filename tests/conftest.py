@@ -1,0 +1,60 @@
+"""Rules for all tests: a mark per folder, Hypothesis profiles, and no leaks from tests that start processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.support import leaks
+
+TESTS = Path(__file__).resolve().parent
+FOLDERS = ("unit", "sim", "process", "contracts")
+
+# A test that needs luck is wrong, so examples do not depend on the day; `thorough` looks for new ones (soak, by hand).
+hypothesis.settings.register_profile("standard", deadline=None, derandomize=True, database=None, max_examples=100)
+hypothesis.settings.register_profile("quick", parent=hypothesis.settings.get_profile("standard"), max_examples=20)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "standard"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the name of its folder, so that `-m unit` and the path agree."""
+    for item in items:
+        parts = item.path.relative_to(TESTS).parts if item.path.is_relative_to(TESTS) else ()
+        if parts and parts[0] in FOLDERS:
+            item.add_marker(parts[0])
+
+
+def leak_kinds(node: pytest.Item | pytest.Collector) -> list[str]:
+    """What may not be left: everything, but for the kinds named by `may_leak` marks."""
+    allowed = {kind for mark in node.iter_markers("may_leak") for kind in mark.args}
+    unknown = allowed - set(leaks.KINDS)
+    if unknown:
+        raise pytest.UsageError(f"may_leak({', '.join(sorted(unknown))}): kinds are {', '.join(leaks.KINDS)}")
+    return [kind for kind in leaks.KINDS if kind not in allowed]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def module_sandbox(request: pytest.FixtureRequest) -> Iterator[leaks.Sandbox | None]:
+    """For modules marked `shared_cluster`: one sandbox around all their tests."""
+    node = request.node
+    if node.get_closest_marker("shared_cluster") and TESTS / "process" in node.path.parents:
+        with leaks.no_leaks(leak_kinds(node)) as sandbox:
+            yield sandbox
+    else:
+        yield None
+
+
+@pytest.fixture(autouse=True)
+def sandbox(request: pytest.FixtureRequest, module_sandbox: leaks.Sandbox | None) -> Iterator[leaks.Sandbox | None]:
+    """The private surroundings of a process test; whatever is left in them afterwards fails it, by name."""
+    node = request.node
+    if module_sandbox is not None or TESTS / "process" not in node.path.parents:
+        yield module_sandbox
+    else:
+        with leaks.no_leaks(leak_kinds(node)) as own:
+            yield own

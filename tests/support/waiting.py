@@ -1,0 +1,32 @@
+"""Waiting for a condition instead of sleeping for a while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], *, timeout_s: float = 10.0, what: str = "") -> T:
+    """Return the first truthy value of `condition`.
+
+    Args:
+        condition: Asked every few milliseconds; should be cheap.
+        timeout_s: Seconds after which the test fails.
+        what: What is waited for, for the failure's text.
+
+    Raises:
+        AssertionError: The time is over; the text holds the last value seen.
+    """
+    deadline = time.monotonic() + timeout_s
+    pause_s = 0.001
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {timeout_s} s still not: {what or condition!r}; last seen: {value!r}")
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, 0.05)
