@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 
 import pytest
 
-from .harness import HERE, Run, run_program
+from tests.process.programs.harness import HERE, Run, run_program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
         """Requests are not part of any test's output."""
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import implementation
-from .notebook import RECORD
+from tests.process import implementation
+from tests.process.programs.notebook import RECORD
 
 HERE = Path(__file__).parent
 ANSI = re.compile(r"\x1b\[[0-9;]*m")

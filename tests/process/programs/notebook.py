@@ -9,7 +9,7 @@ with RECORD; everything else on stdout is the program's.
 
 import ast
 import json
-import os
+import pathlib
 import re
 import sys
 import time
@@ -60,9 +60,8 @@ def record(**fields):
 
 
 def main(path):
-    path = os.path.abspath(path)
-    with open(path) as file:
-        source = file.read()
+    path = str(pathlib.Path(path).resolve())
+    source = pathlib.Path(path).read_text()
     program = types.ModuleType("__main__")  # fresh: a program must not find our own imports by accident
     program.__file__ = path
     sys.modules["__main__"] = program

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from .. import implementation
-from .harness import OBJECT_REF, TIME_SCALE, Run
+from tests.process import implementation
+from tests.process.programs.harness import OBJECT_REF, TIME_SCALE, Run
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,13 @@ def test_cell_4_wait_hands_out_one_at_a_time_until_none_is_left(run: Run):
 def test_cell_4_with_ten_slots_the_first_ten_submitted_run_first(run: Run):
     """Same-shape tasks start in the order of submission: 19…10 start, and the shortest of them, 10, ends first."""
     results = [int(line.rpartition(" ")[2]) for line in run.ok("4").lines[1::2]]
-    assert [10, 11, 12] == results[:3]
+    assert results[:3] == [10, 11, 12]
 
 
 def test_cell_5_a_failed_task_is_ready_and_its_error_is_also_the_users_own_type(run: Run):
     cell = run["5"]
     assert cell.error is not None
-    assert "RayTaskError(OSError)" == cell.error["type"]
+    assert cell.error["type"] == "RayTaskError(OSError)"
     assert {"RayTaskError", "OSError"} <= set(cell.error["bases"])
 
 
@@ -50,12 +50,12 @@ def test_cell_5_the_text_holds_the_remote_call_the_users_frame_and_the_message(r
 
 
 def test_cell_5_caught_either_name_catches_it(run: Run):
-    assert "[('OSError', True, True), ('RayTaskError', True, True)]" == run.ok("5 caught").shows
+    assert run.ok("5 caught").shows == "[('OSError', True, True), ('RayTaskError', True, True)]"
 
 
 def test_cell_5_variant_a_task_that_never_ends_times_out_and_is_cancelled(run: Run):
     lines = run.ok("5 variant").lines
-    assert 2 == len(lines)
+    assert len(lines) == 2
     assert re.fullmatch(rf"completed value {OBJECT_REF}, result 1", lines[0])
     assert re.fullmatch(rf"Timed out on \[{OBJECT_REF}\]", lines[1])
 
@@ -66,25 +66,25 @@ def test_cell_6_a_call_shows_its_ref(run: Run):
 
 @pytest.mark.parametrize("cell", ["7", "8 repaired"])
 def test_cells_7_and_8_repaired_refs_as_arguments_and_refs_in_a_list(run: Run, cell: str):
-    assert ["31"] == run.ok(cell).lines
+    assert run.ok(cell).lines == ["31"]
 
 
 def test_cell_8_refs_inside_a_list_are_not_resolved(run: Run):
     error = run["8"].error
     assert error is not None
-    assert "RayTaskError(TypeError)" == error["type"]
+    assert error["type"] == "RayTaskError(TypeError)"
     assert re.search(r"unsupported operand type\(s\) for \+: 'int' and '[\w.]*ObjectRef'", error["text"])
 
 
 def test_cell_9_refs_made_inside_a_task_outlive_it(run: Run):
     first, *rest = run.ok("9").lines
-    assert "[0, 1, 0, 3]" == first
+    assert first == "[0, 1, 0, 3]"
     assert Counter(f"completed result {n}" for n in (1, 0, 0, 3)) == Counter(rest)
 
 
 def test_cell_11_a_lazy_graph_of_four_layers_gives_three_verdicts(run: Run):
     lines = run.ok("11").lines
-    assert 3 == len(lines)
+    assert len(lines) == 3
     assert {"[True]", "[False]"} >= set(lines)
 
 
@@ -94,7 +94,7 @@ def test_cell_11_models_run_side_by_side(run: Run):
 
 
 def test_the_driver_ends_well(run: Run):
-    assert 0 == run.returncode, run.stderr
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.skipif(implementation.IS_RAY, reason="Ray writes notes of its own to stderr")

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from .harness import HERE, OBJECT_REF, TIME_SCALE, Run
+from tests.process.programs.harness import HERE, OBJECT_REF, TIME_SCALE, Run
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,9 @@ def test_cell_2_shutdown_before_any_init_does_nothing(run: Run):
 
 
 def test_cell_5_the_context_is_shown_as_a_record(run: Run):
-    assert re.match(r"RayContext\(dashboard_url='[^']*',\s*python_version='3\.\d+\.\d+[^']*',\s*ray_version=", run.ok("5").text)
+    assert re.match(
+        r"RayContext\(dashboard_url='[^']*',\s*python_version='3\.\d+\.\d+[^']*',\s*ray_version=", run.ok("5").text
+    )
 
 
 def test_cell_6_the_context_knows_where_the_dashboard_is(run: Run):
@@ -72,7 +74,7 @@ def test_cell_15_workers_read_files_relative_to_the_drivers_directory(run: Run):
 
 
 def test_cell_19_sums(run: Run):
-    assert ["Sum of arr1: 5173", "Sum of arr2: 7719"] == run.ok("19").lines
+    assert run.ok("19").lines == ["Sum of arr1: 5173", "Sum of arr2: 7719"]
 
 
 def test_cell_25_a_task_calls_a_plain_function_of_the_driver(run: Run):
@@ -81,7 +83,7 @@ def test_cell_25_a_task_calls_a_plain_function_of_the_driver(run: Run):
 
 @pytest.mark.parametrize(("cell", "depth"), [("36", 7), ("37", 7), ("39", 3)])
 def test_cells_36_to_39_a_chain_waits_for_each_link_and_a_tree_for_each_level(run: Run, cell: str, depth: int):
-    """No addition starts before its arguments exist. That is a lower bound; how far above it we are is a benchmark's."""
+    """No addition starts before its arguments exist. A lower bound: how far above it we are is for the benchmarks."""
     assert run.ok(cell).seconds >= depth * TIME_SCALE
 
 
@@ -94,4 +96,4 @@ def test_cell_42_a_task_returns_refs_that_the_driver_can_use(run: Run):
 
 
 def test_the_driver_ends_well_and_quietly(run: Run):
-    assert (0, "") == (run.returncode, run.stderr)
+    assert (run.returncode, run.stderr) == (0, "")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from .harness import OBJECT_REF, TIME_SCALE, Run
+from tests.process.programs.harness import OBJECT_REF, TIME_SCALE, Run
 
 
 @pytest.fixture(scope="module")
@@ -15,33 +15,33 @@ def run(program) -> Run:
 
 
 def test_cell_19_init_twice_is_fine_when_said_so(run: Run):
-    assert ["True"] == run.ok("19").lines
+    assert run.ok("19").lines == ["True"]
 
 
 def test_cell_19_the_cluster_says_what_it_has(run: Run):
     cell = run.ok("19 resources")
-    assert "4.0" == cell.shows
+    assert cell.shows == "4.0"
     assert {"CPU", "memory", "object_store_memory"} <= set(re.findall(r"'([\w:]+)'", cell.text))
     assert "node:" in cell.text
 
 
 def test_cells_20_to_24_a_name_may_be_redefined_as_a_remote_function(run: Run):
-    assert "41" == run.ok("20").shows
+    assert run.ok("20").shows == "41"
     assert re.fullmatch(OBJECT_REF, run.ok("22").shows or "")
-    assert "42" == run.ok("23").shows
-    assert ["42"] == run.ok("24").lines
+    assert run.ok("23").shows == "42"
+    assert run.ok("24").lines == ["42"]
 
 
 def test_cell_26_submission_does_not_wait(run: Run):
     cell = run.ok("26")
-    assert ["0", "1", "2", "3"] == cell.lines[:4]
+    assert cell.lines[:4] == ["0", "1", "2", "3"]
     assert re.fullmatch(rf"\[({OBJECT_REF}(, )?){{4}}\]", cell.lines[4])
     assert cell.seconds < 5 * TIME_SCALE
 
 
 def test_cell_27_four_results(run: Run):
     lines = run.ok("27").lines
-    assert 4 == len(lines)
+    assert len(lines) == 4
     assert all(re.fullmatch(r"\d", line) for line in lines)
 
 
@@ -57,5 +57,5 @@ def test_cells_29_to_31_four_slots_take_the_time_of_one_sleep(run: Run, cell: st
 
 
 def test_cell_34_shutdown(run: Run):
-    assert "False" == run.ok("34").shows
-    assert (0, "") == (run.returncode, run.stderr)
+    assert run.ok("34").shows == "False"
+    assert (run.returncode, run.stderr) == (0, "")

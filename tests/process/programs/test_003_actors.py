@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
+from pathlib import Path
 
 import pytest
 
-from .harness import TIME_SCALE, Run
+from tests.process.programs.harness import TIME_SCALE, Run
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def test_cells_4_and_10_five_slots_take_the_time_of_one_sleep(run: Run):
 
 def test_cells_15_and_19_arrays(run: Run):
     assert run.ok("15").shows in ("True", "np.True_")
-    assert ["Sum of arr1: 5173", "Sum of arr2: 7719"] == run.ok("19").lines
+    assert run.ok("19").lines == ["Sum of arr1: 5173", "Sum of arr2: 7719"]
 
 
 def test_cell_32_a_handle_says_class_and_id(run: Run):
@@ -34,7 +34,7 @@ def test_cell_32_a_handle_says_class_and_id(run: Run):
 def test_cell_33_a_question_is_answered_after_the_ten_calls_before_it(run: Run):
     counts = ast.literal_eval(run.ok("33").shows or "")
     assert {"A", "B", "C"} == set(counts)
-    assert 10 == sum(counts.values())
+    assert sum(counts.values()) == 10
 
 
 def test_cell_34_each_answer_is_the_running_count_of_its_name(run: Run):
@@ -47,7 +47,7 @@ def test_cell_34_each_answer_is_the_running_count_of_its_name(run: Run):
 
 
 def test_without_shutdown_the_actor_ends_with_its_driver(run: Run):
-    assert 0 == run.returncode, run.stderr
+    assert run.returncode == 0, run.stderr
     pid = int(run.ok("35").text)
     assert pid != run.pid
-    assert not os.path.exists(f"/proc/{pid}")
+    assert not Path(f"/proc/{pid}").exists()

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from .harness import OBJECT_REF, TIME_SCALE, Run
+from tests.process.programs.harness import OBJECT_REF, TIME_SCALE, Run
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,9 @@ def test_cell_3_put_shows_its_ref(run: Run):
 
 
 def test_cells_7_to_9_a_worker_prints_the_value_of_a_ref_and_returns_none(run: Run):
-    assert 3 == _echoed(run).count("current value of argument x: 25")
-    assert None is run.ok("7").shows is run.ok("8").shows
-    assert ["None"] == run.ok("9").lines
+    assert _echoed(run).count("current value of argument x: 25") == 3
+    assert (run.ok("7").shows, run.ok("8").shows) == (None, None)
+    assert run.ok("9").lines == ["None"]
 
 
 def test_cells_10_and_11_a_worker_prints_a_ref_in_a_container_with_the_drivers_id(run: Run):
@@ -65,12 +65,12 @@ def test_cells_10_and_11_a_worker_prints_a_ref_in_a_container_with_the_drivers_i
 def test_cell_13_a_get_that_times_out_ends_at_its_time_and_leaves_the_task_running(run: Run):
     """The bound below is the contract's: a get returns by its timeout and half a second."""
     cell = run.ok("13")
-    assert ["GetTimeoutError True"] == cell.lines
+    assert cell.lines == ["GetTimeoutError True"]
     assert 6 * TIME_SCALE <= cell.seconds < 6 * TIME_SCALE + 0.5
 
 
 def test_cell_22_a_table_in_the_store_is_equal_and_read_only(run: Run):
-    assert "(True, False)" == run.ok("22").shows
+    assert run.ok("22").shows == "(True, False)"
 
 
 def test_cell_25_ten_workers_train_on_read_only_data_and_every_line_of_theirs_is_shown(run: Run):
@@ -82,8 +82,8 @@ def test_cell_25_ten_workers_train_on_read_only_data_and_every_line_of_theirs_is
 
 
 def test_cell_26_parallel_and_sequential_find_the_same_best_model(run: Run):
-    assert ["True"] == run.ok("26").lines
+    assert run.ok("26").lines == ["True"]
 
 
 def test_the_driver_ends_well(run: Run):
-    assert 0 == run.returncode, run.stderr
+    assert run.returncode == 0, run.stderr

@@ -17,6 +17,7 @@ import ray
 
 ray.init(num_cpus=10)
 
+
 # %% 2
 @ray.remote
 def remote_task(x):
@@ -26,6 +27,7 @@ def remote_task(x):
 
 things = list(range(20))
 things.sort(reverse=True)
+
 
 # %% 3
 def in_order():
@@ -37,6 +39,7 @@ def in_order():
 
 
 in_order()
+
 
 # %% 4
 def as_available():
@@ -52,6 +55,7 @@ def as_available():
 
 
 as_available()
+
 
 # %% 5
 # As it was written: Linux refuses so long a sleep, so the second task is ready first, and has failed.
@@ -98,6 +102,7 @@ while len(pending) > 0:
 # %% 6
 remote_task.remote(1)
 
+
 # %% 7
 @ray.remote
 def generate_number(s: int, limit: int, sl: float) -> int:
@@ -119,6 +124,7 @@ print(
     )
 )
 
+
 # %% 8
 # Refs inside a list stay refs, so this one fails.
 @ray.remote
@@ -134,6 +140,7 @@ print(
     )
 )
 
+
 # %% 8 repaired
 @ray.remote
 def sum_values(values: []) -> int:
@@ -147,6 +154,7 @@ print(
         )
     )
 )
+
 
 # %% 9
 @ray.remote
@@ -182,6 +190,7 @@ while len(pending) > 0:
     for ref in ready:
         print(f"completed result {ray.get(ref)}")
         pending = rest
+
 
 # %% 10
 @ray.remote

@@ -27,6 +27,7 @@ pprint(context)
 print(f"dashboard: {context.address_info['webui_url']}")
 sorted(context.address_info)
 
+
 # %% 7
 def regular_function():
     return 1
@@ -48,6 +49,7 @@ ray.get(remote_function.remote())
 # %% 10
 assert ray.get([remote_function.remote() for _ in range(10)]) == [1] * 10
 sum(ray.get([remote_function.remote() for _ in range(10)]))
+
 
 # %% 11
 def read_array(fn: str) -> np.array:
@@ -116,6 +118,7 @@ def generate_fibonacci_distributed(sequence_size):
 # %% 22
 os.cpu_count()
 
+
 # %% 23
 def run_local(sequence_size):
     return [generate_fibonacci(sequence_size) for _ in range(os.cpu_count())]
@@ -123,12 +126,14 @@ def run_local(sequence_size):
 
 run_local(SEQUENCE_SIZE)
 
+
 # %% 25
 def run_remote(sequence_size):
     return ray.get([generate_fibonacci_distributed.remote(sequence_size) for _ in range(os.cpu_count())])
 
 
 run_remote(SEQUENCE_SIZE)
+
 
 # %% 27
 @ray.remote
@@ -146,6 +151,7 @@ ray.get(my_function.remote([1, 2, 3]))
 ref = my_function.remote(1)
 ref_to_list = my_function.remote([1, 2, 3])
 ray.get([my_function.remote(ref), my_function.remote(ref_to_list)])
+
 
 # %% 35
 @ray.remote
@@ -184,6 +190,7 @@ values = [1, 2, 3, 4, 5, 6, 7, 8]
 while len(values) > 1:
     values = values[2:] + [add.remote(values[0], values[1])]
 ray.get(values[0])
+
 
 # %% 41
 @ray.remote

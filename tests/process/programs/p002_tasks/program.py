@@ -22,12 +22,14 @@ resources = ray.cluster_resources()
 print(sorted(name if not name.startswith("node:") else name.split(".")[0] for name in resources))
 resources["CPU"]
 
+
 # %% 20
 def remote_hi():
     return 41
 
 
 remote_hi()
+
 
 # %% 21
 @ray.remote
@@ -44,6 +46,7 @@ ray.get(ref)
 
 # %% 24
 print(ray.get(remote_hi.remote()))
+
 
 # %% 25
 @ray.remote

@@ -19,6 +19,7 @@ if ray.is_initialized:
 ray.init(num_cpus=6, logging_level=logging.ERROR)
 None
 
+
 # %% 3
 def do_some_work(x):
     time.sleep(1 * SCALE)
@@ -27,6 +28,7 @@ def do_some_work(x):
 
 # %% 4
 [do_some_work(x) for x in range(5)]
+
 
 # %% 5
 @ray.remote
@@ -107,6 +109,7 @@ for _ in range(5):
     count = ray.get(worker_invoker.invoke.remote(name))
     print(f"{name} {count}")
 ray.get(worker_invoker.get_all_invoker_state.remote())
+
 
 # %% 35
 @ray.remote

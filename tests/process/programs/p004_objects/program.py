@@ -28,6 +28,7 @@ ray.get(ref)
 refs = [ray.put(i) for i in range(10)]
 ray.get(refs)
 
+
 # %% 6
 @ray.remote
 def echo(x):
@@ -50,6 +51,7 @@ print(ref)
 
 # %% 11
 ray.get(echo.remote([ref]))
+
 
 # %% 12
 @ray.remote
@@ -123,6 +125,7 @@ y_train_ref = ray.put(y_train)
 y_test_ref = ray.put(y_test)
 (ray.get(X_train_ref).equals(X_train), ray.get(X_train_ref)["MedInc"].to_numpy().flags.writeable)
 
+
 # %% 23
 @ray.remote
 def train_and_score_model_task(X_train, X_test, y_train, y_test, n_estimators):
@@ -156,6 +159,7 @@ parallel = run_parallel(NUM_MODELS)
 print(min(parallel, key=itemgetter(1)) == min(sequential, key=itemgetter(1)))
 np.allclose([score for _, score in parallel], [score for _, score in sequential])
 
+
 # %% exercise 1
 @ray.remote
 def double(x):
@@ -185,7 +189,9 @@ def sum_dict(table):
 
 
 list_ref, dict_ref = ray.put(large_list), ray.put(large_dict)
-ray.get([sum_list.remote(list_ref), sum_list.remote(large_list), sum_dict.remote(dict_ref), sum_dict.remote(large_dict)])
+ray.get(
+    [sum_list.remote(list_ref), sum_list.remote(large_list), sum_dict.remote(dict_ref), sum_dict.remote(large_dict)]
+)
 
 # %% 27
 ray.shutdown()
