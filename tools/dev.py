@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -40,9 +39,9 @@ def fail(text: str) -> NoReturn:
     sys.exit(1)
 
 
-def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
+def run(*command: str | Path) -> None:
     """Run a program in the root of the checkout; its failure ends this one with the same status."""
-    status = subprocess.run([str(part) for part in command], cwd=ROOT, env=env, check=False).returncode
+    status = subprocess.run(command, cwd=ROOT, check=False).returncode
     if status != 0:
         sys.exit(status if status > 0 else 128 - status)
 
@@ -242,15 +241,12 @@ def pytest(arguments: Sequence[str]) -> int:
 
 
 def bench(arguments: Sequence[str]) -> None:
-    """Compare with Ray, Dask and a process pool, row by row."""
+    """Compare with Ray, Dask and a process pool, row by row; `--no-peers` runs Manta alone and installs none of them."""
     setup()
-    env = dict(os.environ)
-    if "--no-peers" in arguments:
-        arguments = [argument for argument in arguments if argument != "--no-peers"]
-    else:
+    if not {"--no-peers", "--list", "--help", "-h"} & set(arguments):
+        # One interpreter for every system: the benchmark runs its cells with this environment once it exists.
         ensure(PEERS_VENV, {"peers"})
-        env["MANTA_BENCH_PEERS_PYTHON"] = str(python_of(PEERS_VENV))
-    run(python_of(VENV), "-m", "benchmarks", *arguments, env=env)
+    run(python_of(VENV), "-m", "benchmarks", *arguments)
 
 
 def soak(arguments: Sequence[str]) -> None:

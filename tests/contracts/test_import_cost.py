@@ -62,7 +62,7 @@ def test_enum_is_only_loaded_by_the_standard_library():
         [
             sys.executable,
             "-c",
-            "import sys, manta; print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('manta')))",
+            "import sys, manta; print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('manta') and m.__file__))",
         ],
         capture_output=True,
         text=True,
