@@ -1,0 +1,164 @@
+"""Every error of ours: whose doing it is, its fields, a stable `code`, a text to act on.
+
+The names users know are Ray's, and `manta.exceptions` is where users find them. The root is `MantaError`, also named
+`RayError`.
+
+- `base`, `task`, `actor`, `data`, `system`: the classes.
+- `wire`: an error as plain fields and back, for protobuf. Nothing is unpickled.
+- `failure`: what user code raised, as plain fields; made in the worker, turned into an exception by the reader of the
+  result and by nobody else.
+- `dual`: the class that is both `RayTaskError` and what user code raised.
+
+`failure` and `dual` are not imported here: most processes never need them.
+"""
+
+from __future__ import annotations
+
+from manta.core.errors import actor, base, data, system, task
+from manta.core.errors.actor import (
+    ActorAlreadyExistsError,
+    ActorCreationError,
+    ActorDeath,
+    ActorDiedError,
+    ActorHandleNotFoundError,
+    ActorPlacementGroupRemoved,
+    ActorUnavailableError,
+    ActorUnschedulableError,
+    AsyncioActorExit,
+    PendingCallsLimitExceeded,
+    RayActorError,
+)
+from manta.core.errors.base import MantaError
+from manta.core.errors.data import (
+    DependencyResolutionError,
+    ObjectFetchTimedOutError,
+    ObjectFreedError,
+    ObjectLostError,
+    ObjectReconstructionFailedError,
+    ObjectStoreFullError,
+    OufOfBandObjectRefSerializationException,
+    OutOfDiskError,
+    OwnerDiedError,
+    PlasmaObjectNotAvailable,
+    ReferenceCountingAssertionError,
+    SerializationError,
+    StaleRefError,
+)
+from manta.core.errors.system import (
+    AuthenticationError,
+    ClusterNotFoundError,
+    ForkedProcessError,
+    LocalRayletDiedError,
+    NodeDiedError,
+    NotConnectedError,
+    OutOfMemoryError,
+    OverloadedError,
+    ProtocolError,
+    RayCgraphCapacityExceeded,
+    RayChannelError,
+    RayChannelTimeoutError,
+    RayDirectTransportError,
+    RaySystemError,
+    RpcError,
+    RpcTimeoutError,
+    SettingError,
+    StorageError,
+    StorageLockedError,
+    StreamingGeneratorReplayInconsistentError,
+    UnsupportedPlatformError,
+    VersionMismatchError,
+)
+from manta.core.errors.task import (
+    CrossLanguageError,
+    GetTimeoutError,
+    ObjectRefStreamEndOfStreamError,
+    RayTaskError,
+    RuntimeEnvSetupError,
+    TaskCancelledError,
+    TaskPlacementGroupRemoved,
+    TaskUnschedulableError,
+    UnserializableException,
+    UserCodeException,
+    WorkerCrashedError,
+    WorkerStartupError,
+)
+
+#: The names that Ray gives the two roots, and that we give them.
+RayError = MantaError
+TaskError = RayTaskError
+
+#: Every class by its code.
+BY_CODE: dict[str, type[MantaError]] = {}
+
+for _module in (base, task, actor, data, system):
+    for _name, _kind in vars(_module).items():
+        if isinstance(_kind, type) and issubclass(_kind, MantaError) and _kind.__module__ == _module.__name__:
+            BY_CODE[_kind.code] = _kind
+for _kind in BY_CODE.values():
+    # Where users find them, so that tracebacks and pickles name that place and we stay free to move things here.
+    _kind.__module__ = "manta.exceptions"
+del _module, _name, _kind
+
+__all__ = [
+    "ActorAlreadyExistsError",
+    "ActorCreationError",
+    "ActorDeath",
+    "ActorDiedError",
+    "ActorHandleNotFoundError",
+    "ActorPlacementGroupRemoved",
+    "ActorUnavailableError",
+    "ActorUnschedulableError",
+    "AsyncioActorExit",
+    "AuthenticationError",
+    "ClusterNotFoundError",
+    "CrossLanguageError",
+    "DependencyResolutionError",
+    "ForkedProcessError",
+    "GetTimeoutError",
+    "LocalRayletDiedError",
+    "MantaError",
+    "NodeDiedError",
+    "NotConnectedError",
+    "ObjectFetchTimedOutError",
+    "ObjectFreedError",
+    "ObjectLostError",
+    "ObjectReconstructionFailedError",
+    "ObjectRefStreamEndOfStreamError",
+    "ObjectStoreFullError",
+    "OufOfBandObjectRefSerializationException",
+    "OutOfDiskError",
+    "OutOfMemoryError",
+    "OverloadedError",
+    "OwnerDiedError",
+    "PendingCallsLimitExceeded",
+    "PlasmaObjectNotAvailable",
+    "ProtocolError",
+    "RayActorError",
+    "RayCgraphCapacityExceeded",
+    "RayChannelError",
+    "RayChannelTimeoutError",
+    "RayDirectTransportError",
+    "RayError",
+    "RaySystemError",
+    "RayTaskError",
+    "ReferenceCountingAssertionError",
+    "RpcError",
+    "RpcTimeoutError",
+    "RuntimeEnvSetupError",
+    "SerializationError",
+    "SettingError",
+    "StaleRefError",
+    "StorageError",
+    "StorageLockedError",
+    "StreamingGeneratorReplayInconsistentError",
+    "TaskCancelledError",
+    "TaskError",
+    "TaskPlacementGroupRemoved",
+    "TaskUnschedulableError",
+    "UnserializableException",
+    "UnsupportedPlatformError",
+    "UserCodeException",
+    "VersionMismatchError",
+    "WorkerCrashedError",
+    "WorkerStartupError",
+]
