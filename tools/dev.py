@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -115,12 +116,14 @@ def make_venv(venv: Path) -> None:
 
 def fetch_pip(venv: Path) -> Path:
     """Download pip's newest wheel, compare it with the hash its index names, and return its path."""
-    with urllib.request.urlopen("https://pypi.org/pypi/pip/json", timeout=60) as answer:
+    index = "https://pypi.org/pypi/pip/json"
+    with urllib.request.urlopen(index, timeout=60) as answer:
         files = json.load(answer)["urls"]
     [file] = [file for file in files if file["packagetype"] == "bdist_wheel"]
-    if not str(file["url"]).startswith("https://"):
-        raise ValueError(f"unexpected address {file['url']}")
-    with urllib.request.urlopen(file["url"], timeout=60) as answer:  # noqa: S310 - checked above
+    address = urllib.parse.urljoin(index, file["url"])  # mirrors name it relative to themselves
+    if not address.startswith("https://"):
+        raise ValueError(f"unexpected address {address}")
+    with urllib.request.urlopen(address, timeout=60) as answer:  # noqa: S310 - its scheme was looked at
         content = answer.read()
     if hashlib.sha256(content).hexdigest() != file["digests"]["sha256"]:
         raise ValueError("its hash is not the one the index names")
@@ -136,9 +139,9 @@ def protos() -> list[Path]:
 
 def ensure(venv: Path, extras: set[str]) -> None:
     """Have an environment that holds the project, editable, with at least these extras and current protobuf code."""
-    stamp = read_stamp(venv) if works(venv) else {}
-    if not stamp and not (works(venv) and venv == VENV):
+    if not works(venv):
         make_venv(venv)
+    stamp = read_stamp(venv)
     had = stamp.get("extras")
     installed = set(had) if isinstance(had, list) else set()
     inputs = digest([ROOT / name for name in INSTALL_INPUTS])
@@ -232,7 +235,7 @@ def test(arguments: Sequence[str]) -> None:
     if failed:
         say(f"not clean: {', '.join(failed)} (shown above); the tests run all the same, and this run counts as failed")
     status = pytest(["tests"])
-    sys.exit(status or len(failed))
+    sys.exit(status or bool(failed))
 
 
 def pytest(arguments: Sequence[str]) -> int:
