@@ -1,0 +1,13 @@
+"""The node's object store: who may use which part of the arena, and the arena itself.
+
+Pure, events in and commands out: `allocator` (which range), `table` (which object, for whom, how long), `commands`
+(what they ask the shell to do), `ordered` (a sorted set).
+The shell: `arena` (the memfd: reserve, warm, give back), `headroom` (how much memory the machine has left), `keeper`
+(the thread that does these slow things in order).
+
+Not here: views, copies and a process's own mapping (`manta.shm`), and messages (`manta.transport`); the raylet's
+server wires the three together.
+
+Absent, with its place kept: spilling to disk (between eviction and waiting in `table`), restoring, and moving objects
+between nodes (secondary copies exist in the table already, and are what eviction takes).
+"""
