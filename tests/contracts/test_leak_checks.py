@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import mmap
 import os
 import subprocess
@@ -71,15 +72,34 @@ def test_a_zombie_is_a_leftover():
     left[0].wait()
 
 
-def test_a_thread_is_named():
-    """The complaint shows the name its maker gave it."""
+def test_a_thread_is_named_and_its_place_shown():
+    """The complaint shows the name its maker gave it and the line where it stands."""
     done = threading.Event()
     thread = threading.Thread(target=done.wait, name="forgotten-service", daemon=True)
 
-    assert "threads: " in (text := what_is_reported(["threads"], lambda _: thread.start()))
-    assert "forgotten-service" in text
+    text = what_is_reported(["threads"], lambda _: thread.start())
+
+    assert "threads: forgotten-service at " in text
+    assert "threading.py" in text
     done.set()
     thread.join()
+
+
+def test_a_thread_unknown_to_the_threading_module_is_found():
+    """`_thread` starts threads that `threading.enumerate()` never shows."""
+    done = threading.Lock()
+    done.acquire()
+    ended = threading.Event()
+
+    def stand():
+        done.acquire()
+        ended.set()
+
+    text = what_is_reported(["threads"], lambda _: _thread.start_new_thread(stand, ()))
+
+    assert "stand" in text
+    done.release()
+    assert ended.wait(5)
 
 
 def test_a_descriptor_is_shown_with_what_it_leads_to():

@@ -11,6 +11,7 @@ import gc
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -23,8 +24,6 @@ TAG = "MANTA_TEST_SANDBOX"
 FOLDER_VARIABLES = ("TMPDIR", "MANTA_TMPDIR", "RAY_TMPDIR", "XDG_RUNTIME_DIR")
 #: Log folders outlive a cluster on purpose: they are what one reads after a crash.
 KEPT_FOLDERS = frozenset({"logs"})
-#: Threads of native libraries that live as long as the process once the library was used.
-LIBRARY_THREADS = ("grpc", "event_engine", "default-executo", "resolver-execut", "openblas", "ThreadPoolExecu")
 KINDS = ("processes", "threads", "fds", "memory", "files")
 
 
@@ -40,7 +39,7 @@ class Sandbox:
         self.path = Path(tempfile.mkdtemp(prefix="mt-", dir="/tmp"))
         self.tag = uuid.uuid4().hex
         self._fds = open_fds()
-        self._threads = native_threads()
+        self._threads = set(sys._current_frames())
         self._memory = shared_mappings()
         self._children = set(children())
         self._shm = named_memory()
@@ -86,11 +85,13 @@ class Sandbox:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _new_threads(self) -> list[str]:
-        python = {thread.native_id: thread.name for thread in threading.enumerate()}
+        # Frames, not threading.enumerate(): they show threads started without `threading` too, and where each one stands.
+        # Threads that never run Python (OpenBLAS, grpc) are their library's, for the life of the process.
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
         return [
-            f"{tid}: {python.get(tid, name)}"
-            for tid, name in native_threads().items()
-            if tid not in self._threads and not name.startswith(LIBRARY_THREADS)
+            f"{names.get(ident, 'no name')} at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
+            for ident, frame in sys._current_frames().items()
+            if ident not in self._threads
         ]
 
 
@@ -149,15 +150,6 @@ def open_fds() -> dict[int, str]:
         with contextlib.suppress(OSError):  # the one that lists the folder is gone again
             fds[int(name)] = os.readlink(f"/proc/self/fd/{name}")
     return fds
-
-
-def native_threads() -> dict[int, str]:
-    """Threads of this process, those unknown to Python included, and their short names."""
-    threads = {}
-    for entry in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):
-            threads[int(entry.name)] = (entry / "comm").read_text().strip()
-    return threads
 
 
 def shared_mappings() -> dict[str, int]:
