@@ -4,7 +4,7 @@ Talks to its runner over two pipes, a line of JSON each way, so that whatever wo
 figure. The runner says when a row may begin: it calibrates first.
 
     runner -> cell   {"system", "cpus", "rows": [{"name", "params"}], "budget", "root", "without", "profile"},
-                     then one {} per row: begin
+                     then two {} per row: begin, and seen (we look at the processes before anything stops)
     cell -> runner   {"event": "started", "seconds"}, then for each row {"event": "ready", "row"} and
                      {"event": "result", "row", "value", "parts", "extra", "also"} or {"event": "error", "row", "error"},
                      at last {"event": "stopped", "seconds"}
@@ -74,6 +74,7 @@ def run(order: dict[str, Any], orders: IO[str], answers: IO[str]) -> None:
             )
         else:
             say(event="result", row=name, value=sample.value, parts=sample.parts, extra=sample.extra, also=sample.also)
+        orders.readline()
     start = time.monotonic()
     system.stop()
     say(event="stopped", seconds=time.monotonic() - start)

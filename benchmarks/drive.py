@@ -119,6 +119,7 @@ def _attempt(
                 finally:
                     setting.watch("end", current)
                 results += _results(cell, current, message, rows, before, barometer.read())
+                child.say({})
             current = ""
             child.hear("stopped", _STOP_TIMEOUT_S)
         except _Ended as ended:

@@ -178,7 +178,12 @@ def _error_lines(results: Sequence[Result]) -> list[str]:
 
 
 def _doubt_lines(shaken: Mapping[tuple[str, str, int], str]) -> list[str]:
-    lines = [f"  {row} on {system}, round {number + 1}: {reason}" for (row, system, number), reason in shaken.items()]
+    together: dict[tuple[str, int, str], list[str]] = {}
+    for (row, system, number), reason in shaken.items():
+        together.setdefault((system, number, reason), []).append(row)
+    lines = [
+        f"  {system}, round {n + 1}: {reason} ({', '.join(names)})" for (system, n, reason), names in together.items()
+    ]
     return ["", "disturbed:", *lines] if lines else []
 
 

@@ -60,15 +60,20 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the JSON goes; - writes none")
     parser.add_argument(
-        "--python", default=default_python(), help="interpreter of all cells (default: .venv-peers if there)"
+        "--python", help="interpreter of all cells (default: the peers' if there is one, else this one)"
     )
     parser.add_argument("--list", action="store_true", help="print the rows and leave")
-    return parser.parse_args(argv)
+    asked = parser.parse_args(argv)
+    if asked.rounds < 1 or asked.cpus < 1 or not asked.seconds > 0:
+        parser.error("--rounds and --cpus are at least 1, --seconds is above 0")
+    asked.systems = ["manta"] if asked.no_peers else list(dict.fromkeys(asked.systems))
+    asked.python = asked.python or default_python(asked.systems)
+    return asked
 
 
-def default_python() -> str:
-    """One interpreter for every system: the peers' environment when there is one, else this."""
-    return str(PEERS_PYTHON) if PEERS_PYTHON.exists() else sys.executable
+def default_python(systems: Sequence[str]) -> str:
+    """One interpreter for every system: the peers' environment when peers run and there is one, else this."""
+    return str(PEERS_PYTHON) if set(systems) & {"ray", "dask"} and PEERS_PYTHON.exists() else sys.executable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for row in rows:
             print(f"{row.name:22} {row.kind:10} {row.group:13} {' and '.join(map(str, row.goals)):32} {row.title}")
         return 0
-    versions = installed(asked.python, ["manta"] if asked.no_peers else asked.systems)
+    versions = installed(asked.python, asked.systems)
     systems = [name for name, version in versions.items() if version is not None]
     for name, version in versions.items():
         if version is None:
