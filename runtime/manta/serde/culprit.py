@@ -118,6 +118,13 @@ def failure_of(obj: Any) -> Exception | None:
     return _Walk().trial(obj)
 
 
+def failing_parts(obj: Any) -> list[tuple[str, Any, Exception]]:
+    """Name, part and error of each direct part of `obj` that can't be pickled alone. Never raises."""
+    walk = _Walk()
+    tried = ((name, item, walk.trial(item)) for name, item in _some(parts_of(obj)))
+    return [(name, item, error) for name, item, error in tried if error is not None]
+
+
 def error_text(error: BaseException) -> str:
     """One line about an error, even if its `__str__` raises. The type is named unless it is pickle's own way of refusing."""
     text = message_of(error)

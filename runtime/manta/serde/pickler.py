@@ -15,7 +15,7 @@ from types import FunctionType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection
     from typing import Any
 
 PROTOCOL = 5
@@ -36,7 +36,7 @@ _handle_type: type | None = None
 _reduce_handle: Callable[[Any], Any] = _no_hook
 
 #: cloudpickle's reducers by exact type, `register_serializer`'s among them; None until the first object that is not data.
-_reducers: Mapping[type, Callable[[Any], Any]] | None = None
+_reducers: dict[type, Callable[[Any], Any]] | None = None
 _new_cloud_pickler: Callable[[], Any]
 #: Names of modules whose code the user wants pickled by value.
 _modules_by_value: Callable[[], Collection[str]] = tuple
@@ -158,7 +158,7 @@ class ValuePickler(Pickler):
             raise LimitExceededError(f"it comes to more than {self._limit} bytes")
 
 
-def load_cloudpickle() -> Mapping[type, Callable[[Any], Any]]:
+def load_cloudpickle() -> dict[type, Callable[[Any], Any]]:
     """Import cloudpickle (15-40 ms) and take over its reducers. Happens at the first object that is not plain data."""
     global _reducers, _new_cloud_pickler, _modules_by_value
     import cloudpickle
@@ -166,7 +166,7 @@ def load_cloudpickle() -> Mapping[type, Callable[[Any], Any]]:
     table: Any = cloudpickle.Pickler.dispatch_table
     # A ChainMap of cloudpickle's table and copyreg's. The C pickler reads copyreg's itself, and a lookup that misses costs
     # 1 µs in a ChainMap and 0.03 in the dict.
-    reducers: Mapping[type, Callable[[Any], Any]] = table.maps[0] if hasattr(table, "maps") else table
+    reducers: dict[type, Callable[[Any], Any]] = table.maps[0]
 
     nowhere = Sink(len)
     _new_cloud_pickler = lambda: cloudpickle.Pickler(nowhere, PROTOCOL)  # noqa: E731

@@ -30,7 +30,7 @@ def test_every_type_shape_and_order_comes_back_equal_and_read_only(dtype, shape,
 
     assert (back.dtype, back.shape, back.tobytes("A")) == (array.dtype, array.shape, array.tobytes("A"))
     assert back.flags.f_contiguous == array.flags.f_contiguous
-    buffers: list = []
+    buffers = []
     pickle.dumps(array, 5, buffer_callback=buffers.append)  # numpy itself keeps dates and records in band
     assert not (buffers and back.flags.writeable)
 

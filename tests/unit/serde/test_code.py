@@ -64,7 +64,7 @@ def test_recursive_and_mutually_recursive_functions_come_back():
 
 
 def test_functions_of_one_value_share_their_globals_and_values_do_not():
-    namespace: dict = {"counter": 0, "__name__": "nowhere"}
+    namespace = {"counter": 0, "__name__": "nowhere"}
     exec("def up():\n global counter\n counter += 1\ndef show(): return counter", namespace)
     up, show = there_and_back((namespace["up"], namespace["show"]))
     up()
@@ -76,7 +76,7 @@ def test_functions_of_one_value_share_their_globals_and_values_do_not():
 
 def test_local_classes_go_by_value_and_are_one_class_for_all_values():
     class Local:
-        registry: typing.ClassVar[dict] = {}
+        registry = None
 
         def __init__(self, x):
             self.x = x

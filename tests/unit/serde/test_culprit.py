@@ -54,7 +54,7 @@ uses_lock.__module__ = "__main__"
 
 
 def nested(depth):
-    value: object = LOCK
+    value = LOCK
     for _ in range(depth):
         value = [value]
     return value
@@ -159,7 +159,7 @@ def test_values_that_lie_about_themselves_end_the_walk_and_not_the_program():
 
 
 def test_cycles_do_not_catch_the_walk():
-    cycle: list = [1]
+    cycle = [1]
     cycle.append({"back": cycle, "lock": LOCK})
     assert list(error_of(cycle).path) == ["[1]", "['lock']"]
 

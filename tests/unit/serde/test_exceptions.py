@@ -138,7 +138,7 @@ def test_a_failure_is_an_instance_of_what_was_raised_though_its_constructor_take
 
     assert isinstance(error, RayTaskError)
     assert isinstance(error, TwoArgumentsError)
-    assert error.code == 7  # type: ignore[comparison-overlap]  # the cause's attribute, not the class's
+    assert error.code == 7
     assert "TwoArgumentsError: 7: sold out" in str(error)
 
 

@@ -37,7 +37,7 @@ def test_refs_are_found_wherever_they_are_once_each_and_in_order():
         inside = None
 
     box, inside, first, second = Box(), Ref("c"), Ref("a"), Ref("b")
-    box.inside = inside  # type: ignore[assignment]
+    box.inside = inside
     serialized = serde.serialize({"list": [first, (second, first)], "box": box, "plain": 1})
 
     assert serialized.refs == (first, second, inside)

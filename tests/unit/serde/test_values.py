@@ -78,8 +78,8 @@ def test_every_buffer_starts_at_a_multiple_of_64_and_is_read_only(contents):
 
 
 def test_shared_references_and_cycles_keep_their_shape():
-    shared: list = [1]
-    cycle: list = [shared, shared, {"again": shared}]
+    shared = [1]
+    cycle = [shared, shared, {"again": shared}]
     cycle.append(cycle)
     back = there_and_back(cycle)
 
@@ -89,7 +89,7 @@ def test_shared_references_and_cycles_keep_their_shape():
 
 def test_a_value_without_buffers_is_nothing_but_its_pickle_stream():
     """No header: the common small value pays for none."""
-    value: tuple = ((1, "a"), {})
+    value = ((1, "a"), {})
     assert serde.to_bytes(serde.serialize(value)) == pickle.dumps(value, 5)
     assert serde.deserialize(memoryview(pickle.dumps(value, 5))) == value
 
@@ -240,7 +240,7 @@ def test_a_limit_stops_a_value_and_its_buffers(value):
 
 
 def test_a_value_that_is_nested_too_deeply_is_refused_with_a_way_out():
-    nested: list = []
+    nested = []
     for _ in range(100_000):
         nested = [nested]
     try:
