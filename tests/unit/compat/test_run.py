@@ -31,8 +31,6 @@ def folder(tmp_path):
     (tmp_path / "script.py").write_text('"""A program."""\n' + REPORT)
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "link.py").symlink_to(tmp_path / "script.py")
-    (tmp_path / "linked").mkdir()
-    (tmp_path / "linked" / "link.py").symlink_to(tmp_path / "script.py")
     (tmp_path / "module.py").write_text(REPORT)
     for name in ("package", "folder"):
         (tmp_path / name).mkdir()
