@@ -22,6 +22,7 @@ from benchmarks.timing import Budget
 ROOT = Path(__file__).resolve().parent.parent
 _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 60.0
+_GRACE_S = 1.0
 _LIFECYCLE_SCRIPTS = {
     "manta": "start_ray_api.py",
     "ray": "start_ray_api.py",
@@ -88,27 +89,35 @@ def run_cell(cell: Cell, rows: Mapping[str, Row], setting: Setting, barometer: B
 
 
 def environment() -> dict[str, str]:
-    """For cells: this repository importable there and in their workers, no calls home, no colours."""
-    path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
-    return {
-        **os.environ,
-        "PYTHONPATH": path,
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_COLOR_PREFIX": "0",
-        "PYTHONWARNINGS": "ignore",
-    }
+    """For cells: this repository importable there and in their workers, bytecode cached, no calls home, no colours."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    path = os.pathsep.join(part for part in (str(ROOT), kept.get("PYTHONPATH", "")) if part)
+    return {**kept, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0", "RAY_COLOR_PREFIX": "0"}
 
 
 def _attempt(
     cell: Cell, names: Sequence[str], rows: Mapping[str, Row], setting: Setting, barometer: Barometer
 ) -> list[Result]:
     """One process for `names`. Returns at least one result, so that `run_cell` gets on."""
+    try:
+        return _measure(cell, names, rows, setting, barometer)
+    finally:
+        _sweep(cell.system, barometer)
+
+
+def _measure(
+    cell: Cell, names: Sequence[str], rows: Mapping[str, Row], setting: Setting, barometer: Barometer
+) -> list[Result]:
     results: list[Result] = []
     current = names[0]
     with tempfile.TemporaryFile() as output, _Child(cell.system, setting, output) as child:
         try:
             child.say(_order(cell.system, names, rows, setting, barometer))
             child.hear("started", _START_TIMEOUT_S)
+        except _Ended as ended:  # the next row would fare no better: do not try for each
+            error = f"did not start: {ended}{_tail(output)}"
+            return [Result(name, cell.system, cell.round, error=error) for name in names]
+        try:
             for current in names:
                 child.hear("ready", 30.0)
                 before = barometer.read()
@@ -127,7 +136,6 @@ def _attempt(
                 results.append(Result(current, cell.system, cell.round, error=f"{ended}{_tail(output)}"))
             elif results:  # measured, but would not stop: worth a word, not worth the figures
                 print(f"    {cell.system} did not stop: {ended}", flush=True)
-    _sweep(cell.system, barometer)
     return results
 
 
@@ -198,7 +206,7 @@ def _lifecycle(cell: Cell, setting: Setting, barometer: Barometer) -> list[Resul
 
 def _sweep(system: str, barometer: Barometer) -> None:
     """Idle peers cost CPU: nothing of a cell outlives it. What had to be killed is said aloud, it is a fault of the system."""
-    left = procs.end_all(os.getpid(), [barometer.echo_pid])
+    left = procs.end_all(os.getpid(), [barometer.echo_pid], _GRACE_S)
     if left:
         print(
             f"    {system} left {len(left)} processes behind: {', '.join(sorted({line[:60] for line in left}))}",
@@ -209,7 +217,7 @@ def _sweep(system: str, barometer: Barometer) -> None:
 def _tail(output: IO[bytes]) -> str:
     output.seek(0)
     text = output.read().decode(errors="replace").strip()
-    return f"; its last output: {text[-600:]}" if text else ""
+    return f"; its last output: {text[-1000:]}" if text else ""
 
 
 class _Child:

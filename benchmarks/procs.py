@@ -8,6 +8,7 @@ import signal
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PR_SET_CHILD_SUBREAPER = 36
@@ -102,9 +103,16 @@ def memory(pid: int) -> Memory:
     return Memory(own, store)
 
 
-def end_all(root: int, without: Collection[int] = ()) -> list[str]:
-    """SIGKILL whatever still descends from `root` and reap it. Returns their command lines: an orderly system leaves none."""
+def end_all(root: int, without: Collection[int] = (), grace_s: float = 0.0) -> list[str]:
+    """SIGKILL whatever still descends from `root` after `grace_s` and reap it.
+
+    Returns:
+        Their command lines. An orderly system leaves none; the grace is for helpers that end when their pipe closes.
+    """
     left: list[str] = []
+    until = monotonic() + grace_s
+    while monotonic() < until and descendants(root, without):
+        sleep(0.02)
     while found := descendants(root, without):
         for process in found:
             left.append(command_line(process.pid) or process.command)
@@ -117,4 +125,9 @@ def end_all(root: int, without: Collection[int] = ()) -> list[str]:
                 os.waitpid(process.pid, 0)
             except ChildProcessError:
                 pass  # not ours yet: it becomes ours once its parent, killed with it, is gone
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass  # orphans that ended by themselves
+    except ChildProcessError:
+        pass  # no children at all
     return left

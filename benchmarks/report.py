@@ -143,6 +143,12 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def short(error: str | None, most: int = 200) -> str:
+    """One line of an error: its beginning, which says what happened, and its end, which says why."""
+    text = " ".join((error or "").split())
+    return text if len(text) <= most else f"{text[:60]} ... {text[-(most - 65) :]}"
+
+
 def _spread(value: Spread | None, failed: bool) -> str:
     if value is None:
         return "error" if failed else "-"
@@ -169,11 +175,11 @@ def _total_lines(summary: Summary, reached: Total) -> list[str]:
 
 
 def _error_lines(results: Sequence[Result]) -> list[str]:
-    errors = [
-        f"  {r.row} on {r.system}, round {r.round + 1}: {' '.join(r.error.split())[:300]}"
-        for r in results
-        if r.error is not None
-    ]
+    together: dict[tuple[str, int, str], list[str]] = {}
+    for result in results:
+        if result.error is not None:
+            together.setdefault((result.system, result.round, short(result.error, 300)), []).append(result.row)
+    errors = [f"  {system}, round {n + 1}: {text} ({', '.join(rows)})" for (system, n, text), rows in together.items()]
     return ["", "errors:", *errors] if errors else []
 
 

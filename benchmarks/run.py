@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -25,8 +25,8 @@ if __package__ in (
 from benchmarks import procs, report
 from benchmarks.drive import ROOT, Result, Setting, environment, run_cell
 from benchmarks.noise import barometer
-from benchmarks.plan import plan
-from benchmarks.rows import SYSTEMS, RowsError, load, select
+from benchmarks.plan import Cell, plan
+from benchmarks.rows import SYSTEMS, Row, RowsError, load, select
 from benchmarks.timing import Budget
 
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
@@ -101,46 +101,43 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     budget = Budget(0.2, 0.2, 3) if asked.quick else Budget(asked.seconds, asked.seconds, 3)
     setting = Setting(asked.python, asked.cpus, budget, asked.quick)
-    by_name = {row.name: row for row in rows}
     cells = plan(rows, systems, 1 if asked.quick else asked.rounds)
+    machine = report.machine(versions)
+    print(
+        f"{machine['cpu']}, {machine['cpus']} CPUs, Python {machine['python']}, {machine['revision']}; {len(cells)} cells"
+    )
+    results = measure(cells, {row.name: row for row in rows}, setting, 0.0 if asked.quick else asked.quiet_wait)
+    print("\n" + report.table(summary, rows, results, quick=asked.quick))
+    if results and str(asked.json) != "-" and (asked.json is not None or not asked.quick):
+        path = asked.json or ROOT / "benchmarks" / "results" / f"{date.today().isoformat()}-{machine['revision']}.json"
+        said = {name: getattr(asked, name) for name in ("rows", "rounds", "quick", "cpus", "seconds")}
+        path.write_text(json.dumps(report.as_json(summary, rows, results, machine, said), indent=1) + "\n")
+        print(f"\nwritten to {path}")
+    return 1 if any(result.error is not None and result.system == "manta" for result in results) else 0
+
+
+def measure(cells: Sequence[Cell], rows: Mapping[str, Row], setting: Setting, quiet_wait_s: float) -> list[Result]:
+    """Run all cells and print figures as they come. Ctrl-C ends it early with what there is; nothing keeps running."""
     results: list[Result] = []
     procs.adopt_orphans()
     with barometer() as weather:
-        machine = report.machine(versions)
-        print(
-            f"{machine['cpu']}, {machine['cpus']} CPUs, Python {machine['python']}, {machine['revision']}; {len(cells)} cells",
-            flush=True,
-        )
         try:
             for index, cell in enumerate(cells, 1):
-                others = weather.wait_for_quiet(0.0 if asked.quick else asked.quiet_wait)
+                others = weather.wait_for_quiet(quiet_wait_s)
                 note = f" (others use {others:.2f} cores)" if others >= 0.1 else ""
                 print(f"[{index}/{len(cells)}] round {cell.round + 1}, {cell.group} on {cell.system}{note}", flush=True)
-                for result in run_cell(cell, by_name, setting, weather):
+                for result in run_cell(cell, rows, setting, weather):
                     results.append(result)
-                    shown = (
-                        f"{report.number(result.value)} {by_name[result.row].unit}"
-                        if result.value is not None
-                        else result.error
-                    )
-                    print(f"    {result.row:22} {shown}", flush=True)
+                    print(f"    {result.row:22} {_shown(result, rows[result.row].unit)}", flush=True)
         except KeyboardInterrupt:
             print("\ninterrupted: what was measured so far follows")
         finally:
             procs.end_all(os.getpid(), [weather.echo_pid])
-    print("\n" + report.table(summary, rows, results, quick=asked.quick))
-    if results and str(asked.json) != "-" and (asked.json is not None or not asked.quick):
-        path = asked.json or ROOT / "benchmarks" / "results" / f"{date.today().isoformat()}-{machine['revision']}.json"
-        said = {
-            "rows": asked.rows,
-            "rounds": asked.rounds,
-            "quick": asked.quick,
-            "cpus": asked.cpus,
-            "seconds": asked.seconds,
-        }
-        path.write_text(json.dumps(report.as_json(summary, rows, results, machine, said), indent=1) + "\n")
-        print(f"\nwritten to {path}")
-    return 1 if any(result.error is not None and result.system == "manta" for result in results) else 0
+    return results
+
+
+def _shown(result: Result, unit: str) -> str:
+    return report.short(result.error) if result.value is None else f"{report.number(result.value)} {unit}"
 
 
 def installed(python: str, systems: Sequence[str]) -> dict[str, str | None]:

@@ -39,7 +39,7 @@ def test_the_table_shows_figures_ratios_goals_errors_and_doubts():
         "without a ratio: put_large",
         "",
         "errors:",
-        "  put_large on manta, round 1: MemoryError: no room",
+        "  manta, round 1: MemoryError: no room (put_large)",
         "",
         "disturbed:",
         "  ray, round 2: others took 1.50 cores (task_sync)",
