@@ -1,0 +1,96 @@
+"""`python -m manta.control`: one control process. Prints nothing; says by a file descriptor when it is ready."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# Before gRPC is imported: it would print to our stderr, and prepare for forks that never come.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+import argparse  # noqa: E402
+import asyncio  # noqa: E402
+import gc  # noqa: E402
+import signal  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from manta.control.config import ControlConfig, StorageKind  # noqa: E402
+from manta.control.server import serve  # noqa: E402
+from manta.core.errors import MantaError  # noqa: E402
+from manta.transport import auth  # noqa: E402
+
+#: What the ready descriptor says. FAILED is followed by an encoded ErrorInfo.
+READY, FAILED = b"\1", b"\0"
+#: Exit status when it could not start or could not go on: what is wrong is in the log and on the ready descriptor.
+EXIT_FAILED = 70
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m manta.control", description="Manta's control process.")
+    parser.add_argument("--session-dir", type=Path, required=True, help="private directory for store and log")
+    parser.add_argument("--socket", type=Path, help="Unix socket to serve on (default: control.sock in there)")
+    parser.add_argument("--storage", type=StorageKind, default=StorageKind.SQLITE, help="sqlite (default) or memory")
+    parser.add_argument("--token-file", type=Path, help="the session's token, mode 0600 (default: none is asked for)")
+    parser.add_argument("--parent-pid", type=int, help="stop when this process is gone")
+    parser.add_argument("--ready-fd", type=int, help="descriptor that gets one byte when control serves")
+    return parser.parse_args(arguments)
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Serve until SIGTERM, the parent's end, or a failure."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    if options.parent_pid:
+        # Ctrl-C goes to the whole terminal; our end is the parent's.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            parent = os.pidfd_open(options.parent_pid)
+        except ProcessLookupError:
+            return
+        loop.add_reader(parent, stop.set)
+    else:
+        loop.add_signal_handler(signal.SIGINT, stop.set)
+    config = ControlConfig(
+        session_dir=options.session_dir,
+        socket=options.socket or options.session_dir / "control.sock",
+        token=auth.read_token(os.fspath(options.token_file)) if options.token_file else "",
+        storage=options.storage,
+    )
+    async with serve(config):
+        # What was made so far lives as long as we do: no collection needs to look at it again.
+        gc.collect()
+        gc.freeze()
+        _say(options.ready_fd, READY)
+        await stop.wait()
+
+
+def _say(descriptor: int | None, what: bytes) -> None:
+    if descriptor is None:
+        return
+    try:
+        os.write(descriptor, what)
+        os.close(descriptor)
+    except OSError:
+        # Whoever waited is gone, or has been told already.
+        pass
+
+
+def main() -> int:
+    """Run until told to stop; returns the exit status."""
+    options = parse(sys.argv[1:])
+    try:
+        asyncio.run(run(options))
+    except MantaError as error:
+        from manta.transport.status import error_info
+
+        _say(options.ready_fd, FAILED + error_info(error).SerializeToString())
+        sys.stderr.write(f"manta.control: {error}\n")
+        return EXIT_FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

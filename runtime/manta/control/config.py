@@ -1,0 +1,46 @@
+"""Control's settings, read once by `__main__`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+
+class StorageKind(Enum):
+    """Where control's memory survives."""
+
+    SQLITE = "sqlite"
+    MEMORY = "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlConfig:
+    """What one control needs to know.
+
+    Attributes:
+        session_dir: Private (0700) directory for the store, the log and, by default, the socket.
+        socket: Unix socket to serve on. Its directory is what keeps others out; the token is asked for all the same.
+        token: The session's token; empty asks for none, which only a private directory allows.
+        storage: SQLITE survives kills and restarts; MEMORY is for tests.
+        stop_grace_s: Calls in flight have so long to end when control stops. Watches never end by themselves, so this is
+            how long every stop takes.
+        log_limit_bytes: A log file is turned over at this size; two are kept.
+    """
+
+    session_dir: Path
+    socket: Path
+    token: str = ""
+    storage: StorageKind = StorageKind.SQLITE
+    stop_grace_s: float = 0.05
+    log_limit_bytes: int = 16 << 20
+
+    @property
+    def store_path(self) -> Path:
+        """The SQLite file."""
+        return self.session_dir / "control.sqlite"
+
+    @property
+    def log_path(self) -> Path:
+        """The log file."""
+        return self.session_dir / "control.log"

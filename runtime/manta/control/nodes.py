@@ -1,0 +1,323 @@
+"""The table of nodes: who is there, what is free, who has gone silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from manta.control.commands import Command, Publish, Table, Write
+from manta.control.errors import NodeDeadError, NodeNotFoundError
+from manta.control.model import ActorId, Amounts, Instant, Node, NodeId, NodeState
+from manta.control.placement import NodeView, subtract
+from manta.control.stories import Stories
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLimits:
+    """Times and bounds of the node table.
+
+    Attributes:
+        silence_s: A node not heard of for so long is dead. A partition of half of it costs nothing.
+        reconnect_s: A node whose watch stream closed has so long to open another: a dead process is noticed that fast.
+        recovery_s: After a restart, nodes known from the store have so long to register again.
+        dead_kept: Dead nodes remembered.
+    """
+
+    silence_s: float = 10.0
+    reconnect_s: float = 1.0
+    recovery_s: float = 10.0
+    dead_kept: int = 100
+
+
+@dataclass(slots=True)
+class _Live:
+    """What is known of a living node and not worth writing down."""
+
+    heard_at: float
+    available: Amounts
+    #: Last heartbeat's number.
+    number: int = 0
+    gauges: Mapping[str, int] = field(default_factory=dict)
+    #: Its open watch stream, 0 for none.
+    stream: int = 0
+    #: When the last stream closed; None while one is open or none was.
+    lost_at: float | None = None
+    #: What each actor placed here holds once it runs.
+    held: dict[ActorId, Amounts] = field(default_factory=dict)
+    #: What was placed here and isn't in `available` yet.
+    unreported: dict[ActorId, Amounts] = field(default_factory=dict)
+    #: Those of `unreported` that the next heartbeat will include.
+    settled: set[ActorId] = field(default_factory=set)
+    #: Starts not finished yet.
+    starting: dict[ActorId, Amounts] = field(default_factory=dict)
+
+
+class NodeTable:
+    """Nodes by id. Decides nothing about actors: it keeps account of what they take."""
+
+    def __init__(self, stories: Stories, limits: NodeLimits = NodeLimits()) -> None:  # noqa: B008 (frozen)
+        self.limits = limits
+        self._stories = stories
+        self.rows: dict[NodeId, Node] = {}
+        self._live: dict[NodeId, _Live] = {}
+        #: Nodes from the store and until when each may come back.
+        self._expected: dict[NodeId, float] = {}
+        #: Dead ones, the longest dead first.
+        self._dead: dict[NodeId, None] = {}
+        #: When silence was last looked for: a larger gap than expected is our own sleep, not theirs.
+        self._looked_at: float | None = None
+
+    # ---- reading
+
+    @property
+    def recovering(self) -> bool:
+        """Whether nodes from before a restart may still come back: until then nothing is placed, as it may run there."""
+        return bool(self._expected)
+
+    def alive(self) -> list[NodeId]:
+        """Living nodes in the order in which they came."""
+        return list(self._live)
+
+    def is_alive(self, node_id: NodeId) -> bool:
+        """Whether it is registered and not dead."""
+        return node_id in self._live
+
+    def require_alive(self, node_id: NodeId) -> Node:
+        """The living node.
+
+        Raises:
+            NodeDeadError: It was declared dead.
+            NodeNotFoundError: It is unknown, or expected after a restart: it should register.
+        """
+        row = self.rows.get(node_id)
+        if row is not None and row.state is NodeState.DEAD:
+            raise NodeDeadError(f"node {node_id.hex()} was declared dead: {row.death_reason}")
+        if node_id not in self._live:
+            raise NodeNotFoundError(f"node {node_id.hex()} is not registered; register it")
+        assert row is not None
+        return row
+
+    def available(self, node_id: NodeId) -> Amounts:
+        """What it last reported as free; nothing for one that isn't alive."""
+        live = self._live.get(node_id)
+        return live.available if live else {}
+
+    def views(self) -> Iterator[NodeView]:
+        """Living nodes as placement sees them."""
+        for node_id, live in self._live.items():
+            total = self.rows[node_id].total
+            free, room, load = live.available, total, {}
+            for amounts in live.unreported.values():
+                free = subtract(free, amounts)
+            for amounts in live.held.values():
+                if amounts:
+                    room = subtract(room, amounts)
+            for amounts in live.starting.values():
+                load = subtract(load, amounts)
+            yield NodeView(node_id, total, free, room, {name: -amount for name, amount in load.items()})
+
+    # ---- what happens
+
+    def restore(self, row: Node, now: Instant) -> None:
+        """Take a row from the store: a living node is expected to register again."""
+        if row.state is NodeState.DEAD:
+            self._dead[row.node_id] = None
+        else:
+            row = replace(row, state=NodeState.EXPECTED)
+            self._expected[row.node_id] = now.s + self.limits.recovery_s
+        self.rows[row.node_id] = row
+
+    def register(self, node: Node, available: Amounts | None, now: Instant, out: list[Command], cause: str) -> bool:
+        """Make a node known, or known again.
+
+        Args:
+            node: Its facts.
+            available: What is free there; None means everything.
+            now: Now.
+            out: Where commands go.
+            cause: What set it off.
+
+        Returns:
+            Whether it was expected after a restart.
+
+        Raises:
+            NodeDeadError: It was declared dead.
+        """
+        old = self.rows.get(node.node_id)
+        if old is not None and old.state is NodeState.DEAD:
+            raise NodeDeadError(f"node {node.node_id.hex()} was declared dead: {old.death_reason}")
+        was_expected = self._expected.pop(node.node_id, None) is not None
+        started = old.started_unix_ms if old else now.unix_ms
+        row = replace(node, state=NodeState.ALIVE, started_unix_ms=started, ended_unix_ms=0, death_reason="")
+        live = self._live.get(node.node_id)
+        if live is None:
+            self._live[node.node_id] = _Live(now.s, dict(node.total) if available is None else available)
+        else:
+            live.heard_at = now.s
+            if available is not None:
+                self._reported(live, available)
+        if row != old:
+            self.rows[node.node_id] = row
+            out.append(Write(Table.NODES, node.node_id, row))
+            out.append(Publish(row, cause))
+        self._stories.tell(now.s, cause, "node registered" + (" again" if old else ""), node.node_id)
+        return was_expected
+
+    def heartbeat(
+        self, node_id: NodeId, number: int, available: Amounts, gauges: Mapping[str, int], now: Instant
+    ) -> bool:
+        """Note that a node lives and what is free.
+
+        Returns:
+            Whether more is free than control thought.
+        """
+        self.require_alive(node_id)
+        live = self._live[node_id]
+        live.heard_at = now.s
+        if number <= live.number:
+            return False
+        live.number, live.gauges = number, gauges
+        return self._reported(live, available)
+
+    def reported(self, node_id: NodeId, available: Amounts) -> bool:
+        """Take what a node said of its free resources in passing; returns whether it is more than before."""
+        live = self._live.get(node_id)
+        return live is not None and self._reported(live, available)
+
+    def _reported(self, live: _Live, available: Amounts) -> bool:
+        more = any(amount > live.available.get(name, 0) for name, amount in available.items())
+        live.available = available
+        for actor_id in live.settled:
+            live.unreported.pop(actor_id, None)
+        live.settled.clear()
+        return more
+
+    def connected(self, node_id: NodeId, stream: int, now: Instant) -> None:
+        """A node opened its watch stream; the newest one counts."""
+        live = self._live.get(node_id)
+        if live is not None and stream >= live.stream:
+            live.stream, live.lost_at, live.heard_at = stream, None, now.s
+
+    def disconnected(self, node_id: NodeId, stream: int, now: Instant) -> None:
+        """A stream closed; older ones than the newest mean nothing."""
+        live = self._live.get(node_id)
+        if live is not None and stream == live.stream:
+            live.stream, live.lost_at = 0, now.s
+
+    def due(self, now: Instant) -> list[tuple[NodeId, str]]:
+        """Nodes that must be declared dead now, with the reason."""
+        limits = self.limits
+        if self._looked_at is not None and now.s - self._looked_at > limits.silence_s / 2:
+            # We were suspended: what looks like their silence is our own.
+            for live in self._live.values():
+                live.heard_at = max(live.heard_at, now.s)
+                if live.lost_at is not None:
+                    live.lost_at = now.s
+            self._expected = dict.fromkeys(self._expected, now.s + limits.recovery_s)
+        self._looked_at = now.s
+        dead: list[tuple[NodeId, str]] = []
+        for node_id, live in self._live.items():
+            if live.lost_at is not None and now.s >= live.lost_at + limits.reconnect_s:
+                dead.append((node_id, "its connection closed and was not opened again"))
+            elif now.s >= live.heard_at + limits.silence_s:
+                dead.append((node_id, f"it was silent for {limits.silence_s:g} s"))
+        dead += [
+            (node_id, "it did not come back after control restarted")
+            for node_id, until in self._expected.items()
+            if now.s >= until
+        ]
+        return dead
+
+    def next_due(self) -> float | None:
+        """When `due` should be asked at the latest; None if there is nobody to watch."""
+        times = list(self._expected.values())
+        for live in self._live.values():
+            times.append(live.heard_at + self.limits.silence_s)
+            if live.lost_at is not None:
+                times.append(live.lost_at + self.limits.reconnect_s)
+        return min(times, default=None)
+
+    def die(self, node_id: NodeId, reason: str, now: Instant, out: list[Command], cause: str) -> bool:
+        """Declare a node dead; returns False if it is unknown or dead already."""
+        row = self.rows.get(node_id)
+        if row is None or row.state is NodeState.DEAD:
+            return False
+        self._live.pop(node_id, None)
+        self._expected.pop(node_id, None)
+        row = replace(row, state=NodeState.DEAD, ended_unix_ms=now.unix_ms, death_reason=reason)
+        self.rows[node_id] = row
+        self._dead[node_id] = None
+        out.append(Write(Table.NODES, node_id, row))
+        out.append(Publish(row, cause))
+        self._stories.tell(now.s, cause, f"node died: {reason}", node_id)
+        while len(self._dead) > self.limits.dead_kept:
+            oldest = next(iter(self._dead))
+            del self._dead[oldest], self.rows[oldest]
+            out.append(Write(Table.NODES, oldest, None))
+        return True
+
+    # ---- account of what actors take
+
+    def placed(self, node_id: NodeId, actor_id: ActorId, place: Amounts, hold: Amounts) -> None:
+        """An actor is being started there."""
+        live = self._live[node_id]
+        live.held[actor_id] = hold
+        live.unreported[actor_id] = live.starting[actor_id] = place
+
+    def adopted(self, node_id: NodeId, actor_id: ActorId, hold: Amounts) -> None:
+        """It was found there when the node registered: what the node reports includes it already."""
+        self._live[node_id].held[actor_id] = hold
+
+    def started(self, node_id: NodeId, actor_id: ActorId, hold: Amounts) -> None:
+        """It runs: from the node's next report on, `available` includes it."""
+        live = self._live.get(node_id)
+        if live is not None:
+            live.held[actor_id] = hold
+            live.starting.pop(actor_id, None)
+            if actor_id in live.unreported:
+                live.unreported[actor_id] = hold
+                live.settled.add(actor_id)
+
+    def left(self, node_id: NodeId, actor_id: ActorId) -> None:
+        """It is gone from there."""
+        live = self._live.get(node_id)
+        if live is not None:
+            for account in (live.held, live.unreported, live.starting):
+                account.pop(actor_id, None)
+            live.settled.discard(actor_id)
+
+    # ---- about itself
+
+    def held(self) -> dict[tuple[NodeId, ActorId], Amounts]:
+        """Every account entry, for checks."""
+        return {
+            (node_id, actor_id): amounts
+            for node_id, live in self._live.items()
+            for actor_id, amounts in live.held.items()
+        }
+
+    def validate(self) -> None:
+        """Check every invariant.
+
+        Raises:
+            AssertionError: One is broken.
+        """
+        for node_id, row in self.rows.items():
+            assert row.node_id == node_id
+            assert (row.state is NodeState.ALIVE) == (node_id in self._live), row
+            assert (row.state is NodeState.DEAD) == (node_id in self._dead), row
+            assert (row.state is NodeState.EXPECTED) == (node_id in self._expected), row
+        assert set(self.rows) == {*self._live, *self._dead, *self._expected}
+        assert len(self._dead) <= self.limits.dead_kept
+        for live in self._live.values():
+            assert set(live.starting) <= set(live.held)
+            assert set(live.unreported) <= set(live.held)
+            assert live.settled <= set(live.unreported)
+
+    def statistics(self) -> dict[str, int]:
+        """Counts for people and tests."""
+        return {
+            "nodes_alive": len(self._live),
+            "nodes_expected": len(self._expected),
+            "nodes_dead_kept": len(self._dead),
+        }

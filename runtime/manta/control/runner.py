@@ -1,0 +1,167 @@
+"""Performs what the state decides: writes go to the store at once, everything that leaves the process waits for their commit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from manta.control.commands import Command, FinishJobOnNode, KillOnNode, Publish, StartOnNode, Write
+from manta.control.errors import LimitExceededError, StoppingError
+from manta.control.events import Event, Tick
+from manta.control.model import Instant
+from manta.control.records import encode
+from manta.control.state import ControlState
+from manta.control.storage import Storage, StoreWrite
+from manta.control.watching import Watchers
+
+#: Callers that may wait for commits at once; more are refused and come back later.
+WAITING_LIMIT = 20_000
+#: Time is looked at so often at least, seconds: the resolution in which silence is noticed.
+TICK_S = 0.25
+
+OnNode = StartOnNode | KillOnNode | FinishJobOnNode
+
+
+def system_clock() -> Instant:
+    """Now, from the system's clocks."""
+    return Instant(time.monotonic(), time.time_ns() // 1_000_000)
+
+
+class Runner:
+    """The only one that calls `state.handle`, on the event loop's thread, one event at a time.
+
+    Args:
+        state: Decides.
+        storage: Opened; this starts it.
+        watchers: Hear of published rows.
+        on_node: Takes what is to be told to raylets; must not block.
+        clock: Now.
+    """
+
+    def __init__(
+        self,
+        state: ControlState,
+        storage: Storage,
+        watchers: Watchers,
+        on_node: Callable[[OnNode], None],
+        clock: Callable[[], Instant] = system_clock,
+    ) -> None:
+        self.state = state
+        self.watchers = watchers
+        self._storage = storage
+        self._on_node = on_node
+        self._clock = clock
+        self._last = 0
+        #: (number of a batch, who waits for it), numbers ascending.
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        #: What control died of; set once.
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._earlier = asyncio.Event()
+        self._sleeps_until = 0.0
+        self._events = 0
+        storage.start(self._committed, self._store_failed)
+        self.perform(state.opening)
+
+    # ---- deciding
+
+    def decide(self, event: Event) -> Any:
+        """Handle one event and perform what follows; returns the answer, which nobody may see before `settled`.
+
+        Raises:
+            ControlError: Refused; nothing has changed.
+        """
+        if self.failure.done():
+            raise StoppingError("control is stopping; repeat the request once it is back")
+        self._events += 1
+        answer, commands = self.state.handle(event, self._clock())
+        if commands:
+            self.perform(commands)
+        return answer
+
+    async def ask(self, event: Event) -> Any:
+        """Handle one event; returns the answer once it may be seen."""
+        if len(self._waiting) >= WAITING_LIMIT:
+            raise LimitExceededError(f"{WAITING_LIMIT} requests wait for the store; repeat this one later")
+        answer = self.decide(event)
+        await self.settled()
+        return answer
+
+    def perform(self, commands: list[Command]) -> None:
+        """Set commands in motion. All their writes are one batch: on disk they are there together or not at all."""
+        writes: list[StoreWrite] = []
+        for command in commands:
+            if type(command) is Write:
+                writes.append((command.table, command.key, encode(command.table, command.row)))
+        if writes:
+            self._last = self._storage.submit(writes)
+        for command in commands:
+            if type(command) is Publish:
+                self.watchers.publish(command.row)
+            elif type(command) is not Write:
+                self._on_node(command)  # type: ignore[arg-type]  # what is left
+        due = self.state.actors.next_due()
+        if due is not None and due < self._sleeps_until:
+            self._earlier.set()
+
+    # ---- commits
+
+    async def settled(self) -> None:
+        """Return once everything decided so far is on disk. Whoever sends anything out of the process waits for this.
+
+        Raises:
+            StoppingError: It will not be: the store failed.
+        """
+        if self.failure.done():
+            raise StoppingError("control is stopping; repeat the request once it is back")
+        if self._storage.committed >= self._last:
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((self._last, future))
+        await future
+
+    def _committed(self, number: int) -> None:
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= number:
+            future = waiting.popleft()[1]
+            if not future.done():
+                future.set_result(None)
+
+    def _store_failed(self, error: BaseException) -> None:
+        if not self.failure.done():
+            self.failure.set_exception(error)
+        while self._waiting:
+            future = self._waiting.popleft()[1]
+            if not future.done():
+                future.set_exception(StoppingError(f"control is stopping, as {error}"))
+
+    # ---- time
+
+    async def watch_time(self) -> None:
+        """Tick whenever something is due. Runs for ever."""
+        while True:
+            now = self._clock().s
+            due = self.state.next_due()
+            if due is not None and due <= now:
+                self.decide(Tick(cause="time"))
+                due = self.state.next_due()
+            pause = TICK_S if due is None else min(TICK_S, max(0.0, due - self._clock().s))
+            self._sleeps_until = now + pause
+            self._earlier.clear()
+            try:
+                async with asyncio.timeout(pause):
+                    await self._earlier.wait()
+            except TimeoutError:
+                pass
+
+    def statistics(self) -> dict[str, int]:
+        """Counts for people and tests."""
+        return {
+            **self.state.statistics(),
+            **self.watchers.statistics(),
+            **self._storage.statistics(),
+            "events_handled": self._events,
+            "requests_waiting": len(self._waiting),
+        }

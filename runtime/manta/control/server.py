@@ -1,0 +1,143 @@
+"""Wiring only: opened in dependency order, ready at `yield`, closed in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from manta.aio.supervisor import Supervisor
+from manta.control.config import ControlConfig, StorageKind
+from manta.control.logs import EventLog
+from manta.control.model import Instant
+from manta.control.raylets import Raylets
+from manta.control.records import decode
+from manta.control.runner import Runner, system_clock
+from manta.control.service import ControlService, present
+from manta.control.state import ControlState, Limits
+from manta.control.storage import Storage
+from manta.control.watching import Watchers
+from manta.core.errors import SettingError
+from manta.transport import grpc as wire
+
+#: Longest path of a Unix socket, bytes.
+SOCKET_PATH_LIMIT = 107
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control that serves.
+
+    Attributes:
+        target: Its gRPC target.
+        state: For tests and in-process readers; never changed from outside.
+        runner: Its performer.
+    """
+
+    target: str
+    state: ControlState
+    runner: Runner
+
+    async def failed(self) -> None:
+        """Wait until control can't go on, and raise why."""
+        await asyncio.shield(self.runner.failure)
+
+
+def make_storage(config: ControlConfig) -> Storage:
+    """The storage that the settings name. Each kind is imported only when it is used."""
+    if config.storage is StorageKind.MEMORY:
+        from manta.control.storage.memory import MemoryStorage
+
+        return MemoryStorage()
+    from manta.control.storage.sqlite import SqliteStorage
+
+    return SqliteStorage(config.store_path)
+
+
+@asynccontextmanager
+async def serve(
+    config: ControlConfig,
+    *,
+    storage: Storage | None = None,
+    clock: Callable[[], Instant] = system_clock,
+    limits: Limits | None = None,
+) -> AsyncIterator[Control]:
+    """Run control for the length of the block.
+
+    Args:
+        config: Settings.
+        storage: Instead of the one that the settings name.
+        clock: Now.
+        limits: Bounds and times, for tests.
+
+    Raises:
+        StoreError: The store is in use, damaged, or failed while the block ran.
+        SettingError: The socket can't be used.
+    """
+    async with AsyncExitStack() as stack:
+        log = EventLog(config.log_path, config.log_limit_bytes)
+        stack.callback(log.close)
+        store = storage or make_storage(config)
+        stack.callback(store.close)
+        # Nothing else runs yet, so the loop may wait for the disk.
+        stored = decode(store.open(), store.name)
+        state = ControlState(stored, clock(), new_cluster_id=os.urandom(16), limits=limits)
+        raylets = Raylets(config.token, log, random.random)
+        stack.push_async_callback(raylets.close)
+        tasks = await stack.enter_async_context(Supervisor(grace_s=5.0))
+        runner = Runner(state, store, Watchers(present(state)), raylets.tell, clock)
+        raylets.attach(runner, tasks)
+
+        def fail(error: BaseException) -> None:
+            if not runner.failure.done():
+                runner.failure.set_exception(error)
+
+        service = ControlService(runner, log, fail, raylets.statistics)
+        server = wire.server((config.token,) if config.token else None)
+        server.add_generic_rpc_handlers((service.handlers(),))
+        target = _bind(server, config.socket)
+        # The epoch is on disk before anybody hears of it.
+        await runner.settled()
+        await server.start()
+        stack.push_async_callback(server.stop, config.stop_grace_s)
+        stack.callback(config.socket.unlink, missing_ok=True)
+        tasks.start(runner.watch_time(), name="time")
+        tasks.start(_failing(runner, log), name="failure")
+        log.event("serving", target=target, **state.statistics())
+        yield Control(target, state, runner)
+        log.event("stopping", epoch=state.epoch)
+
+
+async def _failing(runner: Runner, log: EventLog) -> None:
+    try:
+        await asyncio.shield(runner.failure)
+    except Exception as error:
+        log.event("failed", error=repr(error), text=str(error))
+        raise
+
+
+def _bind(server: wire.grpc.aio.Server, path: Path) -> str:
+    """Take the socket's place; what a killed control left there is removed."""
+    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
+        raise SettingError("socket", str(path), f"a path of at most {SOCKET_PATH_LIMIT} bytes")
+    if path.exists():
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(os.fspath(path))
+            except OSError:
+                path.unlink(missing_ok=True)
+            else:
+                raise SettingError("socket", str(path), "a path on which no other control serves")
+    target = wire.unix_target(os.fspath(path))
+    # Nobody else may connect, whatever the directory allows.
+    mask = os.umask(0o177)
+    try:
+        server.add_insecure_port(target)
+    finally:
+        os.umask(mask)
+    return target

@@ -1,0 +1,277 @@
+"""The store on disk: SQLite with a write-ahead log and a full fsync per commit, written by one thread in groups.
+
+Whatever was queued while a commit ran goes into the next one: the fsync, 1 to 8 ms, is shared by everybody who waits, so the
+rate grows with the load and the delay doesn't. The event loop never touches the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from zlib import crc32
+
+from manta.control import failpoints
+from manta.control.errors import (
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+    StoreInUseError,
+    StoreVersionError,
+)
+from manta.control.storage import Record, StoreWrite
+
+#: Marks the file as ours: "mnta".
+APPLICATION_ID = 0x6D6E7461
+#: Grows when older versions could no longer read the records.
+SCHEMA_VERSION = 1
+#: Up to this size the whole file's structure is checked when it is opened, which takes about 1 ms per MB.
+CHECKED_BYTES = 64 << 20
+
+_SCHEMA = """
+CREATE TABLE records (
+  tbl INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, checksum INTEGER NOT NULL,
+  PRIMARY KEY (tbl, key)
+) WITHOUT ROWID
+"""
+_PUT = "INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT (tbl, key) DO UPDATE SET value = excluded.value, checksum = excluded.checksum"  # noqa: E501
+_FORGET = "DELETE FROM records WHERE tbl = ? AND key = ?"
+
+
+def checksum(table: int, key: bytes, value: bytes) -> int:
+    """What a record must sum to: its place is part of it, so that a record found elsewhere is noticed too."""
+    return crc32(value, crc32(key, crc32(b"%d:%d:" % (table, len(key)))))
+
+
+class SqliteStorage:
+    """Records in one SQLite file.
+
+    Args:
+        path: The file; made, with its directory's permissions, if absent. Its lock is `<path>.lock`.
+        max_pages: The database may have so many pages; for tests of a full disk.
+    """
+
+    def __init__(self, path: Path, *, max_pages: int | None = None) -> None:
+        self._path = path
+        self._max_pages = max_pages
+        self._lock: int | None = None
+        self._db: sqlite3.Connection | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_commit: Callable[[int], None] | None = None
+        self._on_failure: Callable[[BaseException], None] | None = None
+        #: Guards what both threads touch: the queue, `_closing` and `_failed`.
+        self._wake = threading.Condition()
+        self._queue: deque[tuple[int, list[StoreWrite]]] = deque()
+        self._closing = False
+        self._failed = False
+        self._last = self._committed = 0
+        self._commits = self._commit_us = self._largest_group = 0
+
+    @property
+    def name(self) -> str:
+        """See Storage."""
+        return str(self._path)
+
+    @property
+    def committed(self) -> int:
+        """See Storage."""
+        return self._committed
+
+    # ---- opening
+
+    def open(self) -> list[Record]:
+        """See Storage."""
+        self._lock = self._take_lock()
+        try:
+            return self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_lock(self) -> int:
+        path = f"{self._path}.lock"
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._translated(error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(lock, 20, 0)
+            os.close(lock)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise self._translated(error) from error
+            raise StoreInUseError(self.name, int(owner) if owner.strip().isdigit() else 0) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        return lock
+
+    def _read(self) -> list[Record]:
+        try:
+            self._path.touch(mode=0o600)
+            # The writer thread is the only one to use it from `start` on.
+            self._db = db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+                raise StoreError(self.name, "its file system allows no write-ahead log; put it on a local disk")
+            db.execute("PRAGMA synchronous = FULL")
+            if self._max_pages is not None:
+                db.execute(f"PRAGMA max_page_count = {int(self._max_pages)}")
+            mark = db.execute("PRAGMA application_id").fetchone()[0]
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if mark == 0 and version == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                db.execute("BEGIN IMMEDIATE")
+                db.execute(_SCHEMA)
+                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                db.execute("COMMIT")
+                self._sync_directory()
+                return []
+            if mark != APPLICATION_ID:
+                raise StoreVersionError(self.name, "is a database of something else; choose another path")
+            if version != SCHEMA_VERSION:
+                raise StoreVersionError(
+                    self.name, f"has format {version}, this version of Manta reads format {SCHEMA_VERSION}"
+                )
+            if self._path.stat().st_size <= CHECKED_BYTES:
+                verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if verdict != "ok":
+                    raise StoreCorruptError(self.name, "the file", verdict)
+            return self._verified(db)
+        except (sqlite3.Error, OSError) as error:
+            raise self._translated(error) from error
+
+    def _verified(self, db: sqlite3.Connection) -> list[Record]:
+        records: list[Record] = []
+        for table, key, value, expected in db.execute("SELECT tbl, key, value, checksum FROM records"):
+            if checksum(table, key, value) != expected:
+                raise StoreCorruptError(self.name, f"record {key.hex()} of table {table}", "its checksum is wrong")
+            records.append((table, key, value))
+        return records
+
+    def _sync_directory(self) -> None:
+        """A new file is durable only with the directory that names it."""
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _translated(self, error: BaseException) -> StoreError:
+        text = str(error)
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in text:
+            return StoreFullError(self.name)
+        if "malformed" in text or "not a database" in text:
+            return StoreCorruptError(self.name, "the file", text)
+        return StoreError(self.name, text)
+
+    # ---- writing
+
+    def start(self, on_commit: Callable[[int], None], on_failure: Callable[[BaseException], None]) -> None:
+        """See Storage."""
+        assert self._db is not None
+        self._loop = asyncio.get_running_loop()
+        self._on_commit, self._on_failure = on_commit, on_failure
+        self._thread = threading.Thread(target=self._write_for_ever, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, writes: Sequence[StoreWrite]) -> int:
+        """See Storage."""
+        with self._wake:
+            self._last += 1
+            self._queue.append((self._last, list(writes)))
+            self._wake.notify()
+            return self._last
+
+    def _write_for_ever(self) -> None:
+        while True:
+            with self._wake:
+                while not self._queue and not self._closing:
+                    self._wake.wait()
+                if not self._queue:
+                    return
+                group = list(self._queue)
+                self._queue.clear()
+            try:
+                self._commit(group)
+            except (sqlite3.Error, OSError) as error:
+                # Nothing after this may be acknowledged: what the database holds now is not what we decided on.
+                self._failed = True
+                self._tell(self._on_failure, self._translated(error))
+                return
+            self._tell(self._on_commit_here, group[-1][0])
+
+    def _commit(self, group: list[tuple[int, list[StoreWrite]]]) -> None:
+        started = time.perf_counter_ns()
+        # Only the last write to a record counts, and one statement for many rows is several times cheaper.
+        last = {(table, key): value for _, writes in group for table, key, value in writes}
+        puts = [
+            (table, key, value, checksum(table, key, value))
+            for (table, key), value in last.items()
+            if value is not None
+        ]
+        forgotten = [place for place, value in last.items() if value is None]
+        db = self._db
+        assert db is not None
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            db.executemany(_PUT, puts)
+            db.executemany(_FORGET, forgotten)
+            failpoints.reached("before-commit")
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        failpoints.reached("after-commit-before-reply")
+        self._commits += 1
+        self._commit_us += (time.perf_counter_ns() - started) // 1000
+        self._largest_group = max(self._largest_group, len(group))
+
+    def _tell(self, listener: Callable[..., None] | None, news: object) -> None:
+        assert self._loop is not None
+        if listener is None:
+            return
+        try:
+            self._loop.call_soon_threadsafe(listener, news)
+        except RuntimeError:
+            # The loop is closed: there is nobody left to tell.
+            pass
+
+    def _on_commit_here(self, number: int) -> None:
+        self._committed = number
+        if self._on_commit is not None:
+            self._on_commit(number)
+
+    def close(self) -> None:
+        """See Storage."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._db is not None:
+            db, self._db = self._db, None
+            db.close()
+        if self._lock is not None:
+            lock, self._lock = self._lock, None
+            os.close(lock)
+
+    def statistics(self) -> dict[str, int]:
+        """See Storage."""
+        return {
+            "store_batches": self._last,
+            "store_commits": self._commits,
+            "store_commit_us": self._commit_us,
+            "store_largest_group": self._largest_group,
+            "store_queued": len(self._queue),
+        }

@@ -1,0 +1,79 @@
+"""The session's token: 256 random bits that every process of a cluster shows and checks.
+
+Standard library only, as drivers and workers use it too; gRPC's side of it is in `transport.grpc`.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Characters of a token: 32 bytes in hex.
+TOKEN_LENGTH = 64
+#: Metadata key and scheme that carry it over gRPC.
+METADATA_KEY = "authorization"
+SCHEME = "Bearer "
+
+
+def new_token() -> str:
+    """A fresh token."""
+    return os.urandom(TOKEN_LENGTH // 2).hex()
+
+
+def write_token(path: str, token: str) -> None:
+    """Leave a token in a file that only its owner can read.
+
+    The file is complete or absent: it is written beside and renamed.
+    """
+    beside = f"{path}.{os.getpid()}.new"
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(descriptor, token.encode())
+    finally:
+        os.close(descriptor)
+    os.replace(beside, path)
+
+
+def read_token(path: str) -> str:
+    """Read a token back.
+
+    Raises:
+        AuthenticationError: The file is absent, readable by others, or holds no token.
+    """
+    from manta.core.errors import AuthenticationError
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise AuthenticationError(f"The token file {path} cannot be read: {error.strerror}") from error
+    try:
+        if os.fstat(descriptor).st_mode & 0o077:
+            raise AuthenticationError(f"The token file {path} can be read by others; chmod 600 it")
+        token = os.read(descriptor, TOKEN_LENGTH + 2).decode("ascii", "replace").strip()
+    finally:
+        os.close(descriptor)
+    if len(token) != TOKEN_LENGTH or not set(token) <= set("0123456789abcdef"):
+        raise AuthenticationError(f"The token file {path} holds no token of {TOKEN_LENGTH} hex digits")
+    return token
+
+
+def accepts(valid: Sequence[str], shown: str) -> bool:
+    """Whether what was shown is one of the valid tokens, in time that doesn't depend on where they differ.
+
+    Args:
+        valid: Several at once are valid while tokens are rotated.
+        shown: What the other side sent.
+    """
+    from hmac import compare_digest
+
+    given = shown.encode("utf-8", "surrogateescape")
+    # Every one is compared: stopping early would tell which one it was.
+    return any([compare_digest(token.encode(), given) for token in valid])
+
+
+def metadata(token: str) -> tuple[tuple[str, str], ...]:
+    """What a gRPC call carries to be let in; nothing for an empty token."""
+    return ((METADATA_KEY, SCHEME + token),) if token else ()

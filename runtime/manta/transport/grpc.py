@@ -1,0 +1,164 @@
+"""gRPC in one place: options of servers and channels, who is let in, deadlines, and when a call is repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from manta.aio.backoff import Backoff
+from manta.aio.deadlines import Deadline
+from manta.core.errors import AuthenticationError, MantaError
+from manta.transport import auth, status
+
+Response = TypeVar("Response")
+Call = Callable[..., Awaitable[Response]]
+
+#: Largest message either way: a function may have 100 MB.
+MESSAGE_LIMIT = 128 << 20
+#: Statuses after which the same request may succeed. The first two leave open whether it was executed.
+REPEATABLE = frozenset(
+    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+)
+
+_SIZES = (
+    ("grpc.max_receive_message_length", MESSAGE_LIMIT),
+    ("grpc.max_send_message_length", MESSAGE_LIMIT),
+    ("grpc.max_metadata_size", 16 << 10),
+)
+SERVER_OPTIONS: tuple[tuple[str, Any], ...] = (
+    *_SIZES,
+    # Two servers on one port would share the calls between them.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_concurrent_streams", 10_000),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    *_SIZES,
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # The default waits up to two minutes before it dials again; a restarted control is back within a second.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # No proxy of the environment stands between processes of one cluster.
+    ("grpc.enable_http_proxy", 0),
+    # Retries are ours, below, where they are counted.
+    ("grpc.enable_retries", 0),
+    # One connection per channel object: its end is a sign, and a shared one would not end.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+def unix_target(path: str) -> str:
+    """The gRPC target of a Unix socket."""
+    return f"unix:{path}"
+
+
+class TokenInterceptor(grpc.aio.ServerInterceptor):
+    """Lets a call in if it shows a valid token; others are refused before anything of theirs is decoded.
+
+    Args:
+        tokens: Valid ones; two at once while they are rotated. None at all lets nobody in.
+    """
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self._tokens = tuple(tokens)
+
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Any]], details: grpc.HandlerCallDetails
+    ) -> Any:
+        for key, value in details.invocation_metadata or ():
+            if key == auth.METADATA_KEY and isinstance(value, str) and value.startswith(auth.SCHEME):
+                if auth.accepts(self._tokens, value[len(auth.SCHEME) :]):
+                    return await continuation(details)
+                return _refusing("the token is not this cluster's", await continuation(details))
+        return _refusing("no token was shown", await continuation(details))
+
+
+def _refusing(why: str, handler: Any) -> Any:
+    """A handler of the same shape that only refuses."""
+
+    async def refuse_unary(request: Any, context: Any) -> Any:
+        await status.abort(context, AuthenticationError(why))
+
+    async def refuse_stream(request: Any, context: Any) -> Any:
+        await status.abort(context, AuthenticationError(why))
+        yield  # a generator, as the shape asks for
+
+    if handler is None:
+        return grpc.unary_unary_rpc_method_handler(refuse_unary)
+    if handler.request_streaming and handler.response_streaming:
+        return grpc.stream_stream_rpc_method_handler(refuse_stream)
+    if handler.request_streaming:
+        return grpc.stream_unary_rpc_method_handler(refuse_unary)
+    if handler.response_streaming:
+        return grpc.unary_stream_rpc_method_handler(refuse_stream)
+    return grpc.unary_unary_rpc_method_handler(refuse_unary)
+
+
+def server(tokens: Sequence[str] | None) -> grpc.aio.Server:
+    """A server with our options.
+
+    Args:
+        tokens: Valid tokens; None only where the socket's directory is the credential.
+    """
+    interceptors = () if tokens is None else (TokenInterceptor(tokens),)
+    return grpc.aio.server(options=SERVER_OPTIONS, interceptors=interceptors)
+
+
+def channel(target: str) -> grpc.aio.Channel:
+    """A channel with our options. It dials by itself, again and again, from its first call on."""
+    return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+
+
+async def call(
+    method: Call[Response],
+    request: Any,
+    *,
+    token: str = "",
+    timeout_s: float,
+    deadline: Deadline | None = None,
+    attempts: int = 1,
+    backoff: Backoff = Backoff(),  # noqa: B008 (frozen)
+    unit: Callable[[], float] = random.random,
+) -> Response:
+    """Make one call, and repeat it when that is safe and of use.
+
+    Args:
+        method: A stub's method.
+        request: Its request. With `attempts` above 1 it must be idempotent: every request of ours is, by its id.
+        token: The session's token.
+        timeout_s: Seconds for one attempt.
+        deadline: For all attempts together; None bounds them by `attempts` only.
+        attempts: How often at most.
+        backoff: Waiting in between.
+        unit: Randomness in [0, 1) for it.
+
+    Returns:
+        The response.
+
+    Raises:
+        MantaError: What the other side answered, or RpcError, RpcTimeoutError, ... if it didn't.
+    """
+    loop = asyncio.get_running_loop()
+    for attempt in range(attempts):
+        limit = timeout_s if deadline is None else min(timeout_s, deadline.remaining_s(loop.time()))
+        try:
+            return await method(request, timeout=limit, metadata=auth.metadata(token))
+        except grpc.aio.AioRpcError as error:
+            pause = backoff.delay_s(attempt, unit())
+            out_of_time = deadline is not None and deadline.remaining_s(loop.time()) <= pause
+            if error.code() not in REPEATABLE or attempt + 1 == attempts or out_of_time:
+                failure: MantaError = status.error_from(error)
+                raise failure from error
+        await asyncio.sleep(pause)
+    raise ValueError(f"attempts must be at least 1, not {attempts}")

@@ -1,0 +1,111 @@
+"""Our errors as gRPC statuses and back: the one table between `MantaError.code` and status codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+
+from manta.core.errors import (
+    BY_CODE,
+    AuthenticationError,
+    MantaError,
+    OverloadedError,
+    RpcError,
+    RpcTimeoutError,
+)
+from manta.core.errors.wire import ErrorFields, from_fields, to_fields
+from manta.rpc.v1 import common_pb2
+
+#: Trailing metadata that holds the encoded ErrorInfo.
+METADATA_KEY = "manta-error-bin"
+#: Metadata is meant to be small, and gRPC refuses more than 8 KiB of it by default.
+DETAIL_LIMIT = 2000
+INFO_LIMIT = 5000
+
+_STATUS = grpc.StatusCode
+#: What a caller does next is the status: repeat (UNAVAILABLE, RESOURCE_EXHAUSTED), look again (NOT_FOUND), stop (others).
+STATUS_BY_CODE: dict[str, grpc.StatusCode] = {
+    "INVALID_REQUEST": _STATUS.INVALID_ARGUMENT,
+    "BAD_SETTING": _STATUS.INVALID_ARGUMENT,
+    "PROTOCOL_ERROR": _STATUS.INVALID_ARGUMENT,
+    "NODE_NOT_FOUND": _STATUS.NOT_FOUND,
+    "JOB_NOT_FOUND": _STATUS.NOT_FOUND,
+    "ACTOR_NOT_FOUND": _STATUS.NOT_FOUND,
+    "ACTOR_HANDLE_NOT_FOUND": _STATUS.NOT_FOUND,
+    "FUNCTION_NOT_FOUND": _STATUS.NOT_FOUND,
+    "ACTOR_ALREADY_EXISTS": _STATUS.ALREADY_EXISTS,
+    "NODE_DEAD": _STATUS.FAILED_PRECONDITION,
+    "NODE_DRAINING": _STATUS.FAILED_PRECONDITION,
+    "JOB_FINISHED": _STATUS.FAILED_PRECONDITION,
+    "VERSION_MISMATCH": _STATUS.FAILED_PRECONDITION,
+    "LIMIT_EXCEEDED": _STATUS.RESOURCE_EXHAUSTED,
+    "OVERLOADED": _STATUS.RESOURCE_EXHAUSTED,
+    "CONTROL_STOPPING": _STATUS.UNAVAILABLE,
+    # A failed store stops control: whoever asks finds the next one.
+    "STORAGE_FAILED": _STATUS.UNAVAILABLE,
+    "STORAGE_FULL": _STATUS.UNAVAILABLE,
+    "STORAGE_LOCKED": _STATUS.UNAVAILABLE,
+    "AUTHENTICATION_FAILED": _STATUS.UNAUTHENTICATED,
+    "RPC_TIMEOUT": _STATUS.DEADLINE_EXCEEDED,
+    "OBJECT_LOST": _STATUS.DATA_LOSS,
+}
+
+
+def status_of(error: BaseException) -> grpc.StatusCode:
+    """The status that an error of ours is sent as; INTERNAL for everything else."""
+    return STATUS_BY_CODE.get(getattr(error, "code", ""), _STATUS.INTERNAL)
+
+
+def error_info(error: BaseException) -> common_pb2.ErrorInfo:
+    """An error in the wire's plain fields."""
+    if isinstance(error, MantaError) and error.code not in BY_CODE:
+        # Known to one process only (control's refusals): its code and text are all there is to it.
+        fields = ErrorFields(error.code, str(error))
+    else:
+        fields = to_fields(error)
+    return common_pb2.ErrorInfo(code=fields.code, message=fields.message, fields=fields.fields, blobs=fields.blobs)
+
+
+def error_of(info: common_pb2.ErrorInfo) -> MantaError:
+    """The error that `info` tells of. Unknown codes give a MantaError whose fact `code` is that code."""
+    return from_fields(ErrorFields(info.code, info.message, dict(info.fields), dict(info.blobs)))
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> None:
+    """End a call with an error; never returns normally."""
+    info = error_info(error)
+    if info.ByteSize() > INFO_LIMIT:
+        info = common_pb2.ErrorInfo(code=info.code, message=info.message[:DETAIL_LIMIT])
+    await context.abort(status_of(error), info.message[:DETAIL_LIMIT], ((METADATA_KEY, info.SerializeToString()),))
+
+
+def info_from(error: grpc.RpcError) -> common_pb2.ErrorInfo:
+    """What a failed call tells, in plain fields; made up from the status if the other side sent none."""
+    metadata: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()  # type: ignore[attr-defined]
+    for key, value in metadata:
+        if key == METADATA_KEY and isinstance(value, bytes):
+            try:
+                return common_pb2.ErrorInfo.FromString(value)
+            except ValueError:
+                break
+    return error_info(_from_status(error))
+
+
+def error_from(error: grpc.RpcError) -> MantaError:
+    """The error of ours that a failed call means."""
+    return error_of(info_from(error))
+
+
+def _from_status(error: grpc.RpcError) -> MantaError:
+    status: grpc.StatusCode = error.code()  # type: ignore[attr-defined]
+    text: str = error.details() or status.name  # type: ignore[attr-defined]
+    number: int = status.value[0]
+    if status is _STATUS.DEADLINE_EXCEEDED:
+        return RpcTimeoutError(text, number)
+    if status is _STATUS.RESOURCE_EXHAUSTED:
+        return OverloadedError(text, number)
+    if status is _STATUS.UNAUTHENTICATED:
+        return AuthenticationError(text)
+    return RpcError(f"{status.name}: {text}", number)

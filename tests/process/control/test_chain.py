@@ -1,0 +1,160 @@
+"""The chains through control that everything else stands on, over the real wire with a scripted raylet."""
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from manta.control.config import ControlConfig, StorageKind
+from manta.control.server import serve
+from manta.core.errors import ActorAlreadyExistsError, MantaError
+from manta.rpc.v1 import control_pb2, raylet_pb2
+from tests.process.control.fakes import FakeRaylet, client_of
+
+#: gRPC's poller thread and its descriptors live until this process ends, by design of gRPC.
+pytestmark = pytest.mark.may_leak("threads", "fds")
+
+
+@asynccontextmanager
+async def cluster(home, storage=StorageKind.MEMORY, cpus=2):
+    """Control, one client and one registered raylet."""
+    async with AsyncExitStack() as stack:
+        control = await stack.enter_async_context(serve(ControlConfig(home, home / "control.sock", storage=storage)))
+        client = await stack.enter_async_context(client_of(control.target))
+        raylet = await stack.enter_async_context(FakeRaylet(client, str(home / "raylet.sock"), cpus).serving())
+        await raylet.register()
+        yield control, client, raylet
+        control.state.validate()
+
+
+def test_an_actor_is_created_started_found_by_name_and_killed(home):
+    async def main():
+        async with cluster(home, StorageKind.SQLITE) as (_, client, raylet):
+            job_id, owner = await raylet.job(namespace="here")
+            created = await raylet.create(job_id, owner, name="counter", handle=b"methods")
+            actor_id = created.actor.actor_id
+            assert created.created
+            assert created.actor.state == control_pb2.ACTOR_PHASE_PENDING_CREATION
+            async with client.watch(actor_ids=[actor_id]) as watch:
+                start = await raylet.asks(raylet_pb2.StartActorRequest)
+                assert (start.actor_id, start.incarnation, start.spec) == (actor_id, 1, b"\x80opaque, never unpickled")
+                address = raylet.address()
+                assert (await raylet.started(start, address)).keep
+                alive = await watch.actor(actor_id, control_pb2.ACTOR_PHASE_ALIVE)
+                assert alive.address == address
+                found = (await client.GetNamedActor(name="counter", namespace="here")).actor
+                assert (found.actor_id, found.handle) == (actor_id, b"methods")
+                await client.KillActor(actor_id=actor_id, no_restart=True)
+                dead = await watch.actor(actor_id, control_pb2.ACTOR_PHASE_DEAD)
+                assert "killed by `ray.kill`" in dead.death_cause.message
+            kill = await raylet.asks(raylet_pb2.KillActorOnNodeRequest)
+            assert (kill.actor_id, kill.incarnation, kill.graceful) == (actor_id, 1, False)
+            with pytest.raises(MantaError, match="no living actor is named 'counter'"):
+                await client.GetNamedActor(name="counter", namespace="here")
+
+    asyncio.run(main())
+
+
+def test_a_name_is_taken_once_and_get_if_exists_gets_it(home):
+    async def main():
+        async with cluster(home) as (_, _client, raylet):
+            job_id, owner = await raylet.job()
+            first = await raylet.create(job_id, owner, name="one")
+            with pytest.raises(ActorAlreadyExistsError, match="'one' is taken"):
+                await raylet.create(job_id, owner, name="one")
+            again = await raylet.create(job_id, owner, name="one", get_if_exists=True)
+            assert (again.created, again.actor.actor_id) == (False, first.actor.actor_id)
+
+    asyncio.run(main())
+
+
+def test_an_actor_that_dies_is_restarted_under_a_new_incarnation(home):
+    async def main():
+        async with cluster(home) as (_, client, raylet):
+            job_id, owner = await raylet.job()
+            created = await raylet.create(job_id, owner, max_restarts=1)
+            actor_id = created.actor.actor_id
+            async with client.watch(actor_ids=[actor_id]) as watch:
+                first = await raylet.asks(raylet_pb2.StartActorRequest)
+                await raylet.started(first)
+                await watch.actor(actor_id, control_pb2.ACTOR_PHASE_ALIVE)
+                await raylet.died(first)
+                await watch.actor(actor_id, control_pb2.ACTOR_PHASE_RESTARTING)
+                second = await raylet.asks(raylet_pb2.StartActorRequest, lambda start: start.incarnation == 2)
+                assert second.num_restarts == 1
+                assert not (await raylet.started(first)).keep, "the first incarnation is fenced"
+                assert (await raylet.started(second)).keep
+                await watch.actor(actor_id, control_pb2.ACTOR_PHASE_ALIVE)
+                await raylet.died(second)
+                dead = await watch.actor(actor_id, control_pb2.ACTOR_PHASE_DEAD)
+                assert dead.death_cause.message == "The worker died."
+
+    asyncio.run(main())
+
+
+def test_the_end_of_a_job_ends_its_actors_but_detached_ones(home):
+    async def main():
+        async with cluster(home) as (control, client, raylet):
+            job_id, owner = await raylet.job()
+            mine = (await raylet.create(job_id, owner)).actor.actor_id
+            stays = (await raylet.create(job_id, owner, detached=True, name="stays")).actor.actor_id
+            await client.FinishJob(job_id=job_id, state=control_pb2.JOB_STATE_SUCCEEDED)
+            states = {actor.actor_id: actor.state for actor in (await client.ListActors()).actors}
+            assert states == {mine: control_pb2.ACTOR_PHASE_DEAD, stays: control_pb2.ACTOR_PHASE_PENDING_CREATION}
+            finish = await raylet.asks(raylet_pb2.FinishJobOnNodeRequest)
+            assert finish.job_id == job_id
+            with pytest.raises(MantaError, match="is over"):
+                await raylet.create(job_id, owner)
+            control.state.validate()
+
+    asyncio.run(main())
+
+
+def test_key_value_pairs_are_put_read_listed_and_deleted(home):
+    async def main():
+        async with cluster(home) as (_, client, _raylet):
+            assert (await client.KvPut(namespace="n", key=b"a1", value=b"x", overwrite=False)).added
+            assert not (await client.KvPut(namespace="n", key=b"a1", value=b"y", overwrite=False)).added
+            assert (await client.KvGet(namespace="n", key=b"a1")).value == b"x"
+            assert not (await client.KvPut(namespace="n", key=b"a1", value=b"", overwrite=True)).added
+            empty = await client.KvGet(namespace="n", key=b"a1")
+            assert (empty.found, empty.value) == (True, b"")
+            assert (await client.KvPut(namespace="n", key=b"a2", value=b"z")).added
+            assert list((await client.KvKeys(namespace="n", prefix=b"a")).keys) == [b"a1", b"a2"]
+            assert not (await client.KvExists(namespace="other", key=b"a1")).exists
+            assert (await client.KvDel(namespace="n", key=b"a", prefix=True)).deleted == 2
+            assert not (await client.KvGet(namespace="n", key=b"a1")).found
+
+    asyncio.run(main())
+
+
+def test_a_node_whose_watch_closes_is_dead_within_a_second_or_so(home):
+    async def main():
+        async with cluster(home) as (_, client, raylet), client.watch(nodes=True) as observer:
+            async with client.watch(node_id=raylet.node_id) as watch:
+                await watch.next()
+            dead = await observer.until(
+                lambda event: event.WhichOneof("event") == "node" and event.node.state == control_pb2.NODE_STATE_DEAD
+            )
+            assert dead.node.node_id == raylet.node_id
+            with pytest.raises(MantaError, match="declared dead"):
+                await client.Heartbeat(node_id=raylet.node_id, number=1)
+
+    asyncio.run(main())
+
+
+def test_an_infeasible_actor_says_so_and_starts_when_a_node_brings_room(home):
+    async def main():
+        async with cluster(home) as (_, client, raylet):
+            job_id, owner = await raylet.job()
+            created = await raylet.create(job_id, owner, place={"amounts": {"CPU": 64 * 10000}})
+            assert (
+                created.actor.waiting_reason
+                == 'infeasible: needs {"CPU": 64}, the most that any node has is {"CPU": 2}'
+            )
+            async with FakeRaylet(client, str(home / "big.sock"), cpus=64).serving() as big:
+                await big.register()
+                start = await big.asks(raylet_pb2.StartActorRequest)
+                assert start.actor_id == created.actor.actor_id
+
+    asyncio.run(main())
