@@ -33,7 +33,7 @@ class Ref:
         self.binary, self.owner = binary, owner
 
 
-def reduce_ref(ref: Ref) -> tuple:
+def reduce_ref(ref: Ref) -> tuple[object, ...]:
     # By a class of a module, as refs are; this file's own are code of the main program.
     return types.SimpleNamespace, (), {"id": ref.binary, "owner": ref.owner}
 

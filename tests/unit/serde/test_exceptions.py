@@ -62,6 +62,7 @@ class HostileNewError(Exception):
         SystemExit(3),
         KeyboardInterrupt(),
         GetTimeoutError("waited"),
+        serde.DeserializationError("damaged"),
         ExceptionGroup("several", [ValueError(1), TypeError(2)]),
         TwoArgumentsError(7, "seven"),
         KeywordOnlyError(reason="because"),
