@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manta.core.errors.base import BOOL, TEXT, MantaError
+from manta.core.errors.base import BOOL, OPTIONAL_TEXT, TEXT, MantaError
 from manta.core.errors.task import RayTaskError
 
 TYPE_CHECKING = False
@@ -112,7 +112,7 @@ class RayActorError(MantaError):
 
     code = "ACTOR_ERROR"
     _fields: ClassVar[Fields] = (
-        ("actor_id", TEXT),
+        ("actor_id", OPTIONAL_TEXT),
         ("error_msg", TEXT),
         ("_actor_init_failed", BOOL),
         ("_preempted", BOOL),
@@ -221,6 +221,7 @@ class AsyncioActorExit(MantaError):
     """`exit_actor()` in an async actor."""
 
     code = "ASYNCIO_ACTOR_EXIT"
+    _default = "exit_actor() is called."
 
 
 class ActorAlreadyExistsError(MantaError, ValueError):

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     #: Attributes of an error, in the constructor's order, each with how it is written.
     Fields = tuple[tuple[str, str], ...]
 
-# How an attribute is written in a field. None is written by leaving the field out.
+# What an attribute is. None is written by leaving the field out; a field that is missing is None where that is allowed,
+# and else the nothing of its type.
 TEXT = "text"
+OPTIONAL_TEXT = "text or None"
 INT = "int"
 BOOL = "bool"
 FLOAT = "float"
@@ -36,6 +38,9 @@ class MantaError(Exception):
     #: What makes up the error. Empty: the message alone.
     _fields: ClassVar[Fields] = ()
 
+    #: The message of an error that was made without one.
+    _default: ClassVar[str] = ""
+
     def with_facts(self, **facts: object) -> Self:
         """Add what is known about the error; None and '' are left out. Returns the error itself.
 
@@ -53,7 +58,7 @@ class MantaError(Exception):
 
     def _text(self) -> str:
         """The message, without the facts."""
-        return Exception.__str__(self)
+        return Exception.__str__(self) if self.args else self._default
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         # Not through the constructor, whose parameters need not be `args`: an error of ours always survives pickling.

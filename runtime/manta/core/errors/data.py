@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manta.core.errors.base import BYTES, TEXT, TEXTS, MantaError
+from manta.core.errors.base import BYTES, OPTIONAL_TEXT, TEXT, TEXTS, MantaError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class ObjectReconstructionFailedError(ObjectLostError):
     code = "OBJECT_UNRECONSTRUCTABLE"
     _fields: ClassVar[Fields] = (
         ("object_ref_hex", TEXT),
-        ("reason", TEXT),
+        ("reason", OPTIONAL_TEXT),
         ("reason_message", TEXT),
         ("owner_address", BYTES),
         ("call_site", TEXT),
@@ -172,6 +172,7 @@ class PlasmaObjectNotAvailable(MantaError):
     """An object was not there in time."""
 
     code = "OBJECT_NOT_AVAILABLE"
+    _default = "The object was not available within the given timeout."
 
 
 class ObjectStoreFullError(MantaError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manta.core.errors.base import FLOAT, INT, TEXT, MantaError
+from manta.core.errors.base import FLOAT, INT, OPTIONAL_TEXT, TEXT, MantaError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class RaySystemError(MantaError):
     """
 
     code = "SYSTEM_ERROR"
-    _fields: ClassVar[Fields] = (("client_exc", TEXT), ("traceback_str", TEXT))
+    _fields: ClassVar[Fields] = (("client_exc", TEXT), ("traceback_str", OPTIONAL_TEXT))
 
     def __init__(self, client_exc: object, traceback_str: str | None = None) -> None:
         self.client_exc = client_exc
@@ -177,16 +177,10 @@ class ClusterNotFoundError(MantaError, ConnectionError):
     """There is no cluster at the address, or none to be found."""
 
     code = "CLUSTER_NOT_FOUND"
-
-    def _text(self) -> str:
-        return (
-            super()._text()
-            if self.args
-            else (
-                "Could not find any running Ray instance. Please specify the one to connect to by `init(address=...)` or the "
-                "MANTA_ADDRESS environment variable, or call `init()` with no address to start one here."
-            )
-        )
+    _default = (
+        "Could not find any running Ray instance. Please specify the one to connect to by `init(address=...)` or the "
+        "MANTA_ADDRESS environment variable, or call `init()` with no address to start one here."
+    )
 
 
 class UnsupportedPlatformError(MantaError, RuntimeError):

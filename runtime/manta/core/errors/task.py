@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from manta.core.errors.base import TASK_ID, TEXT, MantaError, revive
+from manta.core.errors.base import OPTIONAL_TEXT, TASK_ID, TEXT, MantaError, revive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class TaskCancelledError(MantaError):
     """
 
     code = "TASK_CANCELLED"
-    _fields: ClassVar[Fields] = (("task_id", TASK_ID), ("error_message", TEXT))
+    _fields: ClassVar[Fields] = (("task_id", TASK_ID), ("error_message", OPTIONAL_TEXT))
 
     def __init__(self, task_id: TaskID | None = None, error_message: str | None = None) -> None:
         self.task_id = task_id
@@ -138,7 +138,7 @@ class WorkerCrashedError(MantaError):
     """
 
     code = "WORKER_DIED"
-    _fields: ClassVar[Fields] = (("reason", TEXT),)
+    _fields: ClassVar[Fields] = (("reason", OPTIONAL_TEXT),)
 
     def __init__(self, reason: str | None = None) -> None:
         self.reason = reason
@@ -158,9 +158,7 @@ class GetTimeoutError(MantaError, TimeoutError):
     """`get` waited as long as it was told to. The task goes on."""
 
     code = "GET_TIMEOUT"
-
-    def _text(self) -> str:
-        return super()._text() if self.args else "Get timed out: some object(s) not ready."
+    _default = "Get timed out: some object(s) not ready."
 
 
 class RuntimeEnvSetupError(MantaError):
@@ -171,7 +169,7 @@ class RuntimeEnvSetupError(MantaError):
     """
 
     code = "RUNTIME_ENV_SETUP_FAILED"
-    _fields: ClassVar[Fields] = (("error_message", TEXT),)
+    _fields: ClassVar[Fields] = (("error_message", OPTIONAL_TEXT),)
 
     def __init__(self, error_message: str | None = None) -> None:
         self.error_message = error_message
@@ -240,6 +238,7 @@ class ObjectRefStreamEndOfStreamError(MantaError):
     """A generator task has no more values."""
 
     code = "END_OF_STREAM"
+    _default = "The generator has no more values."
 
 
 class CrossLanguageError(MantaError):

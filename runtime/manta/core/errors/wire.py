@@ -97,7 +97,7 @@ def from_fields(fields: ErrorFields, loads: Callable[[bytes], object] | None = N
 
     Args:
         fields: From this version of Manta or another. A code that is unknown here gives a `MantaError` with that code's
-            message; a field that is missing or garbled is None.
+            message; a field that is missing or garbled is None, or '' and the like where None is not allowed.
         loads: Unpickles the cause of a task's error. Without it, and where it fails, nothing is unpickled and the error
             shows the remote traceback only.
     """
@@ -131,6 +131,7 @@ def from_fields(fields: ErrorFields, loads: Callable[[bytes], object] | None = N
 
 _WRITE: dict[str, Callable[[Any], str]] = {
     kinds.TEXT: lambda value: str(value)[:MESSAGE_LIMIT],
+    kinds.OPTIONAL_TEXT: lambda value: str(value)[:MESSAGE_LIMIT],
     kinds.INT: str,
     kinds.FLOAT: repr,
     kinds.BOOL: lambda value: "true" if value else "false",
@@ -140,6 +141,7 @@ _WRITE: dict[str, Callable[[Any], str]] = {
 
 _READ: dict[str, Callable[[str], Any]] = {
     kinds.TEXT: str,
+    kinds.OPTIONAL_TEXT: str,
     kinds.INT: int,
     kinds.FLOAT: float,
     kinds.BOOL: "true".__eq__,
@@ -148,10 +150,13 @@ _READ: dict[str, Callable[[str], Any]] = {
 }
 
 
+_NOTHING: dict[str, Any] = {kinds.TEXT: "", kinds.FLOAT: 0.0, kinds.BOOL: False, kinds.TEXTS: ()}
+
+
 def _read(how: str, text: str | None) -> Any:
-    if text is None:
-        return None
-    try:
-        return _READ[how](text)
-    except ValueError:
-        return None
+    if text is not None:
+        try:
+            return _READ[how](text)
+        except ValueError:
+            pass
+    return _NOTHING.get(how)
