@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import statistics
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -152,6 +153,16 @@ def copy_gb_per_s(size_bytes: int = 128 << 20) -> float:
         target[:] = source
         seconds.append(perf_counter() - start)
     return round(size_bytes / statistics.median(seconds) / 1e9, 2)
+
+
+def bare_interpreter_s(python: str) -> float:
+    """Seconds from exec to exit of an interpreter that does nothing: the floor under every import."""
+    seconds = []
+    for _ in range(5):
+        start = perf_counter()
+        subprocess.run([python, "-c", "pass"], check=True)
+        seconds.append(perf_counter() - start)
+    return round(statistics.median(seconds), 4)
 
 
 def usual(values: Sequence[float]) -> float:

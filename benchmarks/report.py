@@ -13,9 +13,10 @@ from typing import Any
 from benchmarks import noise
 from benchmarks.drive import ROOT, Result
 from benchmarks.rows import SYSTEMS, Row, Summary
-from benchmarks.stats import Spread, Total, Verdict, judge, total
+from benchmarks.stats import Spread, Total, Verdict, judge, spread, total
 
 SCHEMA = 1
+_CALIBRATION_UNITS = {"spin": "M loop turns/s", "ping_pong": "ping-pongs/s", "others_cores": "cores used by others"}
 
 
 def verdicts(rows: Sequence[Row], results: Sequence[Result]) -> list[Verdict]:
@@ -63,6 +64,9 @@ def table(summary: Summary, rows: Sequence[Row], results: Sequence[Result], *, q
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     text.insert(1, "-" * max(len(line) for line in text))
     text += ["", *_total_lines(summary, total(summary, judged)), *_error_lines(results), *_doubt_lines(shaken)]
+    if weather := calibration(results):
+        said = [f"{_spread(weather[name], False)} {unit}" for name, unit in _CALIBRATION_UNITS.items()]
+        text += ["", f"calibration: {', '.join(said)}"]
     text += [
         "",
         "median (lowest-highest) over rounds; * decides; close: the spread crosses the goal;",
@@ -107,12 +111,13 @@ def as_json(
             for verdict in judged
         ],
         "summary": asdict(total(summary, judged)),
+        "calibration": {name: asdict(value) for name, value in calibration(results).items()},
         "results": [{**r.as_json(), "doubt": shaken.get((r.row, r.system, r.round))} for r in results],
     }
 
 
-def machine(versions: Mapping[str, str | None]) -> dict[str, Any]:
-    """What the figures were taken on. No host name: it says nothing and tells too much."""
+def machine(versions: Mapping[str, str | None], python: str) -> dict[str, Any]:
+    """What the figures were taken on, with two limits no system can beat. No host name: it says nothing and tells too much."""
     cpu = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "unknown"
     )
@@ -125,6 +130,7 @@ def machine(versions: Mapping[str, str | None]) -> dict[str, Any]:
         "memory_bytes": memory,
         "kernel": platform.release(),
         "copy_gb_per_s": noise.copy_gb_per_s(),
+        "bare_interpreter_s": noise.bare_interpreter_s(python),
         "versions": dict(versions),
     }
 
@@ -134,6 +140,18 @@ def revision() -> str:
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
+
+
+def calibration(results: Sequence[Result]) -> dict[str, Spread]:
+    """What the fixed loop and the ping-pong did over the whole run: how far two figures of it can be compared at all."""
+    seen = [result.disturbance for result in results if result.disturbance is not None]
+    if not seen:
+        return {}
+    return {
+        "spin": spread([value for one in seen for value in one.spin]),
+        "ping_pong": spread([value for one in seen for value in one.ping_pong]),
+        "others_cores": spread([one.others_cores for one in seen]),
+    }
 
 
 def number(value: float) -> str:

@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     budget = Budget(0.2, 0.2, 3) if asked.quick else Budget(asked.seconds, asked.seconds, 3)
     setting = Setting(asked.python, asked.cpus, budget, asked.quick)
     cells = plan(rows, systems, 1 if asked.quick else asked.rounds)
-    machine = report.machine(versions)
+    machine = report.machine(versions, asked.python)
     print(
         f"{machine['cpu']}, {machine['cpus']} CPUs, Python {machine['python']}, {machine['revision']}; {len(cells)} cells"
     )

@@ -44,6 +44,8 @@ def test_the_table_shows_figures_ratios_goals_errors_and_doubts():
         "disturbed:",
         "  ray, round 2: others took 1.50 cores (task_sync)",
         "",
+        "calibration: 30 M loop turns/s, 9,000 ping-pongs/s, 0 (0-1.5) cores used by others",
+        "",
         "median (lowest-highest) over rounds; * decides; close: the spread crosses the goal;",
         "~peer: the difference is within the noise; disturbed: a round was taken while others used the machine",
     ]
