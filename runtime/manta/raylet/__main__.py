@@ -1,0 +1,161 @@
+"""`python -m manta.raylet`: one node, until SIGTERM, the end of its parent, or control's word that it is dead."""
+
+from __future__ import annotations
+
+import os
+
+# Before gRPC is imported: it would print to our stderr, and prepare for forks that never come.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+import argparse
+import asyncio
+import json
+import logging
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from manta.core.environment import setting
+from manta.core.errors import MantaError
+from manta.core.resources import CPU, GPU, to_fixed
+from manta.raylet.config import RayletConfig
+
+log = logging.getLogger("manta.raylet")
+
+#: What the ready descriptor says first. READY is followed by a JSON line about the node, FAILED by an encoded ErrorInfo.
+READY, FAILED = b"\1", b"\0"
+
+
+def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int]:
+    """Settings from flags, then environment; and the descriptor that is told when the node is ready (-1 for none).
+
+    Raises:
+        SystemExit: A flag is wrong; argparse has said which.
+        SettingError: An environment variable is.
+    """
+    parser = argparse.ArgumentParser(prog="python -m manta.raylet", description="One node of a cluster.")
+    parser.add_argument(
+        "--session-dir", type=Path, required=True, help="private folder of the session: sockets and logs"
+    )
+    parser.add_argument("--control", required=True, help="gRPC target of control: unix:PATH or HOST:PORT")
+    parser.add_argument("--num-cpus", type=float, default=None, help="CPUs to lend (default: those it may use)")
+    parser.add_argument("--num-gpus", type=float, default=0, help="GPUs to lend")
+    parser.add_argument("--resources", default="{}", help='custom resources as JSON, {"name": amount}')
+    parser.add_argument(
+        "--memory", type=int, default=0, help="bytes of memory that tasks may ask for (default: 70%% of all)"
+    )
+    parser.add_argument("--object-store-memory", type=int, default=1 << 30, help="bytes of the object store")
+    parser.add_argument("--labels", default="{}", help='labels as JSON, {"name": "value"}')
+    parser.add_argument("--node-ip", default="127.0.0.1", help="address people know the node by")
+    parser.add_argument("--node-name", default="", help="name of the node for people")
+    parser.add_argument("--node-id", default="", help="56 hex digits (default: random)")
+    parser.add_argument("--session-name", default="", help="name of the session (default: the folder's)")
+    parser.add_argument("--token-file", type=Path, default=None, help="file with the session's token")
+    parser.add_argument("--head", action="store_true", help="control runs beside this node")
+    parser.add_argument("--parent-pid", type=int, default=0, help="end with this process")
+    parser.add_argument("--remove-session-dir", action="store_true", help="remove the session's folder at the end")
+    parser.add_argument(
+        "--ready-fd", type=int, default=-1, help="descriptor that gets one JSON line when the node is ready"
+    )
+    parser.add_argument("--prestart", type=int, default=4, help="workers kept ready before the first driver comes")
+    parser.add_argument("--worker-entry", default=None, help=argparse.SUPPRESS)
+    flags = parser.parse_args(arguments)
+    cpus = flags.num_cpus if flags.num_cpus is not None else len(os.sched_getaffinity(0))
+    resources = {CPU: to_fixed("num_cpus", cpus), GPU: to_fixed("num_gpus", flags.num_gpus)}
+    memory = flags.memory or int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.7)
+    resources["memory"] = to_fixed("memory", memory)
+    resources["object_store_memory"] = to_fixed("object_store_memory", flags.object_store_memory)
+    resources[f"node:{flags.node_ip}"] = to_fixed("node", 1)
+    if flags.head:
+        resources["node:__internal_head__"] = to_fixed("node", 1)
+    for name, amount in json.loads(flags.resources).items():
+        resources[name] = to_fixed(name, amount)
+    token = ""
+    if flags.token_file is not None:
+        from manta.transport.auth import read_token
+
+        token = read_token(str(flags.token_file))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = resources[GPU] // to_fixed("GPU", 1)
+    gpu_ids = tuple(visible.split(","))[:gpus] if visible and len(visible.split(",")) >= gpus else None
+    return (
+        RayletConfig(
+            session_dir=flags.session_dir.resolve(),
+            control=flags.control,
+            node_id=bytes.fromhex(flags.node_id) if flags.node_id else os.urandom(28),
+            resources={name: amount for name, amount in resources.items() if amount},
+            object_store_bytes=flags.object_store_memory,
+            node_ip=flags.node_ip,
+            node_name=flags.node_name,
+            session_name=flags.session_name,
+            gpu_ids=gpu_ids,
+            labels=json.loads(flags.labels),
+            head=flags.head,
+            parent_pid=flags.parent_pid,
+            worker_entry=flags.worker_entry,
+            memory_threshold=setting("memory_usage_threshold"),
+            memory_period_s=setting("memory_monitor_refresh_ms") / 1000,
+            prestart=flags.prestart,
+            token=token,
+            remove_session_dir=flags.remove_session_dir,
+        ),
+        flags.ready_fd,
+    )
+
+
+async def run(config: RayletConfig, ready_fd: int) -> int:
+    """Be a node until it is told to end; the exit code."""
+    from manta.raylet.server import serve
+
+    loop = asyncio.get_running_loop()
+    async with serve(config) as raylet:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, raylet.end, f"signal {number.name}")
+        loop.add_signal_handler(signal.SIGCHLD, raylet.processes.reap)
+        if ready_fd >= 0:
+            line = {"channel": config.channel_path, "node_id": config.node_id.hex(), "pid": os.getpid()}
+            with suppress(OSError):
+                os.write(ready_fd, READY + json.dumps(line).encode() + b"\n")
+            os.close(ready_fd)
+        reason = await raylet.ended
+        log.info("the node ends: %s", reason)
+    return 0
+
+
+def main() -> int:
+    """Parse, run, clean up."""
+    try:
+        config, ready_fd = parse()
+    except (MantaError, ValueError, OSError) as wrong:
+        print(f"manta.raylet: {wrong}", file=sys.stderr)  # noqa: T201
+        return 2
+    config.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=config.logs / f"raylet-{config.node_id.hex()[:8]}.log",
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    from manta.raylet.workers.process import become_subreaper
+
+    become_subreaper()
+    try:
+        try:
+            import uvloop
+        except ImportError:
+            return asyncio.run(run(config, ready_fd))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return int(runner.run(run(config, ready_fd)))
+    except Exception:
+        log.exception("the node failed")
+        raise
+    finally:
+        if config.remove_session_dir:
+            shutil.rmtree(config.session_dir, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

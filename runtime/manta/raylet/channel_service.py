@@ -1,0 +1,201 @@
+"""The channel's face of the raylet: each frame to whom it concerns. Decode, check, pass on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import grpc.aio
+from google.protobuf.message import Message
+
+from manta.core.errors import OverloadedError, ProtocolError
+from manta.raylet import events as ev
+from manta.raylet.actors import Actors
+from manta.raylet.admission import Admission
+from manta.raylet.clients import Client, Clients
+from manta.raylet.control_client import ControlLink
+from manta.raylet.inspection import Inspection
+from manta.raylet.object_service import ObjectService
+from manta.raylet.runner import Runner
+from manta.rpc.v1 import channel_pb2 as pb
+from manta.rpc.v1 import common_pb2 as common
+from manta.rpc.v1 import control_pb2 as cpb
+from manta.transport import status
+from manta.transport.channel import Frame
+from manta.transport.channel_aio import AsyncConnection
+from manta.transport.convert import resources_from_proto
+
+log = logging.getLogger(__name__)
+
+#: Relayed calls that one process may have open.
+MAX_CALLS: Final = 10_000
+#: The longest that a relayed call may wait, seconds, and what it gets when it does not say.
+MAX_CALL_S: Final = 3600.0
+DEFAULT_CALL_S: Final = 60.0
+
+#: What only a raylet says to control.
+_NOT_RELAYED: Final = frozenset(
+    {"RegisterNode", "Heartbeat", "UnregisterNode", "ReportWorkersDied", "ReportActor", "Watch"}
+)
+
+
+class ChannelService:
+    """Dispatches the frames of every connection.
+
+    Args:
+        start: Runs a coroutine in the background, by name.
+    """
+
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        clients: Clients,
+        runner: Runner,
+        actors: Actors,
+        objects: ObjectService,
+        link: ControlLink,
+        inspection: Inspection,
+        start: Callable[[Coroutine[Any, Any, None], str], object],
+    ) -> None:
+        self._admission = admission
+        self._clients = clients
+        self._runner = runner
+        self._link = link
+        self._start = start
+        self._handlers: dict[type[Message], Callable[[Client, Any], None]] = {
+            pb.Goodbye: admission.goodbye,
+            pb.LeaseDemand: self._lease_demand,
+            pb.LeaseReturned: self._lease_returned,
+            pb.Blocked: lambda client, _: runner.tell(ev.WorkerBlocked(client.worker_id)),
+            pb.Unblocked: lambda client, _: runner.tell(ev.WorkerUnblocked(client.worker_id)),
+            pb.ActorStarted: actors.started,
+            pb.ActorExiting: actors.exiting,
+            pb.ControlCall: self._control_call,
+            pb.WatchActors: self._watch_actors,
+            pb.StackRequest: inspection.stacks,
+            pb.StackReply: inspection.stack,
+            pb.StatusRequest: inspection.status,
+            **objects.handlers,
+        }
+        #: What a tool may send: it asks, it holds nothing.
+        self._for_tools = frozenset({pb.Goodbye, pb.ControlCall, pb.StackRequest, pb.StatusRequest})
+
+    def frames(self, connection: AsyncConnection, frames: list[Frame]) -> None:
+        """Frames came. A ProtocolError out of here closes the connection; the process is told why first."""
+        for _number, message, _raw in frames:
+            client = connection.peer
+            if connection.closed:
+                return
+            if not isinstance(client, Client):
+                if not isinstance(message, pb.Hello):
+                    self._admission.refuse(connection, f"the first frame is Hello, got {type(message).__name__}")
+                    return
+                self._admission.hello(connection, message)
+                continue
+            handler = self._handlers.get(type(message))
+            if handler is None or (client.role == pb.ROLE_TOOL and type(message) not in self._for_tools):
+                self._admission.refuse(connection, f"a raylet takes no {type(message).__name__} from this process")
+                return
+            if not client.welcomed:
+                self._admission.refuse(connection, f"{type(message).__name__} came before Welcome")
+                return
+            try:
+                handler(client, message)
+            except ProtocolError as wrong:
+                self._admission.refuse(connection, wrong)
+                return
+
+    def closed(self, connection: AsyncConnection, reason: str) -> None:
+        """A connection is gone."""
+        client = connection.peer
+        if isinstance(client, Client):
+            if client.actors:
+                self._forget_interest(client, client.actors)
+            self._admission.closed(client, reason)
+
+    # ---- leases
+
+    def _lease_demand(self, client: Client, message: pb.LeaseDemand) -> None:
+        amounts = resources_from_proto(message.resources)
+        if any(amount < 0 for amount in amounts.values()):
+            raise ProtocolError(f"LeaseDemand {message.name!r}: a resource amount is negative")
+        self._runner.tell(
+            ev.DemandSet(
+                owner=client.worker_id,
+                job=client.job,
+                key=message.key,
+                amounts=amounts,
+                wanted=message.wanted,
+                environment=message.environment,
+                name=message.name,
+                depth=message.depth,
+                backlog=message.backlog,
+            )
+        )
+
+    def _lease_returned(self, client: Client, message: pb.LeaseReturned) -> None:
+        self._runner.tell(ev.LeaseBack(client.worker_id, message.lease_id, retire=message.retire, kill=message.kill))
+
+    # ---- control
+
+    def _control_call(self, client: Client, message: pb.ControlCall) -> None:
+        if client.calls >= MAX_CALLS:
+            error = status.error_info(
+                OverloadedError(f"{MAX_CALLS} calls to control are open already; wait for some to end")
+            )
+            client.connection.send(pb.ControlReply(request_id=message.request_id, error=error))
+            return
+        if not message.method.isalpha() or message.method in _NOT_RELAYED:
+            error = common.ErrorInfo(
+                code="PROTOCOL_ERROR", message=f"{message.method!r} is no call that a raylet relays"
+            )
+            client.connection.send(pb.ControlReply(request_id=message.request_id, error=error))
+            return
+        client.calls += 1
+        self._start(self._relay(client, message), f"relay {message.method}")
+
+    async def _relay(self, client: Client, message: pb.ControlCall) -> None:
+        reply = pb.ControlReply(request_id=message.request_id)
+        timeout_s = min(message.timeout_s, MAX_CALL_S) if message.timeout_s > 0 else DEFAULT_CALL_S
+        try:
+            reply.payload = await self._link.relay(message.method, message.payload, timeout_s)
+        except grpc.aio.AioRpcError as error:
+            reply.error.CopyFrom(status.info_from(error))
+        except TimeoutError:
+            reply.error.code = "RPC_TIMEOUT"
+            reply.error.message = f"control was away for {timeout_s:g} s"
+        except asyncio.CancelledError:
+            reply.error.code = "LOCAL_RAYLET_DIED"
+            reply.error.message = "the node stops"
+            raise
+        finally:
+            client.calls -= 1
+            client.connection.send(reply)
+
+    def _watch_actors(self, client: Client, message: pb.WatchActors) -> None:
+        added = set(message.add)
+        client.actors |= added
+        removed = set(message.remove) & client.actors
+        client.actors -= removed
+        if added:
+            self._link.watch_actors(added, set())
+        if removed:
+            self._forget_interest(client, removed)
+
+    def _forget_interest(self, client: Client, actors: set[bytes]) -> None:
+        gone = set(actors)
+        for other in self._clients:
+            if other is not client:
+                gone -= other.actors
+        if gone:
+            self._link.watch_actors(set(), gone)
+
+    def actor_state(self, info: cpb.ActorInfo) -> None:
+        """Control says how an actor stands: tell who wants to know."""
+        state = pb.ActorState(info=info.SerializeToString())
+        for client in self._clients:
+            if info.actor_id in client.actors:
+                client.connection.send(state)

@@ -1,0 +1,255 @@
+"""The channel's object frames on the object table: decode, decide there, send what it says. Nothing is decided here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, assert_never
+
+from google.protobuf.message import Message
+
+from manta.core.errors import ObjectFreedError, ObjectStoreFullError, ProtocolError
+from manta.raylet.clients import Client, Clients
+from manta.raylet.objects import commands as oc
+from manta.raylet.objects.table import ObjectTable
+from manta.rpc.v1 import channel_pb2 as pb
+from manta.rpc.v1 import common_pb2 as common
+from manta.transport.status import error_info
+
+log = logging.getLogger(__name__)
+
+#: What the arena does by itself, in a thread of its own.
+MemoryWork = oc.ReserveExtent | oc.PunchHole | oc.Warm
+
+_ID_BYTES = 28
+
+
+class ObjectService:
+    """One node's object store as its clients see it. A client's name in the table is its worker id.
+
+    Args:
+        table: Decides.
+        clients: Who is connected.
+        work: Has the arena reserve, punch or warm; the answer comes back by the table's methods and `perform`.
+    """
+
+    def __init__(self, table: ObjectTable, clients: Clients, work: Callable[[MemoryWork], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.table = table
+        self._clients = clients
+        self._work = work
+        self._timer: asyncio.TimerHandle | None = None
+        self.handlers: dict[type[Message], Callable[[Client, Any], None]] = {
+            pb.CreateObject: self._create,
+            pb.SealObject: self._seal,
+            pb.AbortObject: self._abort,
+            pb.RequestBlock: self._request_block,
+            pb.SealInBlock: self._seal_in_block,
+            pb.ReturnBlock: self._return_block,
+            pb.GetObjects: self._get,
+            pb.ReleaseObjects: self._release,
+            pb.FreeObjects: self._free,
+        }
+
+    # ---- processes come and go
+
+    def joined(self, client: Client) -> None:
+        """A process may use the store from now on."""
+        self.table.joined(client.worker_id)
+
+    def died(self, worker_id: bytes) -> None:
+        """A process is gone: its ranges and pins are settled, what it owned is freed."""
+        now = time.monotonic()
+        self.perform(self.table.died(worker_id, now=now))
+        self.perform(self.table.owner_died(worker_id, now=now))
+
+    def job_over(self, job: bytes) -> None:
+        """What nobody in particular owns lives as long as its job."""
+        self.perform(self.table.owner_died(job, now=time.monotonic()))
+
+    # ---- frames
+
+    def _create(self, client: Client, message: pb.CreateObject) -> None:
+        _check_ids((message.object_id,))
+        # Without an owner it is the job's: a worker may end while others read what it made.
+        self.perform(
+            self.table.create(
+                client.worker_id,
+                message.object_id,
+                message.size,
+                now=time.monotonic(),
+                owner=message.owner or client.job,
+            )
+        )
+
+    def _seal(self, client: Client, message: pb.SealObject) -> None:
+        self.perform(self.table.seal(client.worker_id, message.object_id, now=time.monotonic()))
+
+    def _abort(self, client: Client, message: pb.AbortObject) -> None:
+        self.perform(self.table.abort(client.worker_id, message.object_id, now=time.monotonic()))
+
+    def _request_block(self, client: Client, message: pb.RequestBlock) -> None:
+        self.perform(self.table.lend(client.worker_id, message.size, now=time.monotonic(), cause=message.request_id))
+
+    def _seal_in_block(self, client: Client, message: pb.SealInBlock) -> None:
+        count = len(message.object_ids)
+        if not (count == len(message.offsets) == len(message.sizes)) or len(message.owners) not in (0, 1, count):
+            raise ProtocolError("SealInBlock: its columns differ in length")
+        _check_ids(message.object_ids)
+        owners = list(message.owners) or [client.job]
+        if len(owners) == 1:
+            owners *= count
+        now = time.monotonic()
+        rows = zip(message.object_ids, message.offsets, message.sizes, owners, strict=True)
+        for object_id, offset, size, owner in rows:
+            self.perform(
+                self.table.seal_in_block(
+                    client.worker_id, message.block_id, object_id, offset, size, now=now, owner=owner or client.job
+                )
+            )
+
+    def _return_block(self, client: Client, message: pb.ReturnBlock) -> None:
+        self.perform(self.table.return_block(client.worker_id, message.block_id, now=time.monotonic()))
+
+    def _get(self, client: Client, message: pb.GetObjects) -> None:
+        now = time.monotonic()
+        if message.cancel:
+            self.perform(self.table.cancel_get(client.worker_id, message.request_id, now=now))
+            return
+        _check_ids(message.object_ids)
+        request_id = message.request_id
+        self.perform(self.table.get(client.worker_id, request_id, message.object_ids, now=now, cause=request_id))
+
+    def _release(self, client: Client, message: pb.ReleaseObjects) -> None:
+        self.perform(self.table.release(client.worker_id, message.object_ids, now=time.monotonic()))
+
+    def _free(self, _client: Client, message: pb.FreeObjects) -> None:
+        self.perform(self.table.delete(message.object_ids, now=time.monotonic()))
+
+    # ---- what the arena did
+
+    def arena_did(self, event: oc.ArenaEvent) -> None:
+        """The arena has done a piece of work, or could not."""
+        self.perform(self.table.arena_event(event, now=time.monotonic()))
+
+    # ---- what the table wants done
+
+    def perform(self, commands: Iterable[oc.Command]) -> None:
+        """Send answers, pass memory work on, set the next tick."""
+        for command in commands:
+            match command:
+                case oc.Ready():
+                    ids, offsets, sizes = zip(*command.places, strict=True) if command.places else ((), (), ())
+                    self._send(
+                        command.client,
+                        pb.ObjectsReady(
+                            request_id=int(command.request_id),  # type: ignore[call-overload]  # as it was asked
+                            object_ids=ids,
+                            offsets=offsets,
+                            sizes=sizes,
+                        ),
+                    )
+                case oc.Created():
+                    self._send(command.client, pb.ObjectCreated(object_id=command.object_id, offset=command.offset))
+                case oc.AlreadyExists():
+                    self._send(command.client, pb.ObjectCreated(object_id=command.object_id, exists=True))
+                case oc.StoreFull():
+                    self._send(command.client, pb.ObjectCreated(object_id=command.object_id, error=self._full(command)))
+                case oc.Gone():
+                    error = ObjectFreedError(command.object_id.hex())
+                    self._send(
+                        command.client,
+                        pb.ObjectsReady(
+                            request_id=int(command.request_id),  # type: ignore[call-overload]
+                            object_ids=(command.object_id,),
+                            error=error_info(error),
+                        ),
+                    )
+                case oc.BlockLent():
+                    self._send(
+                        command.client,
+                        pb.BlockGranted(
+                            request_id=_number(command.cause),
+                            block_id=command.block_id,
+                            offset=command.offset,
+                            size=command.size,
+                        ),
+                    )
+                case oc.BlockRefused():
+                    self._send(command.client, pb.BlockGranted(request_id=_number(command.cause)))
+                case oc.RecallBlocks():
+                    self._send(command.client, pb.RecallBlocks())
+                case oc.ReserveExtent() | oc.PunchHole() | oc.Warm():
+                    self._work(command)
+                case oc.Evicted():
+                    # Nobody keeps locations on one node; where several do, this is what they are told.
+                    pass
+                case oc.Rejected():
+                    log.warning("the object store refused %s: %s", command.object_id.hex(), command.reason)
+                    info = common.ErrorInfo(code="PROTOCOL_ERROR", message=command.reason)
+                    if command.object_id:
+                        self._send(command.client, pb.ObjectCreated(object_id=command.object_id, error=info))
+                    else:
+                        self._send(command.client, pb.ObjectsReady(request_id=_number(command.cause), error=info))
+                case _:
+                    assert_never(command)
+        self._set_timer()
+
+    def close(self) -> None:
+        """No more ticks."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _send(self, client: oc.Client, message: Message) -> None:
+        if isinstance(client, bytes):
+            self._clients.send(client, message)
+
+    def _full(self, command: oc.StoreFull) -> common.ErrorInfo:
+        held = "; ".join(
+            f"{self._who(holder.who)} owns {holder.owned_bytes} bytes in {holder.owned_objects} objects, "
+            f"reads {holder.pinned_bytes}, keeps {holder.block_bytes} in blocks"
+            for holder in command.holders
+        )
+        return error_info(
+            ObjectStoreFullError(
+                f"Failed to put object {command.object_id.hex()} of {command.size} bytes: {command.reason}. The object "
+                f"store has {command.capacity} bytes, {command.used} are taken"
+                + (f" (waited {command.waited_s:.1f} s)" if command.waited_s else "")
+                + (f". Who keeps most: {held}" if held else "")
+                + ". Delete references you do not need, or start with a larger object_store_memory."
+            )
+        )
+
+    def _who(self, who: object) -> str:
+        client = self._clients.get(who) if isinstance(who, bytes) else None
+        if client is not None:
+            return f"{pb.Role.Name(client.role).removeprefix('ROLE_').lower()} pid={client.pid}"
+        if isinstance(who, bytes) and len(who) == 4:
+            return f"job {who.hex()}"
+        return "a process that is gone"
+
+    def _set_timer(self) -> None:
+        wake_at = self.table.wake_at()
+        if self._timer is not None:
+            if wake_at is not None and self._timer.when() <= wake_at + 0.001 and not self._timer.cancelled():
+                # An early tick is harmless, and most events change nothing about the time.
+                return
+            self._timer.cancel()
+            self._timer = None
+        if wake_at is not None:
+            self._timer = self._loop.call_at(max(wake_at, self._loop.time()), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.perform(self.table.tick(now=time.monotonic()))
+
+
+def _check_ids(ids: Iterable[bytes]) -> None:
+    if any(len(object_id) != _ID_BYTES for object_id in ids):
+        raise ProtocolError(f"an object id has {_ID_BYTES} bytes")
+
+
+def _number(cause: object) -> int:
+    return cause if isinstance(cause, int) else 0

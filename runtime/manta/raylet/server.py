@@ -1,0 +1,377 @@
+"""Wiring of one node: opened in dependency order, ready at `yield`, closed in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, Final
+
+from manta.aio.supervisor import Supervisor
+from manta.raylet import events as ev
+from manta.raylet.actors import Actors
+from manta.raylet.clients import Clients, Job
+from manta.raylet.config import RayletConfig
+from manta.raylet.ledger import Ledger
+from manta.raylet.logs import LogTail
+from manta.raylet.leases import WorkerState
+from manta.raylet.memory import Candidate, MemoryReader, MemoryWatch
+from manta.raylet.objects.allocator import Allocator
+from manta.raylet.objects.arena import ArenaFile
+from manta.raylet.objects.commands import ArenaEvent
+from manta.raylet.objects.keeper import Keeper
+from manta.raylet.objects.table import ObjectTable
+from manta.raylet.scheduler import Limits, Scheduler
+from manta.raylet.workers.pool import WorkerProcesses
+from manta.raylet.workers.process import Watch
+from manta.rpc.v1 import channel_pb2 as pb
+from manta.rpc.v1 import common_pb2 as common
+from manta.rpc.v1 import control_pb2 as cpb
+from manta.transport.channel_aio import AsyncConnection, ChannelServer
+
+log = logging.getLogger(__name__)
+
+#: Bytes of warm, unused arena kept ready at most.
+_MARGIN_BYTES: Final = 64 << 20
+#: Log lines wait in their files while a driver has this much unread, bytes.
+_MAX_UNSENT_LINES: Final = 4 << 20
+#: A worker's files are looked at for so long after its work, seconds: threads it left behind may print.
+_RECENT_S: Final = 1.0
+
+
+class Raylet:
+    """One running node. Made by `serve`."""
+
+    def __init__(self, config: RayletConfig) -> None:
+        self.config = config
+        self._opened_at = time.monotonic()
+        self.clients = Clients()
+        self.jobs: dict[bytes, Job] = {}
+        #: Set when the node has to end: its parent is gone, or control has given it up.
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._tasks: Supervisor | None = None
+
+    def end(self, reason: str) -> None:
+        """Ask whoever runs the node to end it."""
+        if not self.ended.done():
+            self.ended.set_result(reason)
+
+    def start(self, coro: Coroutine[Any, Any, None], name: str) -> None:
+        """Run in the background; nothing starts any more once the node stops."""
+        if self._tasks is None:
+            coro.close()
+            return
+        with suppress(RuntimeError):
+            _task = self._tasks.start(coro, name=name)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Everything the node consists of, in dependency order."""
+        config = self.config
+        async with AsyncExitStack() as stack:
+            config.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Workers first: their factory imports what it needs while we do the same.
+            self.processes = WorkerProcesses(
+                raylet=config.channel_path,
+                logs=config.logs,
+                entry=config.worker_entry,
+                on_died=self._worker_died,
+                make_id=lambda: os.urandom(28),
+            )
+            stack.push_async_callback(self.processes.close)
+            cpus = config.resources.get("CPU", 0) // 10_000
+            channel = ChannelServer(config.channel_path, self._frames, self._closed)
+            await stack.enter_async_context(channel)
+            self.processes.prepare(min(config.prestart, max(1, cpus)))
+
+            self._tasks = await stack.enter_async_context(Supervisor())
+            self._open_store(stack)
+            self._open_books(stack)
+            await self._open_control(stack)
+            self.start(self.logs.run(), "logs")
+            self.start(self._memory_watch().run(), "memory")
+            if config.parent_pid:
+                watch = Watch(
+                    asyncio.get_running_loop(), config.parent_pid, lambda _pid: self.end("its driver has ended")
+                )
+                stack.callback(watch.close)
+            try:
+                yield
+            finally:
+                # What is closed from here on is not news to anybody.
+                self._tasks = None
+
+    def _open_store(self, stack: AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        allocator = Allocator(
+            self.config.object_store_bytes, margin=min(_MARGIN_BYTES, self.config.object_store_bytes // 8)
+        )
+        self.arena = ArenaFile.create(allocator.span)
+        stack.callback(self.arena.close)
+
+        def report(event: ArenaEvent) -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._arena_did, event)
+
+        keeper = stack.enter_context(Keeper(self.arena, allocator.extent, report))
+        from manta.raylet.object_service import ObjectService
+
+        self.objects = ObjectService(ObjectTable(allocator), self.clients, lambda work: keeper.perform((work,)))
+        stack.callback(self.objects.close)
+
+    def _arena_did(self, event: ArenaEvent) -> None:
+        self.objects.arena_did(event)
+
+    def _open_books(self, stack: AsyncExitStack) -> None:
+        config = self.config
+        self.actors = Actors(self.clients, config.node_id, self._report_actor)
+        self.scheduler = Scheduler(
+            Ledger(config.resources, config.gpu_ids),
+            make_id=self.processes.worker_id,
+            limits=Limits(prestart=config.prestart),
+        )
+        self.logs = LogTail(
+            node_ip=config.node_ip, send=self._send_lines, wanted=self._takes_lines, busy=self._busy_workers
+        )
+        stack.callback(self.logs.close)
+
+    async def _open_control(self, stack: AsyncExitStack) -> None:
+        # Late: grpc takes a while to import, and the factory's process does its own importing meanwhile.
+        from manta.raylet.admission import Admission
+        from manta.raylet.channel_service import ChannelService
+        from manta.raylet.control_client import ControlLink
+        from manta.raylet.grpc_service import RayletService
+        from manta.raylet.inspection import Inspection
+        from manta.raylet.runner import Runner
+        from manta.rpc.v1 import raylet_pb2_grpc
+        from manta.transport import grpc as transport
+
+        config = self.config
+        self.link = ControlLink(
+            config.control,
+            token=config.token,
+            node_id=config.node_id,
+            describe=self._registration,
+            available=lambda: common.Resources(amounts=self.scheduler.available()),
+            on_registered=self._registered,
+            on_actor=lambda info: self.channel.actor_state(info),
+        )
+        self.runner = Runner(
+            scheduler=self.scheduler,
+            processes=self.processes,
+            clients=self.clients,
+            actors=self.actors,
+            node_id=config.node_id,
+            on_started=self._worker_asked_for,
+            on_lent=self.logs.runs,
+            on_room=self.link.room,
+            say=self._say,
+        )
+        stack.callback(self.runner.close)
+        self.admission = Admission(
+            config=config,
+            clients=self.clients,
+            jobs=self.jobs,
+            runner=self.runner,
+            processes=self.processes,
+            link=self.link,
+            arena=(self.arena.fd, self.arena.span),
+            start=self.start,
+            on_joined=self.objects.joined,
+            on_left=self.objects.died,
+            on_job_over=self._job_over,
+            flush_logs=self.logs.flush,
+        )
+        self.channel = ChannelService(
+            admission=self.admission,
+            clients=self.clients,
+            runner=self.runner,
+            actors=self.actors,
+            objects=self.objects,
+            link=self.link,
+            inspection=Inspection(self.clients, self.describe),
+            start=self.start,
+        )
+        service = RayletService(
+            node_id=config.node_id,
+            runner=self.runner,
+            actors=self.actors,
+            clients=self.clients,
+            jobs=self.jobs,
+            processes=self.processes,
+            describe=self.describe,
+            job_over=self.admission.job_over,
+        )
+        server = transport.server((config.token,) if config.token else None)
+        raylet_pb2_grpc.add_RayletServiceServicer_to_server(service, server)
+        server.add_insecure_port(transport.unix_target(config.grpc_path))
+        await server.start()
+        stack.push_async_callback(server.stop, 0.2)
+        self.start(self._stay_tied(), "control")
+
+    async def _stay_tied(self) -> None:
+        from manta.raylet.control_client import NodeDeclaredDeadError
+
+        try:
+            await self.link.run()
+        except NodeDeclaredDeadError as dead:
+            self.end(f"control has declared the node dead: {dead}")
+
+    # ---- what others tell us
+
+    def _frames(self, connection: AsyncConnection, frames: list[Any]) -> None:
+        self.channel.frames(connection, frames)
+
+    def _closed(self, connection: AsyncConnection, reason: str) -> None:
+        if self._tasks is not None:
+            self.channel.closed(connection, reason)
+
+    def _worker_asked_for(self, worker_id: bytes) -> None:
+        worker = self.scheduler.worker(worker_id)
+        process = self.processes.get(worker_id)
+        if worker is not None and process is not None:
+            self.logs.follow(worker_id, worker.pool[0], process.stdout, process.stderr)
+        self.admission.adopted(worker_id)
+
+    def _worker_died(self, worker_id: bytes, status: int | None, text: str, out_of_memory: bool) -> None:
+        worker = self.scheduler.worker(worker_id)
+        self.logs.ended(worker_id)
+        self.admission.worker_gone(worker_id)
+        self.runner.tell(ev.WorkerDied(worker_id, status, text, out_of_memory))
+        if worker is not None:
+            self.link.worker_died(worker_id, lambda coro: self.start(coro, "report dead workers"))
+
+    def _job_over(self, job: bytes) -> None:
+        self.logs.flush(job)
+        self.objects.job_over(job)
+        self.actors.forget_job(job)
+
+    def _registration(self) -> cpb.RegisterNodeRequest:
+        config = self.config
+        return cpb.RegisterNodeRequest(
+            node=cpb.NodeInfo(
+                node_id=config.node_id,
+                raylet_target=f"unix:{config.grpc_path}",
+                channel_endpoint=f"unix:{config.channel_path}",
+                host=config.node_ip,
+                name=config.node_name or config.node_ip,
+                pid=os.getpid(),
+                total=common.Resources(amounts=dict(config.resources)),
+                available=common.Resources(amounts=self.scheduler.available()),
+                labels=config.labels,
+                head=config.head,
+            ),
+            actors=self.actors.running(),
+            driver_ids=[client.worker_id for client in self.clients if client.role == pb.ROLE_DRIVER and client.job],
+            job_ids=list(self.jobs),
+        )
+
+    def _registered(self, response: cpb.RegisterNodeResponse) -> None:
+        for actor in response.kill_actors:
+            if self.actors.unwanted(
+                actor.actor_id, actor.incarnation, "control does not know it any more", graceful=False
+            ):
+                self.runner.tell(
+                    ev.ActorUnwanted(actor.actor_id, actor.incarnation, "control does not know it any more")
+                )
+        for job in response.finished_job_ids:
+            self.admission.job_over(job)
+
+    def _report_actor(self, report: cpb.ReportActorRequest) -> None:
+        self.start(self._deliver_report(report), f"report actor {report.actor_id.hex()}")
+
+    async def _deliver_report(self, report: cpb.ReportActorRequest) -> None:
+        report.available.CopyFrom(common.Resources(amounts=self.scheduler.available()))
+        answer = await self.link.tell("ReportActor", report, cpb.ReportActorResponse)
+        if answer is not None and not answer.keep and report.HasField("started"):
+            why = "nobody wants this incarnation any more"
+            if self.actors.unwanted(report.actor_id, report.incarnation, why, graceful=False) is not None:
+                self.runner.tell(ev.ActorUnwanted(report.actor_id, report.incarnation, why))
+
+    # ---- what we tell others
+
+    def _send_lines(self, job: bytes, lines: pb.LogLines) -> None:
+        driver = self.clients.driver_of(job)
+        if driver is not None:
+            driver.connection.send(lines)
+
+    def _takes_lines(self, job: bytes) -> bool:
+        driver = self.clients.driver_of(job)
+        return driver is not None and driver.connection.unsent_bytes < _MAX_UNSENT_LINES
+
+    def _busy_workers(self) -> list[bytes]:
+        recent = time.monotonic() - _RECENT_S
+        return [
+            worker.worker_id
+            for worker in self.scheduler.workers()
+            if worker.state in (WorkerState.BUSY, WorkerState.DYING) or worker.idle_since > recent
+        ]
+
+    # ---- memory
+
+    def _memory_watch(self) -> MemoryWatch:
+        config = self.config
+        reader = MemoryReader()
+
+        def candidates() -> list[Candidate]:
+            found = []
+            for worker in self.scheduler.workers():
+                process = self.processes.get(worker.worker_id)
+                if process is None or not process.pid or worker.state is WorkerState.DYING:
+                    continue
+                lease = self.scheduler.holder(worker.worker_id)
+                found.append(
+                    Candidate(
+                        worker_id=worker.worker_id,
+                        pid=process.pid,
+                        private_bytes=reader.private_bytes(process.pid),
+                        idle=lease is None,
+                        is_actor=lease is not None and lease.actor is not None,
+                        since=lease.granted_at if lease is not None else worker.idle_since,
+                        name=self.scheduler.name_of(worker.worker_id),
+                    )
+                )
+            return found
+
+        return MemoryWatch(
+            threshold=config.memory_threshold,
+            period_s=config.memory_period_s,
+            node_ip=config.node_ip,
+            candidates=candidates,
+            kill=lambda worker_id, text: self.processes.kill(worker_id, text, out_of_memory=True),
+            reader=reader,
+        )
+
+    def _say(self, job: bytes, text: str) -> None:
+        self._send_lines(
+            job, pb.LogLines(pid=os.getpid(), source="raylet", lines=text.splitlines(), stderr=True, from_raylet=True)
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The node's state for people and tests."""
+        config = self.config
+        scheduling = self.scheduler.statistics()
+        return {
+            "node_id": config.node_id.hex(),
+            "node_ip": config.node_ip,
+            "pid": os.getpid(),
+            "session_dir": str(config.session_dir),
+            "registered": self.link.registered.is_set(),
+            "clients": len(self.clients),
+            "jobs": sum(job.local for job in self.jobs.values()),
+            "actors": len(self.actors),
+            "store": self.objects.table.statistics(),
+            "scheduler": scheduling,
+            "uptime_s": round(time.monotonic() - self._opened_at, 3),
+        }
+
+
+@asynccontextmanager
+async def serve(config: RayletConfig) -> AsyncIterator[Raylet]:
+    """Run a node: its channel listens when the block starts; control may come later."""
+    raylet = Raylet(config)
+    async with raylet.open():
+        yield raylet

@@ -1,0 +1,104 @@
+"""One factory process as the raylet sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import BinaryIO
+
+from manta.core.errors import ProtocolError
+from manta.raylet.workers.process import Watch
+from manta.rpc.v1 import channel_pb2 as pb
+from manta.transport.channel import Frame
+from manta.transport.channel_aio import AsyncConnection
+
+
+class FactoryHandle:
+    """A running `python -m manta.worker`. Forks are asked for at once, even before it is ready: they wait in its socket.
+
+    Args:
+        environment: Added to our own environment.
+        log: Where its output goes.
+        entry: What its workers run.
+        on_forked: Called with (worker id, pid, error); pid is 0 when the fork failed.
+        on_exited: Called with (pid, status) of a worker.
+        on_gone: Called once with this handle when the factory has ended; its workers end with it.
+    """
+
+    def __init__(
+        self,
+        *,
+        environment: Mapping[str, str],
+        log: BinaryIO,
+        entry: str | None,
+        on_forked: Callable[[bytes, int, str], None],
+        on_exited: Callable[[int, int], None],
+        on_gone: Callable[[FactoryHandle], None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._on_forked, self._on_exited, self._on_gone = on_forked, on_exited, on_gone
+        ours, theirs = socket.socketpair()
+        try:
+            arguments = [str(theirs.fileno()), str(os.getpid())]
+            # From the main thread only: PR_SET_PDEATHSIG in the child speaks of the thread that started it.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "manta.worker", *arguments, *([entry] if entry else [])],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **environment},
+                # A Ctrl-C in the terminal is for the driver.
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self.pid = self._process.pid
+        self._connection = AsyncConnection(ours, self._frames, self._closed, loop=loop)
+        self._watch = Watch(loop, self.pid, self._ended)
+        self.closing = False
+
+    def fork(self, order: pb.Fork) -> None:
+        """Ask for one worker."""
+        self._connection.send(order)
+
+    def close(self) -> None:
+        """End the factory and with it every worker that is left."""
+        self.closing = True
+        self._connection.close()
+
+    def kill(self) -> None:
+        """End it the hard way; its workers go by the kernel's hand."""
+        self._watch.kill()
+
+    def reap(self) -> bool:
+        """Whether it has ended; takes its exit status."""
+        return self._process.poll() is not None
+
+    def _frames(self, _connection: AsyncConnection, frames: list[Frame]) -> None:
+        for _number, message, _raw in frames:
+            if isinstance(message, pb.Forked):
+                self._on_forked(message.worker_id, message.pid, message.error)
+            elif isinstance(message, pb.Exited):
+                self._on_exited(message.pid, message.status)
+            else:
+                raise ProtocolError(f"a factory sends Forked and Exited, got {type(message).__name__}")
+
+    def _closed(self, _connection: AsyncConnection, _reason: str) -> None:
+        # Its end is what counts, not its socket's. A factory that closes its socket has nothing to live for.
+        if not self.closing:
+            with suppress(ProcessLookupError):
+                self._process.terminate()
+
+    def _ended(self, _pid: int) -> None:
+        self._process.poll()
+        self._connection.close()
+        self._on_gone(self)

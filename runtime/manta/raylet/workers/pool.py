@@ -1,0 +1,308 @@
+"""Every factory and worker process of the node: performs the scheduler's starts and kills, and tells it of every end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from manta.core.errors import ProtocolError
+from manta.raylet.events import PoolKey
+from manta.raylet.workers import process
+from manta.raylet.workers.factory import FactoryHandle
+from manta.rpc.v1 import channel_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+#: How long the factory's word on a dead worker is waited for, seconds. It comes at once unless the factory itself is in trouble.
+_LAST_WORD_S: Final = 1.0
+#: How long factories have to end by themselves when the node stops, seconds.
+_STOP_S: Final = 0.5
+
+
+@dataclass(slots=True)
+class WorkerProcess:
+    """One worker, from the order to fork it until it is gone."""
+
+    worker_id: bytes
+    factory: FactoryHandle
+    stdout: Path
+    stderr: Path
+    #: 0 until it is forked.
+    pid: int = 0
+    watch: process.Watch | None = None
+    #: Why we ended it; None while we did not.
+    doom: str | None = None
+    #: It is ended because memory ran out.
+    out_of_memory: bool = False
+
+
+#: Called with (worker id, exit status or None, text, out of memory) once for each worker that ended or could not be started.
+OnDied = Callable[[bytes, int | None, str, bool], None]
+
+
+def environment_of(environment: bytes) -> dict[str, str]:
+    """Variables that a worker environment sets.
+
+    Args:
+        environment: Empty, or a JSON object whose "env_vars" maps names to texts.
+
+    Raises:
+        ProtocolError: It is something else.
+    """
+    if not environment:
+        return {}
+    try:
+        variables = json.loads(environment).get("env_vars") or {}
+        if all(isinstance(name, str) and isinstance(text, str) for name, text in variables.items()):
+            if any(not name or "=" in name or "\0" in name + text for name, text in variables.items()):
+                raise ProtocolError("env_vars: a name is empty or holds '=', or something holds a NUL character")
+            return dict(variables)
+    except (ValueError, AttributeError):
+        pass
+    raise ProtocolError('an environment is a JSON object like {"env_vars": {"NAME": "text"}}')
+
+
+class WorkerProcesses:
+    """Factories by pool, workers by id.
+
+    Args:
+        raylet: Where workers find us: the path of our socket.
+        logs: Folder of the workers' output.
+        entry: What workers run; None for what they are made for.
+        on_died: See `OnDied`.
+    """
+
+    def __init__(
+        self, *, raylet: str, logs: Path, entry: str | None, on_died: OnDied, make_id: Callable[[], bytes]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._raylet = raylet
+        self._logs = logs
+        self._entry = entry
+        self._on_died = on_died
+        self._make_id = make_id
+        self._workers: dict[bytes, WorkerProcess] = {}
+        self._by_pid: dict[int, WorkerProcess] = {}
+        self._factories: dict[PoolKey, FactoryHandle] = {}
+        self._all_factories: dict[int, FactoryHandle] = {}
+        #: Started before any job was known; the first one with a plain environment takes it over.
+        self._spare: FactoryHandle | None = None
+        #: Its workers.
+        self._spare_workers: list[bytes] = []
+        #: What a job's own environment sets, for jobs that set anything.
+        self._job_variables: dict[bytes, dict[str, str]] = {}
+        self._closing = False
+
+    # ---- before the first job
+
+    def prepare(self, workers: int) -> None:
+        """Start a factory, and workers that wait, for the first job to come."""
+        self._spare = self._new_factory({})
+        for _ in range(workers):
+            worker_id = self._make_id()
+            self._fork(worker_id, self._spare)
+            self._spare_workers.append(worker_id)
+
+    def is_spare(self, worker_id: bytes) -> bool:
+        """Whether it belongs to no job yet."""
+        return worker_id in self._spare_workers
+
+    def job_variables(self, job: bytes, variables: dict[str, str]) -> None:
+        """Environment variables of all workers of a job; before its first worker."""
+        if variables:
+            self._job_variables[job] = variables
+
+    def worker_id(self, pool: PoolKey) -> bytes:
+        """The id of the next worker of a pool: a waiting spare's, if it may have one."""
+        job, environment = pool
+        factory = self._factories.get(pool)
+        if not environment and factory is None and self._spare is not None and job not in self._job_variables:
+            factory = self._factories[pool] = self._spare
+            self._spare = None
+        if factory is not None and self._spare is None and self._spare_workers:
+            first = self._workers.get(self._spare_workers[0])
+            if first is not None and first.factory is factory:
+                return self._spare_workers.pop(0)
+        return self._make_id()
+
+    # ---- one worker
+
+    def start(self, worker_id: bytes, pool: PoolKey) -> None:
+        """Fork a worker, unless it is a spare that lives already. Failures come by `on_died`."""
+        if worker_id in self._workers:
+            return
+        factory = self._factories.get(pool)
+        if factory is None:
+            try:
+                variables = {**self._job_variables.get(pool[0], {}), **environment_of(pool[1])}
+                factory = self._factories[pool] = self._new_factory(variables)
+            except (OSError, ProtocolError, ValueError) as error:
+                self._loop.call_soon(self._on_died, worker_id, None, f"its factory cannot be started: {error}", False)
+                return
+        self._fork(worker_id, factory)
+
+    def kill(self, worker_id: bytes, reason: str, *, out_of_memory: bool = False) -> None:
+        """End a worker and what it started."""
+        worker = self._workers.get(worker_id)
+        if worker is None or worker.doom is not None:
+            return
+        worker.doom, worker.out_of_memory = reason, out_of_memory
+        if worker.watch is not None:
+            # By pidfd: never somebody who got the number later. The factory ends the group before it frees the number.
+            worker.watch.kill()
+
+    def get(self, worker_id: bytes) -> WorkerProcess | None:
+        """A worker that is not dead."""
+        return self._workers.get(worker_id)
+
+    def pids(self) -> dict[int, bytes]:
+        """Process ids of living workers."""
+        return {pid: worker.worker_id for pid, worker in self._by_pid.items()}
+
+    # ---- all of them
+
+    def close_pool(self, pool: PoolKey) -> None:
+        """No worker of this pool is needed any more."""
+        factory = self._factories.pop(pool, None)
+        if factory is not None:
+            factory.close()
+        if not any(job == pool[0] for job, _ in self._factories):
+            self._job_variables.pop(pool[0], None)
+
+    def reap(self) -> None:
+        """Take the exit status of dead children: orphans that came to us, and factories. Call it on SIGCHLD."""
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None:
+                return
+            factory = self._all_factories.get(found.si_pid)
+            if factory is None or not factory.reap():
+                with suppress(ChildProcessError):
+                    os.waitpid(found.si_pid, os.WNOHANG)
+
+    async def close(self) -> None:
+        """End everything: factories, workers, and whatever they started."""
+        self._closing = True
+        for factory in self._all_factories.values():
+            factory.close()
+        deadline = self._loop.time() + _STOP_S
+        while self._all_factories and self._loop.time() < deadline:
+            await asyncio.sleep(0.002)
+        for factory in self._all_factories.values():
+            log.warning("a factory did not end by itself: pid=%d", factory.pid)
+            factory.kill()
+        while self._all_factories and self._loop.time() < deadline + _STOP_S:
+            await asyncio.sleep(0.002)
+        for worker in list(self._by_pid.values()):
+            process.kill_group(worker.pid)
+            if worker.watch is not None:
+                worker.watch.close()
+        # Their ends make their own children ours: again, until there are none.
+        while (orphans := self._orphans()) and self._loop.time() < deadline + 2 * _STOP_S:
+            for pid in orphans:
+                process.kill(pid)
+            self.reap()
+            await asyncio.sleep(0.002)
+
+    # ---- inside
+
+    def _new_factory(self, variables: dict[str, str]) -> FactoryHandle:
+        with (self._logs / "factory.log").open("ab") as log_file:
+            factory = FactoryHandle(
+                environment=variables,
+                log=log_file,
+                entry=self._entry,
+                on_forked=self._forked,
+                on_exited=self._exited,
+                on_gone=self._factory_gone,
+            )
+        self._all_factories[factory.pid] = factory
+        return factory
+
+    def _fork(self, worker_id: bytes, factory: FactoryHandle) -> None:
+        stem = f"worker-{worker_id.hex()[:16]}"
+        worker = WorkerProcess(worker_id, factory, self._logs / f"{stem}.out", self._logs / f"{stem}.err")
+        self._workers[worker_id] = worker
+        factory.fork(
+            pb.Fork(
+                worker_id=worker_id, raylet=self._raylet, stdout_path=str(worker.stdout), stderr_path=str(worker.stderr)
+            )
+        )
+
+    def _forked(self, worker_id: bytes, pid: int, error: str) -> None:
+        worker = self._workers.get(worker_id)
+        if worker is None:
+            return
+        if not pid:
+            self._gone(worker, None, error)
+            return
+        worker.pid = pid
+        self._by_pid[pid] = worker
+        worker.watch = process.Watch(self._loop, pid, self._ended)
+        if worker.doom is not None:
+            worker.watch.kill()
+
+    def _exited(self, pid: int, status: int) -> None:
+        worker = self._by_pid.get(pid)
+        if worker is not None:
+            self._gone(worker, status, process.exit_text(status))
+
+    def _ended(self, pid: int) -> None:
+        """The kernel says that it is gone; the factory will say how."""
+        worker = self._by_pid.get(pid)
+        if worker is not None:
+            self._loop.call_later(_LAST_WORD_S, self._no_last_word, worker)
+
+    def _no_last_word(self, worker: WorkerProcess) -> None:
+        if self._by_pid.get(worker.pid) is worker:
+            process.kill_group(worker.pid)
+            self._gone(worker, None, process.exit_text(None))
+
+    def _factory_gone(self, factory: FactoryHandle) -> None:
+        self._all_factories.pop(factory.pid, None)
+        if self._spare is factory:
+            self._spare = None
+        for pool in [pool for pool, other in self._factories.items() if other is factory]:
+            del self._factories[pool]
+        if not factory.closing and not self._closing:
+            log.error("a factory ended: pid=%d", factory.pid)
+        for worker in [worker for worker in self._workers.values() if worker.factory is factory]:
+            if worker.pid:
+                # The kernel ends it with its factory; its group is ours to end.
+                process.kill_group(worker.pid)
+            text = "its factory ended" + ("" if worker.pid else f" before it was forked (see {self._logs}/factory.log)")
+            self._gone(worker, -9 if worker.pid else None, text)
+
+    def _gone(self, worker: WorkerProcess, status: int | None, text: str) -> None:
+        if self._workers.pop(worker.worker_id, None) is None:
+            return
+        if worker.worker_id in self._spare_workers:
+            self._spare_workers.remove(worker.worker_id)
+        if worker.pid:
+            self._by_pid.pop(worker.pid, None)
+            self._end_orphans(worker)
+        if worker.watch is not None:
+            worker.watch.close()
+        if worker.doom is not None:
+            text = worker.doom
+        self._on_died(worker.worker_id, status, text, worker.out_of_memory)
+
+    def _orphans(self) -> list[int]:
+        return [pid for pid in process.children() if pid not in self._all_factories]
+
+    def _end_orphans(self, worker: WorkerProcess) -> None:
+        """What a dead worker started, and what left its group and lost its parents, has come to us: end it."""
+        for pid in self._orphans():
+            with suppress(ProcessLookupError, PermissionError):
+                if os.getpgid(pid) == worker.pid or process.started_by(pid, worker.worker_id.hex()):
+                    process.kill(pid)
