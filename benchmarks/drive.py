@@ -90,7 +90,12 @@ def run_cell(cell: Cell, rows: Mapping[str, Row], setting: Setting, barometer: B
 
 def environment() -> dict[str, str]:
     """For cells: this repository importable there and in their workers, bytecode cached, no calls home, no colours."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    unwanted = {
+        "PYTHONDONTWRITEBYTECODE",
+        "RAY_ADDRESS",
+        "MANTA_ADDRESS",
+    }  # a cluster of somebody else is not the subject
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     path = os.pathsep.join(part for part in (str(ROOT), kept.get("PYTHONPATH", "")) if part)
     return {**kept, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0", "RAY_COLOR_PREFIX": "0"}
 
