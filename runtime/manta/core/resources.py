@@ -66,15 +66,26 @@ def to_fixed(name: str, quantity: float) -> int:
     if quantity != quantity:
         raise ValueError(f"The quantity of resource {name} cannot be NaN")
     if quantity < 0:
-        raise ValueError(f"The quantity of resource {name} cannot be negative, got {quantity}")
+        raise ValueError(f"The quantity of resource {name} cannot be negative, got {show_number(quantity)}")
     if quantity > LARGEST // UNIT:
-        raise ValueError(f"The quantity of resource {name} cannot be larger than {LARGEST // UNIT}, got {quantity:g}")
+        raise ValueError(
+            f"The quantity of resource {name} cannot be larger than {LARGEST // UNIT}, got {show_number(quantity)}"
+        )
     parts = quantity * UNIT if isinstance(quantity, int) else int(quantity * UNIT + _SLACK)
     if parts == 0 and quantity:
         raise ValueError(
             f"The precision of the fractional quantity of resource {name} cannot go beyond 0.0001, got {quantity:g}"
         )
     return parts
+
+
+def show_number(number: object) -> str:
+    """A user's number for a message; an int that would fill pages by its size only, which Python may refuse to print."""
+    if isinstance(number, float):
+        return f"{number:g}"
+    if isinstance(number, int) and number.bit_length() > 128:
+        return f"{'-' if number < 0 else ''}2**{number.bit_length() - 1} or more"
+    return str(number)
 
 
 def check_name(name: object) -> str:

@@ -38,6 +38,9 @@ class MantaError(Exception):
     #: What makes up the error. Empty: the message alone.
     _fields: ClassVar[Fields] = ()
 
+    #: On an instance: the message that came over the wire with a class that this process does not know.
+    _shown: str
+
     #: The message of an error that was made without one.
     _default: ClassVar[str] = ""
 
@@ -51,7 +54,7 @@ class MantaError(Exception):
         return self
 
     def __str__(self) -> str:
-        text = self._text()
+        text: str = self.__dict__.get("_shown") or self._text()
         for name, value in self.facts.items():
             text += f"\n\t{name}: {value}"
         return text

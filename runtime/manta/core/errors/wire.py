@@ -24,6 +24,8 @@ MESSAGE_LIMIT = 1 << 20
 _FACT = "fact."
 #: The field that holds the message of an error with no fields of its own.
 _TEXT = "text"
+#: The field that holds the nearest code that every process knows, for a class that only some processes have.
+_BASE = "base"
 
 
 class ErrorFields:
@@ -62,6 +64,7 @@ class ErrorFields:
 def to_fields(error: BaseException) -> ErrorFields:
     """Plain fields of an error of ours; of any other, its type and message as a system error.
 
+    A class outside of `core.errors` keeps its code and message; whoever lacks the class reads it as its nearest base.
     An error that user code raised keeps its pickled cause if it came with one, and loses the cause otherwise: `failure`
     is what pickles causes.
     """
@@ -75,7 +78,10 @@ def to_fields(error: BaseException) -> ErrorFields:
         return ErrorFields(
             "SYSTEM_ERROR", f"System error: {text}"[:MESSAGE_LIMIT], {"client_exc": text[:MESSAGE_LIMIT]}
         )
-    result = ErrorFields(kind.code, message_of(error)[:MESSAGE_LIMIT])
+    code: object = error.code
+    result = ErrorFields(code if isinstance(code, str) else kind.code, message_of(error)[:MESSAGE_LIMIT])
+    if result.code != kind.code:
+        result.fields[_BASE] = kind.code
     if kind._fields:
         for name, how in kind._fields:
             value = getattr(error, name, None)
@@ -96,19 +102,17 @@ def from_fields(fields: ErrorFields, loads: Callable[[bytes], object] | None = N
     """The error that `fields` were made from.
 
     Args:
-        fields: From this version of Manta or another. A code that is unknown here gives a `MantaError` with that code's
-            message; a field that is missing or garbled is None, or '' and the like where None is not allowed.
+        fields: From this version of Manta or another, this process or another. A code that is unknown here gives an error
+            with that `code` and message, of the nearest base that both sides know; a field that is missing or garbled
+            is None, or '' and the like where None is not allowed.
         loads: Unpickles the cause of a task's error. Without it, and where it fails, nothing is unpickled and the error
             shows the remote traceback only.
     """
-    kind = BY_CODE.get(fields.code)
+    kind = BY_CODE.get(fields.code) or BY_CODE.get(fields.fields.get(_BASE, ""), MantaError)
     if kind is RayTaskError:
         from manta.core.errors.failure import Failure
 
         return Failure.from_fields(fields).to_error(loads)
-    if kind is None:
-        error: MantaError = MantaError(fields.message)
-        return error.with_facts(code=fields.code)
     values: dict[str, Any] = {}
     for name, how in kind._fields:
         if how == kinds.BYTES:
@@ -120,12 +124,15 @@ def from_fields(fields: ErrorFields, loads: Callable[[bytes], object] | None = N
     else:
         args = (fields.fields[_TEXT],) if _TEXT in fields.fields else ()
     # Past the constructor, whose parameters need not be the fields.
-    error = kind.__new__(kind)
+    error: MantaError = kind.__new__(kind)
     error.args = args
     error.__dict__.update(values)
     facts = {name[len(_FACT) :]: value for name, value in fields.fields.items() if name.startswith(_FACT)}
     if facts:
         error.facts = facts
+    if fields.code != kind.code:
+        error.__dict__["code"] = fields.code
+        error._shown = fields.message.removesuffix("".join(f"\n\t{name}: {value}" for name, value in facts.items()))
     return error
 
 

@@ -27,6 +27,10 @@ def _beyond_env_vars(value: dict[str, Any] | None) -> bool:
     return any(field != "env_vars" and content for field, content in (value or {}).items())
 
 
+def _dynamic(value: object) -> bool:
+    return value == "dynamic"
+
+
 def _an_object(value: object) -> bool:
     return value is not None and not isinstance(value, str)
 
@@ -46,7 +50,7 @@ NOT_BUILT: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("enable_tensor_transport", _given, "tensor transports"),
     ("tensor_transport", _given, "tensor transports"),
     ("_actor_generator_backpressure_num_objects", _not_default(-1, None), "a limit on all generators of an actor"),
-    ("num_returns", "dynamic".__eq__, "num_returns='dynamic'; num_returns='streaming' is"),
+    ("num_returns", _dynamic, "num_returns='dynamic'; num_returns='streaming' is"),
     # of init()
     ("logging_config", _given, "logging_config"),
     ("job_config", _given, "job_config"),

@@ -6,7 +6,7 @@ The texts are Ray's, where it has one: programs and tests match them.
 
 from __future__ import annotations
 
-from manta.core.resources import custom_resources, to_fixed
+from manta.core.resources import custom_resources, show_number, to_fixed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     Check = Callable[[Any], str | None]
 
 NoneType = type(None)
+
+#: Largest count an option may hold: what every wire and database takes.
+LARGEST_COUNT = (1 << 31) - 1
 
 
 class Option:
@@ -69,13 +72,15 @@ def check_known(given: Mapping[str, object], table: Mapping[str, Option], what: 
 
 def _counting(name: str, *, infinite: bool = True) -> Option:
     def check(value: int) -> str | None:
+        if value > LARGEST_COUNT:
+            return f"The keyword '{name}' accepts at most {LARGEST_COUNT}. Got {show_number(value)}."
         if infinite and value < -1:
             return (
                 f"The keyword '{name}' only accepts None, 0, -1 or a positive integer, where -1 represents infinity."
-                f" Got {value}."
+                f" Got {show_number(value)}."
             )
         if not infinite and value < 0:
-            return f"The keyword '{name}' only accepts None, 0 or a positive integer. Got {value}."
+            return f"The keyword '{name}' only accepts None, 0 or a positive integer. Got {show_number(value)}."
         return None
 
     return Option(int, NoneType, check=check)
@@ -93,13 +98,14 @@ def _check_resources(value: dict[str, float]) -> None:
 
 
 def _check_num_returns(value: int | str) -> str | None:
-    if value in ("streaming", "dynamic") or (isinstance(value, int) and value >= 0):
+    if value in ("streaming", "dynamic") or (isinstance(value, int) and 0 <= value <= LARGEST_COUNT):
         return None
     return (
         "Default None. When None is passed, The default value is 1 for a task and actor task, and 'streaming' for "
         "generator tasks and generator actor tasks. The keyword 'num_returns' only accepts None, a non-negative integer, "
         "'streaming' (for generators), or 'dynamic'. 'dynamic' flag will be deprecated in the future, and it is "
-        f"recommended to use 'streaming' instead. num_returns must be >= 0, but got {value!r:.100}."
+        f"recommended to use 'streaming' instead. num_returns must be >= 0, but got "
+        f"{show_number(value) if isinstance(value, int) else repr(value[:100])}."
     )
 
 
