@@ -164,7 +164,6 @@ def test_an_actor_class_that_says_nothing():
         ({}, True, 1000, True),
         ({"max_concurrency": 3}, True, 3, True),
         ({"max_concurrency": 3}, False, 3, True),
-        ({"max_concurrency": 0}, False, 1, False),
         ({"allow_out_of_order_execution": True}, False, 1, True),
         ({"allow_out_of_order_execution": False}, False, 1, False),
     ],
@@ -304,7 +303,8 @@ def test_bad_options_of_a_task(given, kind, text):
         ({"max_restarts": -2}, ValueError, "'max_restarts' only accepts None, 0, -1 or a positive integer"),
         ({"max_restarts": 1.5}, TypeError, "keyword 'max_restarts'"),
         ({"max_task_retries": -2}, ValueError, "'max_task_retries' only accepts"),
-        ({"max_concurrency": -1}, ValueError, "'max_concurrency' only accepts None, 0 or a positive integer"),
+        ({"max_concurrency": -1}, ValueError, "'max_concurrency' only accepts None or a positive integer"),
+        ({"max_concurrency": 0}, ValueError, "'max_concurrency' only accepts None or a positive integer. Got 0"),
         ({"max_pending_calls": -2}, ValueError, "'max_pending_calls' only accepts"),
         (
             {"lifetime": "forever"},

@@ -294,7 +294,6 @@ def actor_options(
     max_concurrency = merged.get("max_concurrency")
     if max_concurrency is None:
         max_concurrency = ASYNC_CONCURRENCY if is_async else 1
-    max_concurrency = max(1, max_concurrency)
     out_of_order = merged.get("allow_out_of_order_execution")
     if out_of_order is None:
         out_of_order = is_async or max_concurrency > 1

@@ -174,6 +174,13 @@ def _check_strategy(value: object) -> str | None:
     return None
 
 
+def _check_concurrency(value: int) -> str | None:
+    if 1 <= value <= LARGEST_COUNT:
+        return None
+    # Ray takes 0, and the actor then never answers.
+    return f"The keyword 'max_concurrency' only accepts None or a positive integer. Got {show_number(value)}."
+
+
 def _check_concurrency_groups(value: dict[Any, Any] | list[Any]) -> str | None:
     if isinstance(value, dict):
         for name, width in value.items():
@@ -269,7 +276,7 @@ ACTOR: Mapping[str, Option] = {
     "concurrency_groups": Option(list, dict, NoneType, check=_check_concurrency_groups),
     "enable_tensor_transport": Option(bool, NoneType),
     "lifetime": Option(str, NoneType, check=_check_lifetime),
-    "max_concurrency": _counting("max_concurrency", infinite=False),
+    "max_concurrency": Option(int, NoneType, check=_check_concurrency),
     "max_restarts": _counting("max_restarts"),
     "max_task_retries": _counting("max_task_retries"),
     "max_pending_calls": _counting("max_pending_calls"),
