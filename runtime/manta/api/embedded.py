@@ -1,0 +1,250 @@
+"""An embedded cluster: control and a raylet as processes of their own, started side by side, ending with their driver."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import time
+
+from manta.core import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+#: How long control and raylet may take to be ready.
+START_S = 30.0
+
+#: And to end, before they are killed.
+STOP_S = 5.0
+
+#: First byte of a ready message; anything else is followed by an encoded ErrorInfo.
+READY = b"\1"
+
+
+def root(temp_dir: str | None = None) -> str:
+    """The user's private folder of sessions, made if need be.
+
+    Raises:
+        PermissionError: Somebody else's folder is in the way.
+    """
+    from manta.core.environment import setting
+
+    base = temp_dir or setting("TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - made private below
+    path = os.path.join(base, f"manta-{os.getuid()}")
+    os.makedirs(base, exist_ok=True)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    status = os.lstat(path)
+    if status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise PermissionError(
+            f"{path} must be a folder of yours that nobody else may enter (mode 0700, uid {os.getuid()}), "
+            f"it has mode {status.st_mode & 0o777:04o} and uid {status.st_uid}; set MANTA_TMPDIR to another place"
+        )
+    return path
+
+
+class Embedded:
+    """A running embedded cluster; `stop` ends it."""
+
+    def __init__(self, session_dir: str, raylet: str, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+        self.session_dir = session_dir
+        #: Where its raylet listens.
+        self.raylet = raylet
+        self._processes = processes
+
+    def stop(self) -> None:
+        """End raylet and control, and wait until they are gone; what is left of the session folder goes too."""
+        import shutil
+        import signal
+        import subprocess
+
+        for process in reversed(self._processes):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_S
+        for process in reversed(self._processes):
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self.session_dir, ignore_errors=True)
+
+
+def start(
+    *,
+    temp_dir: str | None,
+    num_cpus: float | None,
+    num_gpus: float | None,
+    resources: Mapping[str, float],
+    labels: Mapping[str, str],
+    object_store_bytes: int,
+    memory_bytes: int | None,
+    node_name: str | None,
+) -> Embedded:
+    """Start control and a raylet and wait until both are ready.
+
+    Raises:
+        UnsupportedPlatformError: This is not Linux.
+        MantaError: One of them could not start; says why.
+    """
+    if sys.platform != "linux":
+        raise errors.UnsupportedPlatformError(sys.platform)
+    import secrets
+    import subprocess
+
+    name = f"session_{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}_{os.getpid()}"
+    session_dir = os.path.join(root(temp_dir), name)
+    os.mkdir(session_dir, 0o700)
+    os.mkdir(os.path.join(session_dir, "logs"), 0o700)
+    node_id = os.urandom(28).hex()
+    control_socket = os.path.join(session_dir, "control.sock")
+    parent = str(os.getpid())
+    control = [
+        "manta.control", "--session-dir", session_dir, "--socket", control_socket, "--parent-pid", parent,
+    ]  # fmt: skip
+    raylet = [
+        "manta.raylet", "--session-dir", session_dir, "--control", f"unix:{control_socket}", "--parent-pid", parent,
+        "--node-id", node_id, "--head", "--object-store-memory", str(object_store_bytes), "--remove-session-dir",
+        "--session-name", name, "--resources", json.dumps(dict(resources)), "--labels", json.dumps(dict(labels)),
+    ]  # fmt: skip
+    if num_cpus is not None:
+        raylet += ["--num-cpus", str(num_cpus)]
+    if num_gpus is not None:
+        raylet += ["--num-gpus", str(num_gpus)]
+    if memory_bytes is not None:
+        raylet += ["--memory", str(memory_bytes)]
+    if node_name:
+        raylet += ["--node-name", node_name]
+    environment = child_environment()
+    processes = []
+    ready: dict[int, str] = {}
+    try:
+        with open(os.path.join(session_dir, "logs", "start.log"), "ab") as output:
+            for arguments in (control, raylet):
+                mine, theirs = os.pipe()
+                ready[mine] = arguments[0]
+                try:
+                    processes.append(
+                        subprocess.Popen(
+                            [sys.executable, "-m", *arguments, "--ready-fd", str(theirs)],
+                            stdin=subprocess.DEVNULL,
+                            stdout=output,
+                            stderr=output,
+                            env=environment,
+                            pass_fds=(theirs,),
+                            start_new_session=True,
+                        )
+                    )
+                finally:
+                    os.close(theirs)
+        _await_ready(ready, session_dir)
+    except BaseException:
+        Embedded(session_dir, "", processes).stop()
+        raise
+    finally:
+        for fd in ready:
+            os.close(fd)
+    return Embedded(session_dir, os.path.join(session_dir, f"raylet-{node_id[:8]}.sock"), processes)
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of our own processes: this very Manta comes first on their import path."""
+    environment = dict(os.environ)
+    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    path = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = f"{here}{os.pathsep}{path}" if path else here
+    return environment
+
+
+def _await_ready(ready: dict[int, str], session_dir: str) -> None:
+    waiting = dict(ready)
+    poll = select.poll()
+    for fd in waiting:
+        poll.register(fd, select.POLLIN | select.POLLHUP)
+    deadline = time.monotonic() + START_S
+    while waiting:
+        events = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        if not events:
+            raise errors.RaySystemError(
+                f"{' and '.join(waiting.values())} did not get ready within {START_S:.0f} s{_said(session_dir)}"
+            )
+        for fd, _ in events:
+            said = os.read(fd, 65536)
+            poll.unregister(fd)
+            name = waiting.pop(fd)
+            if said[:1] != READY:
+                raise _failure(name, said, session_dir)
+
+
+def _failure(name: str, said: bytes, session_dir: str) -> Exception:
+    if len(said) > 1:
+        from manta.rpc.v1 import common_pb2 as common
+        from manta.transport.convert import error_from_proto
+
+        return error_from_proto(common.ErrorInfo.FromString(said[1:]))
+    return errors.RaySystemError(f"{name} ended before it was ready{_said(session_dir)}")
+
+
+def _said(session_dir: str) -> str:
+    """The end of what the processes wrote before they gave up."""
+    try:
+        with open(os.path.join(session_dir, "logs", "start.log"), errors="replace") as file:
+            text = file.read()[-4000:].strip()
+    except OSError:
+        text = ""
+    return f"; it said:\n{text}" if text else ""
+
+
+# -- who can be joined
+
+
+def record(cluster: Embedded, node_id: bytes) -> None:
+    """Leave a note for `init(address="auto")` and the command line."""
+    path = os.path.join(cluster.session_dir, "address.json")
+    with open(path + ".new", "w") as file:
+        json.dump({"raylet": cluster.raylet, "pid": os.getpid(), "node_id": node_id.hex()}, file)
+    os.replace(path + ".new", path)
+
+
+def running(temp_dir: str | None = None) -> list[dict[str, Any]]:
+    """Clusters of this user on this machine that can be joined, the newest first."""
+    found = []
+    try:
+        folder = root(temp_dir)
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    for name in names:
+        path = os.path.join(folder, name, "address.json")
+        try:
+            with open(path) as file:
+                entry = json.load(file)
+            started = os.stat(path).st_mtime
+            if not (isinstance(entry, dict) and isinstance(entry.get("raylet"), str)):
+                continue
+        except (OSError, ValueError):
+            continue
+        if not _listens(entry["raylet"]):
+            continue
+        found.append({**entry, "session_dir": os.path.join(folder, name), "started": started})
+    return sorted(found, key=lambda entry: -entry["started"])
+
+
+def _listens(path: str) -> bool:
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(1.0)
+        try:
+            sock.connect(path)
+        except OSError:
+            return False
+    return True

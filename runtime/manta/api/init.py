@@ -1,0 +1,234 @@
+"""`init`, `shutdown`, `is_initialized`."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import threading
+
+from manta.client import current
+from manta.core import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from manta.api.context import RayContext
+    from manta.api.embedded import Embedded
+    from manta.client.session import Session
+    from manta.core.options.init import InitOptions
+
+log = logging.getLogger("manta")
+
+#: Share of the machine's memory that an embedded cluster's object store may grow to, unless told otherwise.
+STORE_SHARE = 0.3
+MAX_STORE_BYTES = 200 << 30
+
+_lock = threading.RLock()
+_context: RayContext | None = None
+_cluster: Embedded | None = None
+_registered = False
+
+
+def init(address: str | None = None, **arguments: Any) -> RayContext:
+    """Join a cluster, or start an embedded one.
+
+    Args:
+        address: None joins the cluster that MANTA_ADDRESS (or RAY_ADDRESS) names, else starts one; "local" always starts one;
+            "auto" joins the newest one of this user on this machine.
+        arguments: `num_cpus`, `num_gpus`, `resources` (name to amount), `labels`, `object_store_memory` (bytes),
+            `namespace`, `runtime_env` ({"env_vars": ...}), `ignore_reinit_error`, `log_to_driver`, `logging_level`,
+            `configure_logging` and the rest of Ray's; see `manta.core.options.init`.
+    Returns:
+        What was joined; usable as a context manager.
+    Raises:
+        RuntimeError: Joined already, or an argument is unknown.
+        ConnectionError: "auto", and there is no cluster; or the address leads nowhere.
+        ValueError: An argument describes a new cluster and an existing one is joined.
+    """
+    from manta.core.environment import env
+    from manta.core.options.init import init_options
+
+    global _context
+    with _lock:
+        options = init_options({"address": address, **arguments})
+        if current.session is not None:
+            if options.ignore_reinit_error:
+                log.info("Calling ray.init() again after it has already been called.")
+                assert _context is not None
+                return _context
+            raise RuntimeError(
+                "Maybe you called ray.init twice by accident? This error can be suppressed by passing in "
+                "'ignore_reinit_error=True' or by calling 'ray.shutdown()' prior to 'ray.init()'."
+            )
+        if sys.platform != "linux":
+            raise errors.UnsupportedPlatformError(sys.platform)
+        if options.configure_logging:
+            _configure_logging(options)
+        where = options.address
+        if where is None or where == "auto":
+            where = env("ADDRESS") or where
+        _context = _join(options, where)
+        return _context
+
+
+def _join(options: InitOptions, where: str | None) -> RayContext:
+    from manta.api import embedded
+    from manta.api.context import RayContext
+
+    global _cluster
+    if where == "auto":
+        options.refuse_cluster_shape()
+        clusters = embedded.running(options.temp_dir)
+        if not clusters:
+            raise errors.ClusterNotFoundError(
+                "auto", "no cluster of this user runs on this machine; start one with manta.init(), without an address"
+            )
+        session = _connect(options, clusters[0]["raylet"])
+    elif where is None or where == "local":
+        _cluster = embedded.start(
+            temp_dir=options.temp_dir,
+            num_cpus=options.num_cpus,
+            num_gpus=options.num_gpus if options.num_gpus is not None else _gpus(),
+            resources={name: amount / 10_000 for name, amount in options.resources.items()},
+            labels=options.labels,
+            object_store_bytes=options.object_store_memory or _store_bytes(),
+            memory_bytes=options.memory,
+            node_name=options.node_name,
+        )
+        try:
+            session = _connect(options, _cluster.raylet)
+        except BaseException:
+            _cluster.stop()
+            _cluster = None
+            raise
+        embedded.record(_cluster, session.welcome.node_id)
+        log.info("Started a local Ray instance.")
+    elif where.startswith("unix:") or where.startswith("/"):
+        options.refuse_cluster_shape()
+        session = _connect(options, where.removeprefix("unix:"))
+    else:
+        raise errors.ClusterNotFoundError(
+            where,
+            "this version joins clusters on this machine only: pass nothing or 'local' to start one, 'auto' to join the one "
+            "that runs",
+        )
+    _at_exit()
+    return RayContext(_address_info(session), shutdown)
+
+
+def _connect(options: InitOptions, raylet: str) -> Session:
+    from manta.api.driver import connect_driver
+
+    session = connect_driver(options, raylet)
+    current.session = session
+    return session
+
+
+def _address_info(session: Session) -> dict[str, Any]:
+    welcome = session.welcome
+    return {
+        "node_ip_address": welcome.node_ip,
+        "node_id": welcome.node_id.hex(),
+        "session_dir": welcome.session_dir,
+        "session_name": welcome.session_name,
+        "raylet_socket_name": session.raylet_endpoint,
+        "object_store_address": session.raylet_endpoint,
+        "address": session.raylet_endpoint,
+        "gcs_address": session.raylet_endpoint,
+        "webui_url": "",
+        "metrics_export_port": 0,
+    }
+
+
+def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = False) -> None:
+    """Leave the cluster; one that `init` started ends. Does nothing when there is none.
+
+    Values read before stay valid. Remote functions and classes work again after the next `init`.
+    """
+    global _context, _cluster
+    with _lock:
+        session, cluster = current.session, _cluster
+        current.session = None
+        _context = _cluster = None
+        try:
+            if session is not None:
+                session.close()
+        finally:
+            if cluster is not None and session is not None and session.pid == os.getpid():
+                cluster.stop()
+
+
+def is_initialized() -> bool:
+    """Whether this process has joined a cluster."""
+    return current.session is not None
+
+
+def _start_by_itself() -> Session:
+    """For `.remote()` and its like without `init`."""
+    from manta.core.environment import setting
+
+    if not setting("ENABLE_AUTO_CONNECT"):
+        raise errors.NotConnectedError()
+    with _lock:
+        if current.session is None:
+            init()
+        assert current.session is not None
+        return current.session
+
+
+current.start = _start_by_itself
+
+
+def _at_exit() -> None:
+    global _registered
+    if not _registered:
+        _registered = True
+        atexit.register(shutdown, True)
+    _exit_on_sigterm()
+
+
+def _exit_on_sigterm() -> None:
+    """SIGTERM ends a driver as sys.exit does, so that its cluster ends with it; unless the program has its own way."""
+    import signal
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        def leave(number: int, frame: object) -> None:
+            sys.exit(128 + number)
+
+        signal.signal(signal.SIGTERM, leave)
+
+
+def _configure_logging(options: InitOptions) -> None:
+    level = options.logging_level
+    log.setLevel(level)
+    if not log.handlers and not logging.getLogger().handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(
+            logging.Formatter(options.logging_format or "%(asctime)s\t%(levelname)s %(filename)s:%(lineno)s -- %(message)s")
+        )
+        log.addHandler(handler)
+        log.propagate = False
+
+
+def _store_bytes() -> int:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(int(total * STORE_SHARE), MAX_STORE_BYTES) // (1 << 20) * (1 << 20)
+
+
+def _gpus() -> int:
+    """GPUs this process may use: as CUDA_VISIBLE_DEVICES says, else as the driver lists them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([one for one in visible.split(",") if one.strip() and one.strip() != "NoDevFiles"])
+    try:
+        return len(os.listdir("/proc/driver/nvidia/gpus"))
+    except OSError:
+        return 0
+
+

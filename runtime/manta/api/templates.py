@@ -1,0 +1,53 @@
+"""From options to what travels: templates, scheduling keys, environments."""
+
+from __future__ import annotations
+
+import json
+
+from manta.rpc.v1 import channel_pb2 as pb
+from manta.serde import serialize, to_bytes
+from manta.transport.convert import resources_to_proto
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from manta.client.direct import DirectSession
+    from manta.client.submit import Template
+    from manta.core.options import TaskOptions
+    from manta.serde import FunctionBlob
+
+
+def environment_bytes(session: DirectSession, env_vars: tuple[tuple[str, str], ...]) -> bytes:
+    """A worker environment: what this process's own adds to the job's, and these variables on top."""
+    merged: dict[str, str] = {**session.environment, **dict(env_vars)}
+    if not merged:
+        return b""
+    return json.dumps({"env_vars": merged}, sort_keys=True).encode()
+
+
+def task_template(
+    session: DirectSession, blob: FunctionBlob, name: str, options: TaskOptions, retries: int
+) -> Template:
+    """The template of a function with these options in this session."""
+    environment = environment_bytes(session, options.env_vars)
+    needs = dict(options.resources.amounts())
+    demand = pb.LeaseDemand(
+        resources=resources_to_proto(needs), environment=environment, strategy=options.strategy, name=name
+    )
+    identity = demand.resources.SerializeToString(deterministic=True) + environment + options.strategy.encode()
+    if options.max_calls:
+        identity += blob.digest
+    definition = pb.DefineTemplate(
+        function_hash=blob.digest,
+        name=name,
+        num_returns=options.num_returns,
+        retry_any=options.retry_exceptions and not options.retry_on,
+        flush_first=retries == 0,
+        backpressure=max(0, options.backpressure),
+        max_calls=options.max_calls,
+        cpus=needs.get("CPU", 0),
+    )
+    if options.retry_on:
+        definition.retry_exceptions = to_bytes(serialize(options.retry_on))
+    with session.lock:
+        key = session.submitter.key_for(identity, demand)
+        return session.submitter.add_template(definition, key, max_retries=retries, function_blob=blob.blob)

@@ -1,0 +1,52 @@
+"""A thread for what must not run inside the pump: printing other processes' lines, completing futures.
+
+Both call code that is not ours (a replaced `sys.stdout`, a future's callbacks), which may block or come back to us.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+
+log = logging.getLogger(__name__)
+
+
+class Background:
+    """Runs callables one after the other in a daemon thread that starts with the first of them."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Run `work` soon. Never blocks."""
+        self._queue.put(work)
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._work, name="manta-background", daemon=True)
+                    self._thread.start()
+
+    def _work(self) -> None:
+        while (work := self._queue.get()) is not None:
+            try:
+                work()
+            except Exception:
+                log.exception("background work failed")
+
+    def finish(self, timeout_s: float) -> None:
+        """Run what was asked for so far, then end; give up waiting after `timeout_s`."""
+        thread = self._thread
+        if thread is None:
+            try:
+                while (work := self._queue.get_nowait()) is not None:
+                    work()
+            except Empty:
+                pass
+            return
+        self._queue.put(None)
+        if thread is not threading.current_thread():
+            thread.join(timeout_s)

@@ -1,0 +1,117 @@
+"""Failures in fields, and the exceptions their readers get.
+
+An owner makes, stores and forwards failures without unpickling anything; `exception_of` runs in the process that reads one.
+"""
+
+from __future__ import annotations
+
+from manta.client.values import Failure
+from manta.core import errors
+from manta.core.errors.failure import Failure as Described
+from manta.rpc.v1 import channel_pb2 as pb
+from manta.transport.convert import error_from_proto, error_to_proto, fields_from_proto, fields_to_proto
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from manta.core.errors import MantaError
+
+
+def system(error: MantaError, function: str = "") -> Failure:
+    """A failure that is one of our own errors."""
+    return Failure(pb.TaskFailure(kind=pb.FAILURE_KIND_SYSTEM, error=error_to_proto(error), function=function))
+
+
+def cancelled(function: str, oid: bytes) -> Failure:
+    """The task was cancelled before or while it ran."""
+    from manta.core.ids import TaskID
+
+    error = errors.TaskCancelledError(TaskID(oid[:24]))
+    return Failure(pb.TaskFailure(kind=pb.FAILURE_KIND_CANCELLED, error=error_to_proto(error), function=function))
+
+
+def worker_crashed(function: str, cause: str) -> Failure:
+    """The worker died and no retries were left."""
+    return system(errors.WorkerCrashedError(cause), function)
+
+
+def out_of_memory(function: str, cause: str) -> Failure:
+    """The node's memory monitor killed the worker."""
+    return system(errors.OutOfMemoryError(cause), function)
+
+
+def actor_unavailable(actor_id: bytes, class_name: str) -> Failure:
+    """The actor's process ended with this call under way; another life follows."""
+    return system(errors.ActorUnavailableError(f"the process of {class_name} died and is being restarted", actor_id))
+
+
+def owner_died(oid: bytes, owner: bytes) -> Failure:
+    """The process that owned the object is gone."""
+    from manta.rpc.v1 import common_pb2 as common
+
+    where = common.Address.FromString(owner)
+    return system(errors.OwnerDiedError(oid.hex(), where.worker_id.hex(), where.endpoint))
+
+
+def lost(oid: bytes) -> Failure:
+    """Nobody has the object any more."""
+    return system(errors.ObjectLostError(oid.hex(), "", ""))
+
+
+def described(failure: Described, kind: int = pb.FAILURE_KIND_APPLICATION) -> pb.TaskFailure:
+    """The wire form of what user code raised."""
+    message = pb.TaskFailure(
+        kind=kind,  # type: ignore[arg-type]
+        classes=failure.classes,
+        traceback=failure.traceback,
+        cause=failure.cause,
+        message=failure.message,
+        pid=failure.pid,
+        node_ip=failure.ip,
+        function=failure.function,
+        actor_repr=failure.actor_repr,
+        actor_id=bytes.fromhex(failure.actor_id),
+    )
+    if failure.error is not None:
+        message.error.CopyFrom(fields_to_proto(failure.error))
+    return message
+
+
+def _describe(fields: pb.TaskFailure) -> Described:
+    return Described(
+        fields.function,
+        fields.traceback,
+        classes=fields.classes,
+        message=fields.message,
+        cause=fields.cause,
+        error=fields_from_proto(fields.error) if fields.HasField("error") else None,
+        pid=fields.pid,
+        ip=fields.node_ip,
+        actor_id=fields.actor_id.hex(),
+        actor_repr=fields.actor_repr,
+    )
+
+
+def of_argument(argument: Failure, function: str, pid: int, ip: str) -> Failure:
+    """The failure of a call that never ran because an argument of it failed."""
+    fields = argument.fields
+    if fields.kind == pb.FAILURE_KIND_CANCELLED:
+        return argument
+    upstream = _describe(fields) if fields.kind in _RAISED else fields_from_proto(fields.error)
+    return Failure(
+        described(Described.of_argument(upstream, function=function, pid=pid, ip=ip), pb.FAILURE_KIND_DEPENDENCY)
+    )
+
+
+_RAISED = (pb.FAILURE_KIND_APPLICATION, pb.FAILURE_KIND_DEPENDENCY)
+
+
+def exception_of(failure: Failure) -> BaseException:
+    """The exception that `get` raises."""
+    from manta.serde import deserialize
+
+    fields = failure.fields
+    if fields.kind in _RAISED:
+        return _describe(fields).to_error(deserialize)
+    if fields.error.code == errors.RayTaskError.code:
+        return error_from_proto(fields.error, deserialize)
+    return error_from_proto(fields.error, deserialize)

@@ -1,0 +1,341 @@
+"""Who reads the sockets inside a driver or worker: one baton per process.
+
+A thread that waits takes the baton and reads the sockets itself, so that a synchronous call costs two context switches and not
+four: handing a frame to another Python thread costs 20-50 us, and the interpreter's switch interval can cost far more. When
+nobody has held the baton for about 2 ms, the process's one service thread takes it, so that cancels, borrowers' questions,
+dependent submits, futures and log lines go on while user code computes.
+
+Handlers run under `lock`, the one lock of a process's state. They never block and never run user code.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+#: How long nobody may hold the baton before the service thread takes it.
+NAP_S: Final = 0.002
+
+#: Checks during which one and the same thread held the baton, after which the service thread sleeps until called.
+IDLE_CHECKS: Final = 10
+
+#: Most events taken from the kernel at once.
+MAX_EVENTS: Final = 64
+
+READ: Final = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
+WRITE: Final = select.EPOLLOUT
+
+Handler = Callable[[int], None]
+
+
+class Waiter:
+    """Something a thread waits for. A handler sets `done` under the lock, through `Pump.finish`."""
+
+    __slots__ = ("done", "sleeping", "wakeup")
+
+    def __init__(self) -> None:
+        #: What was waited for has come.
+        self.done = False
+        #: The thread sleeps on `wakeup` rather than reading the sockets.
+        self.sleeping = False
+        #: Made when first needed: most waits read the sockets themselves.
+        self.wakeup: threading.Lock | None = None
+
+
+class Pump:
+    """Sockets, their handlers, timers, and the right to read them.
+
+    Ownership: `start` makes the service thread, `close` ends it. Descriptors belong to those who added them.
+    """
+
+    def __init__(self, lock: threading.RLock) -> None:  # type: ignore[valid-type]
+        #: Guards the process's state; handlers run under it.
+        self.lock = lock
+        self._epoll = select.epoll()
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._handlers: dict[int, Handler] = {}
+        self._baton = threading.Lock()
+        #: Threads that found the baton taken.
+        self._sleepers: deque[Waiter] = deque()
+        #: The service thread holds the baton and may be asked to give it up.
+        self._service_reads = False
+        self._give_up = False
+        #: Counts how often a user thread took the baton.
+        self._turns = 0
+        self._napping = False
+        self._nap = threading.Lock()
+        self._nap.acquire()
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        #: Called with `now` under the lock after every round of events; returns the next time it wants to be called.
+        self.on_round: Callable[[float], float | None] = lambda now: None
+        #: Next time a timer is due, monotonic seconds.
+        self._due: float | None = None
+        #: A signal handler asks the main thread to leave its wait: see `signals`.
+        self.interrupted: Callable[[], bool] = lambda: False
+        self._main_waiter: Waiter | None = None
+        self._main = threading.main_thread().ident
+        self._loop_readable: Callable[[], None] = lambda: None
+        #: An event loop reads; the service thread rests.
+        self._loop: Any = None
+
+    # -- descriptors
+
+    def add(self, fd: int, handler: Handler) -> None:
+        """Call `handler(mask)` when `fd` can be read."""
+        self._handlers[fd] = handler
+        self._epoll.register(fd, READ)
+
+    def want_write(self, fd: int, wanted: bool) -> None:
+        """Also call the handler when `fd` can be written."""
+        self._epoll.modify(fd, READ | WRITE if wanted else READ)
+
+    def remove(self, fd: int) -> None:
+        """Forget `fd`; before it is closed."""
+        if self._handlers.pop(fd, None) is not None:
+            try:
+                self._epoll.unregister(fd)
+            except (OSError, ValueError):
+                pass
+
+    # -- one round
+
+    def _round(self, timeout: float | None) -> None:
+        """Wait for events and handle them. The caller holds the baton."""
+        events = self._epoll.poll(timeout, MAX_EVENTS)
+        with self.lock:
+            handlers = self._handlers
+            for fd, mask in events:
+                if fd == self._wake_fd:
+                    try:
+                        os.eventfd_read(fd)
+                    except BlockingIOError:
+                        pass
+                    continue
+                handler = handlers.get(fd)
+                if handler is not None:
+                    handler(mask)
+            self._due = self.on_round(time.monotonic())
+
+    def poll_once(self) -> bool:
+        """Handle what is there now, without waiting; False when another thread is at it."""
+        if not self._baton.acquire(blocking=False):
+            return False
+        self._turns += 1
+        try:
+            self._round(0)
+        finally:
+            self._release()
+        return True
+
+    def read_by_loop(self, loop: Any, readable: Callable[[], None]) -> None:
+        """Let an asyncio loop of this thread read the sockets, calling `readable`; None gives them back."""
+        if loop is None:
+            if self._loop is not None:
+                self._loop.remove_reader(self._epoll.fileno())
+            self._loop = None
+            self.attend()
+            return
+        self._loop = loop
+        self._loop_readable = readable
+        self._give_up = True
+        self.wake()
+        loop.add_reader(self._epoll.fileno(), readable)
+
+    def schedule(self, due: float) -> None:
+        """A timer became due earlier than the reader knows. Called under the lock."""
+        if self._due is None or due < self._due:
+            self._due = due
+            if self._loop is not None:
+                delay = max(0.0, due - time.monotonic())
+                self._loop.call_soon_threadsafe(self._loop.call_later, delay, self._loop_readable)
+            elif self._service_reads:
+                self.wake()
+            else:
+                self.attend()
+
+    def wake(self) -> None:
+        """Make the thread that reads look around."""
+        os.eventfd_write(self._wake_fd, 1)
+
+    def attend(self) -> None:
+        """Make sure the service thread looks after the sockets from now on."""
+        if self._napping:
+            self._napping = False
+            try:
+                self._nap.release()
+            except RuntimeError:
+                pass
+
+    # -- waiting
+
+    def finish(self, waiter: Waiter) -> None:
+        """What a thread waits for has come. Called under the lock."""
+        waiter.done = True
+        if waiter.sleeping:
+            self._rouse(waiter)
+
+    def _rouse(self, waiter: Waiter) -> None:
+        waiter.sleeping = False
+        assert waiter.wakeup is not None
+        try:
+            waiter.wakeup.release()
+        except RuntimeError:
+            pass
+
+    def wait(self, waiter: Waiter, deadline: float | None = None) -> bool:
+        """Wait until `waiter` is done, reading the sockets meanwhile if nobody else does.
+
+        Args:
+            waiter: Set done by a handler.
+            deadline: Monotonic seconds; None waits for ever.
+        Returns:
+            Whether it is done.
+        Raises:
+            KeyboardInterrupt: A signal came that asks for it; nothing is lost.
+        """
+        main = threading.get_ident() == self._main
+        if main:
+            self._main_waiter = waiter
+        try:
+            while not waiter.done:
+                if self._baton.acquire(blocking=False):
+                    self._turns += 1
+                    try:
+                        if not self._read_for(waiter, deadline, main):
+                            break
+                    finally:
+                        self._release()
+                elif not self._sleep(waiter, deadline):
+                    break
+                if main and self.interrupted():
+                    break
+        finally:
+            if main:
+                self._main_waiter = None
+        return waiter.done
+
+    def _read_for(self, waiter: Waiter, deadline: float | None, main: bool) -> bool:
+        """Read until done; False when the deadline has passed."""
+        while not waiter.done:
+            if main and self.interrupted():
+                return True
+            limit = deadline
+            if self._due is not None and (limit is None or self._due < limit):
+                limit = self._due
+            if limit is None:
+                self._round(None)
+                continue
+            now = time.monotonic()
+            self._round(max(0.0, limit - now))
+            if deadline is not None and not waiter.done and time.monotonic() >= deadline:
+                return False
+        return True
+
+    def _sleep(self, waiter: Waiter, deadline: float | None) -> bool:
+        """Another thread reads. Sleep until it finishes this wait or passes the baton; False when the deadline has passed."""
+        with self.lock:
+            if waiter.done:
+                return True
+            if waiter.wakeup is None:
+                waiter.wakeup = threading.Lock()
+                waiter.wakeup.acquire()
+            waiter.sleeping = True
+            self._sleepers.append(waiter)
+        if self._service_reads:
+            self._give_up = True
+            self.wake()
+        elif self._baton.acquire(blocking=False):
+            # Released between our try and our entry into the queue: pass it on, perhaps to ourselves.
+            self._release()
+        timeout = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        woken = waiter.wakeup.acquire(timeout=timeout)
+        with self.lock:
+            if waiter.sleeping:
+                waiter.sleeping = False
+                try:
+                    self._sleepers.remove(waiter)
+                except ValueError:
+                    pass
+        return woken or waiter.done
+
+    def _release(self) -> None:
+        """Give the baton back and wake one thread that wants it."""
+        self._baton.release()
+        if self._sleepers:
+            with self.lock:
+                while self._sleepers:
+                    waiter = self._sleepers.popleft()
+                    if waiter.sleeping:
+                        self._rouse(waiter)
+                        return
+        if self._napping:
+            self.attend()
+
+    def interrupt_main(self) -> None:
+        """Make the main thread leave its wait soon. Called from a signal handler: takes no lock that could be held."""
+        self.wake()
+        waiter = self._main_waiter
+        if waiter is not None and waiter.sleeping and waiter.wakeup is not None:
+            try:
+                waiter.wakeup.release()
+            except RuntimeError:
+                pass
+
+    # -- the service thread
+
+    def start(self) -> None:
+        """Start the service thread."""
+        self._thread = threading.Thread(target=self._serve, name="manta-service", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        seen, still = -1, 0
+        while not self._closing:
+            if still >= IDLE_CHECKS:
+                self._napping = True
+                if self._baton.locked():
+                    self._nap.acquire()
+                self._napping = False
+                still = 0
+            time.sleep(NAP_S)
+            if self._loop is not None:
+                self._napping = True
+                self._nap.acquire()
+                self._napping = False
+                continue
+            if self._turns != seen:
+                seen = self._turns
+                still = 0
+                continue
+            if self._sleepers or not self._baton.acquire(blocking=False):
+                still += 1
+                continue
+            self._service_reads = True
+            try:
+                while not (self._give_up or self._sleepers or self._closing):
+                    due = self._due
+                    self._round(None if due is None else max(0.0, due - time.monotonic()))
+            finally:
+                self._service_reads = False
+                self._give_up = False
+                self._release()
+            still = 0
+
+    def close(self) -> None:
+        """End the service thread. Descriptors that were added stay with their owners."""
+        self._closing = True
+        self.wake()
+        self._napping = True
+        self.attend()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=5)
+        self._epoll.close()
+        os.close(self._wake_fd)

@@ -1,0 +1,12 @@
+"""The port between what users call and the process's session: `api` and handles know nothing else of it.
+
+`direct.DirectSession` is the one for processes on a node. (The one for drivers outside, through the gateway, implements the same.)
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from manta.client.direct import DirectSession as Session
+
+    __all__ = ["Session"]

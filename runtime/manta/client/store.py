@@ -1,0 +1,198 @@
+"""Large values: this process's side of its node's object store."""
+
+from __future__ import annotations
+
+import os
+
+from manta.client.pump import Waiter
+from manta.rpc.v1 import channel_pb2 as pb
+from manta.serde import Serialized, write_into
+from manta.shm.block import Blocks
+from manta.shm.client import Arena
+from manta.shm.copy import copy
+from manta.transport.convert import error_from_proto
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from manta.client.direct import DirectSession
+
+#: Ranges smaller than this are not worth filling page tables for ahead of the copy.
+WARM_FROM_BYTES = 4 << 20
+
+
+class _Created(Waiter):
+    """Waits for room for one object."""
+
+    __slots__ = ("frame",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frame: pb.ObjectCreated | None = None
+
+
+class _Got(Waiter):
+    """Waits for the places of some objects."""
+
+    __slots__ = ("frame",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frame: pb.ObjectsReady | None = None
+
+
+class StoreClient:
+    """Creates and reads objects in the arena.
+
+    Creating small ones costs no round trip: the process holds a block, a lent range, and places objects in it by itself.
+    """
+
+    def __init__(self, session: DirectSession, arena_fd: int, capacity: int) -> None:
+        self._session = session
+        self._arena = Arena.attach(arena_fd, capacity)
+        os.close(arena_fd)
+        self._blocks = Blocks()
+        self._creating: dict[bytes, list[_Created]] = {}
+        self._asking: dict[int, _Got] = {}
+        self._requests = 0
+
+    # -- creating
+
+    def create(self, oid: bytes, value: Serialized) -> None:
+        """Write a value into the arena and seal it.
+
+        Raises:
+            ObjectStoreFullError: There was no room in time, or never will be.
+        """
+        session = self._session
+        size = value.size
+        with session.lock:
+            placed = self._blocks.place(size)
+            wanted = self._blocks.wanted(size, session.now())
+            if wanted:
+                self._requests += 1
+                session.raylet_send(pb.RequestBlock(request_id=self._requests, size=wanted))
+        if placed is not None:
+            block_id, offset = placed
+            try:
+                self._write(offset, value)
+            except BaseException:
+                with session.lock:
+                    self._blocks.aborted(block_id, offset, size)
+                raise
+            with session.lock:
+                self._blocks.sealed(block_id)
+                session.raylet_send(
+                    pb.SealInBlock(block_id=block_id, object_ids=[oid], offsets=[offset], sizes=[size])
+                )
+                self._return_blocks()
+            return
+        waiter = _Created()
+        with session.lock:
+            self._creating.setdefault(oid, []).append(waiter)
+            session.raylet_send(pb.CreateObject(object_id=oid, size=size))
+        try:
+            session.wait_for(waiter, "room in the object store")
+        except BaseException:
+            with session.lock:
+                self._creating.pop(oid, None)
+                session.raylet_send(pb.AbortObject(object_id=oid))
+            raise
+        frame = waiter.frame
+        assert frame is not None
+        if frame.HasField("error"):
+            raise error_from_proto(frame.error)
+        if frame.exists:
+            return
+        try:
+            self._write(frame.offset, value)
+        except BaseException:
+            with session.lock:
+                session.raylet_send(pb.AbortObject(object_id=oid))
+            raise
+        with session.lock:
+            session.raylet_send(pb.SealObject(object_id=oid))
+
+    def _write(self, offset: int, value: Serialized) -> None:
+        if value.size >= WARM_FROM_BYTES:
+            self._arena.warm(offset, value.size)
+        view = self._arena.create_view(offset, value.size)
+        try:
+            write_into(value, view, copy)
+        finally:
+            view.release()
+
+    def created(self, frame: pb.ObjectCreated) -> None:
+        """The raylet answered a creation."""
+        for waiter in self._creating.pop(frame.object_id, ()):
+            waiter.frame = frame
+            self._session.pump.finish(waiter)
+
+    def block_granted(self, frame: pb.BlockGranted) -> None:
+        """The raylet lends a block, or none."""
+        if frame.size:
+            self._blocks.lent(frame.block_id, frame.offset, frame.size)
+        else:
+            self._blocks.refused(self._session.now())
+        self._return_blocks()
+
+    def recall(self) -> None:
+        """The store is tight: give every block back."""
+        self._blocks.recall(self._session.now())
+        self._return_blocks()
+
+    def _return_blocks(self) -> None:
+        for block_id in self._blocks.to_return():
+            self._session.raylet_send(pb.ReturnBlock(block_id=block_id))
+
+    # -- reading
+
+    def get(self, oids: Sequence[bytes], deadline: float | None = None) -> list[memoryview] | None:
+        """Read-only views of objects, each pinned while anything over it lives; None when `deadline` passed first."""
+        session = self._session
+        waiter = _Got()
+        with session.lock:
+            self._requests += 1
+            request = self._requests
+            self._asking[request] = waiter
+            session.raylet_send(pb.GetObjects(request_id=request, object_ids=oids))
+        done = False
+        try:
+            done = session.wait_for(waiter, "an object in the store", deadline)
+        finally:
+            if not done:
+                with session.lock:
+                    frame = waiter.frame
+                    if self._asking.pop(request, None) is not None:
+                        session.raylet_send(pb.GetObjects(request_id=request, cancel=True))
+                    elif frame is not None and not frame.HasField("error"):
+                        session.raylet_send(pb.ReleaseObjects(object_ids=frame.object_ids))
+        if not done:
+            return None
+        frame = waiter.frame
+        assert frame is not None
+        if frame.HasField("error"):
+            raise error_from_proto(frame.error)
+        arena = self._arena
+        return [
+            arena.read_view(offset, size, oid)
+            for oid, offset, size in zip(frame.object_ids, frame.offsets, frame.sizes, strict=True)
+        ]
+
+    def ready(self, frame: pb.ObjectsReady) -> None:
+        """The raylet says where they are."""
+        waiter = self._asking.pop(frame.request_id, None)
+        if waiter is None:
+            return
+        waiter.frame = frame
+        self._session.pump.finish(waiter)
+
+    def release(self) -> None:
+        """Tell the raylet which pins are gone."""
+        if self._arena.released:
+            self._session.raylet_send(pb.ReleaseObjects(object_ids=self._arena.drain()))  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Make no more views; those that live keep their memory."""
+        self._arena.close()

@@ -1,0 +1,126 @@
+"""What this process knows of objects: small values, places of large ones, failures; and who waits for them."""
+
+from __future__ import annotations
+
+from manta.client.pump import Waiter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from manta.rpc.v1 import channel_pb2 as pb
+
+#: Largest value kept in its owner's memory and carried inside frames. Larger ones live in a node's arena.
+INLINE_BYTES = 100 * 1024
+
+
+class Stored:
+    """A value too large to carry: where it is."""
+
+    __slots__ = ("node_id", "size")
+
+    def __init__(self, size: int, node_id: bytes) -> None:
+        #: Bytes.
+        self.size = size
+        #: The node whose arena holds the primary copy.
+        self.node_id = node_id
+
+
+class Failure:
+    """A value that is an error, in the fields its worker gave. Unpickled by its reader only."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self, fields: pb.TaskFailure) -> None:
+        self.fields = fields
+
+
+#: A value: its bytes, its place, or why there is none.
+Value = bytes | Stored | Failure
+
+
+class Values:
+    """Values by object id, and who waits for which.
+
+    Flat on purpose: `known` and `watchers` are plain dicts that the result path looks into without a call.
+    """
+
+    __slots__ = ("known", "watchers")
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, Value] = {}
+        #: Objects somebody waits for, each with those who do: objects with a `ready(oid, value)`.
+        self.watchers: dict[bytes, list[Any]] = {}
+
+    def set(self, oid: bytes, value: Value) -> None:
+        """An object is there. Called under the process's lock."""
+        self.known[oid] = value
+        watchers = self.watchers.pop(oid, None)
+        if watchers is not None:
+            for watcher in watchers:
+                watcher.ready(oid, value)
+
+    def watch(self, oid: bytes, watcher: Any) -> None:
+        """Call `watcher.ready(oid, value)` once the object is there; it is not yet."""
+        watchers = self.watchers.get(oid)
+        if watchers is None:
+            self.watchers[oid] = [watcher]
+        else:
+            watchers.append(watcher)
+
+    def unwatch(self, oids: Iterable[bytes], watcher: Any) -> None:
+        """Forget a watcher."""
+        for oid in oids:
+            watchers = self.watchers.get(oid)
+            if watchers is not None and watcher in watchers:
+                watchers.remove(watcher)
+                if not watchers:
+                    del self.watchers[oid]
+
+
+class All(Waiter):
+    """Waits until `missing` objects are there, or one of them failed."""
+
+    __slots__ = ("_finish", "failed", "missing")
+
+    def __init__(self, missing: int, finish: Callable[[Waiter], None]) -> None:
+        super().__init__()
+        self.missing = missing
+        self.failed: bytes | None = None
+        self._finish = finish
+
+    def ready(self, oid: bytes, value: Value) -> None:
+        """One of them is there."""
+        self.missing -= 1
+        if type(value) is Failure and self.failed is None:
+            self.failed = oid
+            self._finish(self)
+        elif not self.missing:
+            self._finish(self)
+
+
+class Some(Waiter):
+    """Waits until `wanted` more objects are there; a failed one counts."""
+
+    __slots__ = ("_finish", "wanted")
+
+    def __init__(self, wanted: int, finish: Callable[[Waiter], None]) -> None:
+        super().__init__()
+        self.wanted = wanted
+        self._finish = finish
+
+    def ready(self, oid: bytes, value: Value) -> None:
+        """One of them is there."""
+        self.wanted -= 1
+        if not self.wanted:
+            self._finish(self)
+
+
+class Call:
+    """A watcher that calls a function."""
+
+    __slots__ = ("ready",)
+
+    def __init__(self, ready: Callable[[bytes, Value], None]) -> None:
+        self.ready = ready

@@ -1,0 +1,42 @@
+"""Proto and domain: the one place that knows both."""
+
+from __future__ import annotations
+
+from manta.core.errors.wire import ErrorFields, from_fields, to_fields
+from manta.rpc.v1 import common_pb2 as common
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from manta.core.errors import MantaError
+
+
+def resources_to_proto(amounts: Mapping[str, int]) -> common.Resources:
+    """Fixed-point amounts."""
+    return common.Resources(amounts=dict(amounts))
+
+
+def resources_from_proto(message: common.Resources) -> dict[str, int]:
+    """Fixed-point amounts."""
+    return dict(message.amounts)
+
+
+def fields_to_proto(fields: ErrorFields) -> common.ErrorInfo:
+    """An error's plain fields."""
+    return common.ErrorInfo(code=fields.code, message=fields.message, fields=fields.fields, blobs=fields.blobs)
+
+
+def fields_from_proto(message: common.ErrorInfo) -> ErrorFields:
+    """An error's plain fields."""
+    return ErrorFields(message.code, message.message, dict(message.fields), dict(message.blobs))
+
+
+def error_to_proto(error: BaseException) -> common.ErrorInfo:
+    """An error of ours in fields; any other as a system error."""
+    return fields_to_proto(to_fields(error))
+
+
+def error_from_proto(message: common.ErrorInfo, loads: Callable[[bytes], object] | None = None) -> MantaError:
+    """The error back; a task's pickled cause stays pickled unless `loads` is given."""
+    return from_fields(fields_from_proto(message), loads)

@@ -1,0 +1,58 @@
+"""A worker's own output: lines go to files, and say whose they are."""
+
+from __future__ import annotations
+
+import sys
+
+from manta.client.running import running
+from manta.core.log_marks import source_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class SourceStream:
+    """A text stream that writes, before the first line of another task, whose lines follow.
+
+    Nothing is written for tasks that print nothing, and a task that prints pays one comparison per write.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._source = ""
+        self._at_line_start = True
+
+    def write(self, text: str) -> int:
+        """Write text, after a mark when the source changed at a line's start."""
+        if not text:
+            return 0
+        now = running.get()
+        source = actor_name or (now.name if now is not None else "")
+        if source != self._source and self._at_line_start and source:
+            self._source = source
+            self._stream.write(source_line(source))
+        self._at_line_start = text.endswith("\n")
+        written: int = self._stream.write(text)
+        return written
+
+    def writelines(self, lines: Any) -> None:
+        """Write several."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __iter__(self) -> Any:
+        return iter(self._stream)
+
+
+#: Of an actor's worker: what its lines are called.
+actor_name = ""
+
+
+def wrap_output() -> None:
+    """Mark the lines of this process from now on."""
+    sys.stdout = SourceStream(sys.stdout)
+    sys.stderr = SourceStream(sys.stderr)

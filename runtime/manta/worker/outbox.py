@@ -1,0 +1,71 @@
+"""Results on their way: gathered per link, sent when somebody may be waiting."""
+
+from __future__ import annotations
+
+import time
+
+from manta.rpc.v1 import channel_pb2 as pb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from manta.client.direct import DirectSession
+    from manta.client.links import Link
+
+#: A finished result never waits longer than this while short tasks go on.
+HOLD_NS = 1_000_000
+
+#: Nor while more than this has gathered.
+HOLD_BYTES = 256 << 10
+
+
+class Outbox:
+    """Results of one link, in columns as they travel. The session's lock guards it."""
+
+    __slots__ = ("_extras", "_ids", "_lease_id", "_link", "_micros", "_session", "_size", "_values", "since")
+
+    def __init__(self, session: DirectSession, link: Link, lease_id: int) -> None:
+        self._session = session
+        self._link = link
+        self._lease_id = lease_id
+        self._ids: list[bytes] = []
+        self._values: list[bytes] = []
+        self._micros: list[int] = []
+        self._extras: list[pb.ResultExtra] = []
+        self._size = 0
+        #: When the oldest gathered result was finished, in nanoseconds; 0 for none.
+        self.since = 0
+
+    def add(self, oid: bytes, value: bytes, micros: int) -> None:
+        """A result that is one small value."""
+        if not self.since:
+            self.since = time.perf_counter_ns()
+        self._ids.append(oid)
+        self._values.append(value)
+        self._micros.append(micros)
+        self._size += len(value)
+
+    def add_extra(self, oid: bytes, extra: pb.ResultExtra, micros: int) -> None:
+        """A result that is something else."""
+        extra.index = len(self._ids)
+        self._extras.append(extra)
+        self.add(oid, b"", micros)
+
+    def due(self, now_ns: int) -> bool:
+        """Whether what has gathered should go now, although more will follow soon."""
+        return self.since != 0 and (now_ns - self.since > HOLD_NS or self._size > HOLD_BYTES)
+
+    def flush(self) -> None:
+        """Send what has gathered."""
+        if not self.since:
+            return
+        message = pb.TaskResults(
+            lease_id=self._lease_id,
+            ids=b"".join(self._ids),
+            values=self._values,
+            micros=self._micros,
+            extras=self._extras,
+        )
+        self._ids, self._values, self._micros, self._extras = [], [], [], []
+        self._size = 0
+        self.since = 0
+        self._session.send(self._link, message)

@@ -1,0 +1,31 @@
+"""What a fresh worker takes over from its job: import path, working directory, environment, output."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from manta.rpc.v1 import channel_pb2 as pb
+from manta.worker.logs import wrap_output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from manta.client.direct import DirectSession
+
+
+def apply_job(session: DirectSession) -> None:
+    """Make this process look like its driver to the code it will run."""
+    config = pb.JobConfig.FromString(session.welcome.job_config)
+    os.environ.update(config.env_vars)
+    have = set(sys.path)
+    sys.path.extend(path for path in config.sys_path if path not in have)
+    if config.working_directory:
+        try:
+            os.chdir(config.working_directory)
+        except OSError:
+            pass  # another machine's folder
+    if config.compat:
+        # By name: the alias sits above everything else.
+        importlib.import_module("manta.compat").install()
+    wrap_output()
