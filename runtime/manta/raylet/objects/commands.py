@@ -164,3 +164,42 @@ Command = (
     | Evicted
     | Rejected
 )
+
+ArenaCommand = ReserveExtent | PunchHole | Warm
+
+
+class ExtentReserved(NamedTuple):
+    """The pages of these extents are there."""
+
+    start: int
+    size: int
+    cause: Hashable
+
+
+class ExtentRefused(NamedTuple):
+    """The machine has no memory for these extents; `reason` is for people."""
+
+    start: int
+    size: int
+    reason: str
+    cause: Hashable
+
+
+class HolePunched(NamedTuple):
+    """These pages were given back."""
+
+    start: int
+    size: int
+    cause: Hashable
+
+
+class RangeWarmed(NamedTuple):
+    """A Warm command is over, whether or not it touched everything."""
+
+    start: int
+    size: int
+    cause: Hashable
+
+
+#: What became of an ArenaCommand.
+ArenaEvent = ExtentReserved | ExtentRefused | HolePunched | RangeWarmed

@@ -27,14 +27,18 @@ from typing import Final
 from manta.raylet.objects.allocator import Allocator
 from manta.raylet.objects.commands import (
     AlreadyExists,
+    ArenaEvent,
     BlockLent,
     BlockRefused,
     Client,
     Command,
     Created,
     Evicted,
+    ExtentRefused,
+    ExtentReserved,
     Gone,
     Holder,
+    HolePunched,
     Ready,
     RecallBlocks,
     Rejected,
@@ -459,39 +463,26 @@ class ObjectTable:
 
     # --- the arena, and time ----------------------------------------------------------------------------------------------
 
-    def extent_reserved(self, start: int, size: int, *, now: float, cause: Hashable = 0) -> list[Command]:
-        """Answer to ReserveExtent, for all of it or, repeatedly, for whole extents of it."""
-        self._allocator.reserved(start, size, now)
-        self._refusal = ""
-        if self._creates:
-            # Progress: the time it takes to touch memory is not held against who waits for it.
-            head = self._creates[0]
-            head.deadline = max(head.deadline, now + self.full_timeout_s)
+    def arena_event(self, event: ArenaEvent, *, now: float) -> list[Command]:
+        """What became of a ReserveExtent, PunchHole or Warm command; a reservation may be answered in parts of whole extents."""
+        allocator = self._allocator
         out: list[Command] = []
-        self._use_room(now, cause, out)
-        return out
-
-    def extent_refused(self, start: int, size: int, reason: str, *, now: float, cause: Hashable = 0) -> list[Command]:
-        """Answer to ReserveExtent, for what of it was not reserved: the machine has no memory for it."""
-        self._allocator.refused(start, size, now)
-        self._refusal = reason
-        self._note(now, "refused", b"", None, cause)
-        out: list[Command] = []
-        self._use_room(now, cause, out)
-        return out
-
-    def hole_punched(self, start: int, size: int, *, now: float, cause: Hashable = 0) -> list[Command]:
-        """Answer to PunchHole."""
-        self._allocator.punched(start, size)
-        out: list[Command] = []
-        self._use_room(now, cause, out)
-        return out
-
-    def warmed(self, start: int, size: int, *, now: float, cause: Hashable = 0) -> list[Command]:
-        """Answer to Warm, also when it did not work."""
-        self._allocator.warmed(start, size)
-        out: list[Command] = []
-        self._prepare(now, cause, out)
+        if isinstance(event, ExtentReserved):
+            allocator.reserved(event.start, event.size, now)
+            self._refusal = ""
+            if self._creates:
+                # Progress: the time it takes to reserve memory is not held against who waits for it.
+                head = self._creates[0]
+                head.deadline = max(head.deadline, now + self.full_timeout_s)
+        elif isinstance(event, ExtentRefused):
+            allocator.refused(event.start, event.size, now)
+            self._refusal = event.reason
+            self._note(now, "refused", b"", None, event.cause)
+        elif isinstance(event, HolePunched):
+            allocator.punched(event.start, event.size)
+        else:
+            allocator.warmed(event.start, event.size)
+        self._use_room(now, event.cause, out)
         return out
 
     def tick(self, *, now: float, cause: Hashable = 0) -> list[Command]:
