@@ -42,6 +42,7 @@ class MemoryStorage:
         if self._opened:
             raise StoreInUseError(self._name, 0)
         self._opened = True
+        self._last = self._committed = 0
         return [(table, key, value) for (table, key), value in self._records.items()]
 
     def start(self, on_commit: Callable[[int], None], on_failure: Callable[[BaseException], None]) -> None:

@@ -1,0 +1,1 @@
+"""What users and we test with: conformance checks, an in-process cluster, clocks that stand still. Shipped."""
