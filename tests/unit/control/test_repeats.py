@@ -1,0 +1,339 @@
+"""Every RPC x {request lost, reply lost, duplicate in flight, delayed, reordered after cancel} ends as a single call does.
+
+The rows come from the service's descriptor: an RPC without one fails the first test.
+"""
+
+import asyncio
+import contextlib
+import types
+from dataclasses import dataclass, field
+
+import pytest
+from google.protobuf.message_factory import GetMessageClass
+
+from manta.control.logs import EventLog
+from manta.control.model import Instant
+from manta.control.runner import Runner
+from manta.control.service import ControlService, present
+from manta.control.state import ControlState, Stored
+from manta.control.storage.memory import MemoryStorage
+from manta.control.watching import Watchers
+from manta.rpc.v1 import common_pb2, control_pb2
+
+METHODS = {method.name: method for method in control_pb2.DESCRIPTOR.services_by_name["ControlService"].methods}
+
+NODE = b"n" * 28
+OTHER_NODE = b"o" * 28
+JOB = b"\1\0\0\0"
+DRIVER = common_pb2.Address(node_id=NODE, worker_id=b"d" * 28)
+ALIVE, PENDING, UNREADY = (bytes([n]) * 12 + JOB for n in (1, 2, 3))
+HASH = b"h" * 32
+CPU = common_pb2.Resources(amounts={"CPU": 10000})
+TWO_CPUS = common_pb2.Resources(amounts={"CPU": 20000})
+
+
+def info(node_id):
+    return control_pb2.NodeInfo(node_id=node_id, raylet_target="unix:/nowhere", total=TWO_CPUS)
+
+
+def creation(actor_id, **fields):
+    return dict(actor_id=actor_id, job_id=JOB, owner=DRIVER, place=CPU, spec=b"spec", **fields)
+
+
+def report(**outcome):
+    return dict(node_id=NODE, actor_id=ALIVE, incarnation=1, **outcome)
+
+
+#: What there is before each row's call.
+BEFORE = [
+    ("RegisterNode", dict(node=info(NODE), driver_ids=[DRIVER.worker_id])),
+    ("RegisterJob", dict(driver=DRIVER, namespace="space")),
+    ("PutFunction", dict(job_id=JOB, function_hash=HASH, blob=b"code")),
+    ("CreateActor", creation(ALIVE, name="alive", max_restarts=5)),
+    (
+        "ReportActor",
+        report(
+            started=control_pb2.ActorStartedReport(
+                address=common_pb2.Address(node_id=NODE, worker_id=b"w" * 28), pid=9
+            )
+        ),
+    ),
+    ("CreateActor", creation(PENDING, detached=True, function_hash=HASH)),
+    ("CreateActor", creation(UNREADY, dependencies_unready=True)),
+    ("KvPut", dict(namespace="n", key=b"key", value=b"old")),
+]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One RPC's call, and what somebody else does to the same thing between it and its delayed repetition."""
+
+    fields: dict = field(default_factory=dict)
+    then: tuple = ()
+
+
+DIED = control_pb2.DeathCause(kind=control_pb2.DEATH_KIND_SYSTEM_ERROR, message="crashed")
+
+ROWS = {
+    "RegisterNode": Row(
+        dict(node=info(OTHER_NODE)), (("UnregisterNode", dict(node_id=OTHER_NODE, reason="left")),)
+    ),
+    "Heartbeat": Row(
+        dict(node_id=NODE, number=5, available=CPU), (("Heartbeat", dict(node_id=NODE, number=6, available=TWO_CPUS)),)
+    ),
+    "UnregisterNode": Row(dict(node_id=NODE, reason="left"), (("RegisterNode", dict(node=info(OTHER_NODE))),)),
+    "ListNodes": Row(),
+    "ClusterResources": Row(),
+    "ReportWorkersDied": Row(
+        dict(node_id=NODE, worker_ids=[DRIVER.worker_id]), (("CreateActor", creation(b"z" * 12 + JOB)),)
+    ),
+    "RegisterJob": Row(
+        dict(driver=DRIVER, namespace="second"),
+        (("FinishJob", dict(job_id=b"\2\0\0\0", state=control_pb2.JOB_STATE_FAILED)),),
+    ),
+    "FinishJob": Row(
+        dict(job_id=JOB, state=control_pb2.JOB_STATE_SUCCEEDED), (("RegisterJob", dict(driver=DRIVER, namespace="x")),)
+    ),
+    "ListJobs": Row(),
+    "CreateActor": Row(
+        creation(b"c" * 12 + JOB, name="new", detached=True),
+        (("KillActor", dict(actor_id=b"c" * 12 + JOB, no_restart=True)),),
+    ),
+    "ActorDependenciesReady": Row(
+        dict(actor_id=UNREADY, spec=b"resolved"), (("KillActor", dict(actor_id=UNREADY, no_restart=True)),)
+    ),
+    "GetActor": Row(dict(actor_id=ALIVE)),
+    "GetNamedActor": Row(dict(name="alive", namespace="space")),
+    "ListNamedActors": Row(dict(all_namespaces=True)),
+    "ListActors": Row(),
+    "KillActor": Row(
+        dict(actor_id=ALIVE, no_restart=False),
+        (
+            ("ReportActor", report(died=DIED)),
+            (
+                "ReportActor",
+                dict(
+                    report(
+                        started=control_pb2.ActorStartedReport(
+                            address=common_pb2.Address(node_id=NODE, worker_id=b"v" * 28)
+                        )
+                    ),
+                    incarnation=2,
+                ),
+            ),
+        ),
+    ),
+    "ReleaseActor": Row(dict(actor_id=ALIVE), (("ReportActor", report(died=DIED)),)),
+    "ReportActor": Row(report(died=DIED), (("KillActor", dict(actor_id=ALIVE, no_restart=True)),)),
+    "KvPut": Row(
+        dict(namespace="n", key=b"key", value=b"new", overwrite=True),
+        (("KvPut", dict(namespace="n", key=b"key", value=b"newer", overwrite=True)),),
+    ),
+    "KvGet": Row(dict(namespace="n", key=b"key")),
+    "KvDel": Row(
+        dict(namespace="n", key=b"k", prefix=True), (("KvPut", dict(namespace="n", key=b"key", value=b"back")),)
+    ),
+    "KvKeys": Row(dict(namespace="n")),
+    "KvExists": Row(dict(namespace="n", key=b"key")),
+    "PutFunction": Row(
+        dict(job_id=JOB, function_hash=b"i" * 32, blob=b"more code"),
+        (("FinishJob", dict(job_id=JOB, state=control_pb2.JOB_STATE_SUCCEEDED)),),
+    ),
+    "GetFunction": Row(dict(function_hash=HASH)),
+    "Watch": Row(dict(nodes=True, jobs=True, actor_ids=[ALIVE, b"?" * 16])),
+    "GetStatistics": Row(),
+}
+
+
+class Aborted(Exception):
+    pass
+
+
+class Context:
+    async def abort(self, code, details, trailing_metadata=()):
+        raise Aborted(f"{code.name}: {details}")
+
+
+class Control:
+    """Control without sockets: requests go through the very handlers that gRPC calls, encoded and decoded."""
+
+    def __init__(self) -> None:
+        self.storage = MemoryStorage()
+        self.storage.open()
+        self.state = ControlState(Stored(), Instant(0.0))
+        self.told = []
+        self.runner = Runner(
+            self.state, self.storage, Watchers(present(self.state)), self.told.append, lambda: Instant(1.0, 1)
+        )
+        self.service = ControlService(self.runner, EventLog(None), self.defect)
+        handler = self.service.handlers()
+        self.handlers = {
+            name: handler.service(types.SimpleNamespace(method=f"/manta.rpc.v1.ControlService/{name}"))
+            for name in METHODS
+        }
+        self.number = 0
+
+    def defect(self, error):
+        raise AssertionError("a defect") from error
+
+    def request(self, name, fields):
+        message = GetMessageClass(METHODS[name].input_type)(**fields)
+        if "request_id" in message.DESCRIPTOR.fields_by_name:
+            self.number += 1
+            message.request_id = self.number.to_bytes(16, "big")
+        return message.SerializeToString()
+
+    async def call(self, name, encoded):
+        """One delivery of a request; what came back, readable."""
+        handler = self.handlers[name]
+        request = handler.request_deserializer(encoded)
+        if not METHODS[name].server_streaming:
+            try:
+                return await handler.unary_unary(request, Context())
+            except Aborted as refused:
+                return str(refused)
+
+        async def requests():
+            yield request
+
+        return [response async for response in handler.stream_stream(requests(), Context())]
+
+    async def prepare(self, calls=BEFORE):
+        for name, fields in calls:
+            reply = await self.call(name, self.request(name, fields))
+            assert not isinstance(reply, str), (name, reply)
+
+    def picture(self):
+        """Everything that control holds, is told to raylets, and would find again on its store."""
+        self.state.validate()
+        return {
+            "nodes": self.state.nodes.rows,
+            "available": {node: self.state.nodes.available(node) for node in self.state.nodes.rows},
+            "held": self.state.nodes.held(),
+            "jobs": self.state.jobs.rows,
+            "actors": self.state.actors.rows,
+            "kv": {key: self.state.kv.get("n", key) for key in self.state.kv.keys("n")},
+            "functions": self.state.functions.statistics(),
+            "told": self.told,
+            "stored": self.storage._records,
+        }
+
+
+def shown(reply):
+    """A reply without what counts calls rather than states."""
+    return "" if isinstance(reply, control_pb2.GetStatisticsResponse) else reply
+
+
+async def lost_request(control, name, encoded):
+    """The first delivery never happens; the repetition does."""
+    return [await control.call(name, encoded)]
+
+
+async def lost_reply(control, name, encoded):
+    """It was executed, nobody heard; the caller repeats, twice."""
+    return [await control.call(name, encoded) for _ in range(3)]
+
+
+async def duplicate_in_flight(control, name, encoded):
+    """A second delivery while the first waits for its commit."""
+    control.storage.held = True
+    calls = [asyncio.ensure_future(control.call(name, encoded)) for _ in range(3)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    control.storage.held = False
+    control.storage.release()
+    return await asyncio.gather(*calls)
+
+
+async def cancelled(control, name, encoded):
+    """The caller gave up while it waited for the commit, then repeats."""
+    control.storage.held = True
+    call = asyncio.ensure_future(control.call(name, encoded))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    call.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await call
+    control.storage.held = False
+    control.storage.release()
+    return [await control.call(name, encoded)]
+
+
+FAULTS = {fault.__name__: fault for fault in (lost_request, lost_reply, duplicate_in_flight, cancelled)}
+
+
+def test_every_rpc_has_a_row():
+    assert set(ROWS) == set(METHODS)
+
+
+def test_every_mutating_request_carries_an_id():
+    """All but reads and the two that carry a number of their own."""
+    exempt = {"Heartbeat", "ReportActor", "Watch", "ClusterResources", "GetStatistics"}
+    for name, method in METHODS.items():
+        reads = name.startswith(("Get", "List")) or name in ("KvGet", "KvKeys", "KvExists")
+        assert ("request_id" in method.input_type.fields_by_name) == (not reads and name not in exempt), name
+
+
+async def single(name):
+    control = Control()
+    await control.prepare()
+    reply = await control.call(name, control.request(name, ROWS[name].fields))
+    assert not isinstance(reply, str), reply
+    return control, reply
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_it_ends_as_a_single_call_does(name, fault):
+    async def main():
+        expected, reply = await single(name)
+        control = Control()
+        await control.prepare()
+        replies = await FAULTS[fault](control, name, control.request(name, ROWS[name].fields))
+        assert control.picture() == expected.picture()
+        if name != "ReportActor":
+            # A repeated report of a death is answered "not wanted" like the first: the row's state says it all.
+            assert [shown(each) for each in replies] == [shown(reply)] * len(replies)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_a_delivery_that_comes_after_later_calls_undoes_none_of_them(name):
+    """Delayed, or overtaken after the caller gave up and went on."""
+
+    async def main():
+        expected, _ = await single(name)
+        await expected.prepare(ROWS[name].then)
+        control = Control()
+        await control.prepare()
+        encoded = control.request(name, ROWS[name].fields)
+        await control.call(name, encoded)
+        await control.prepare(ROWS[name].then)
+        await control.call(name, encoded)
+        assert control.picture() == expected.picture()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", sorted(name for name in METHODS if name != "Watch"))
+def test_no_reply_is_sent_before_what_it_shows_is_on_disk(name):
+    """Reads included: what one caller saw, no crash may take back from another."""
+
+    async def main():
+        control = Control()
+        await control.prepare()
+        control.storage.held = True
+        write = control.request("KvPut", dict(namespace="n", key=b"key", value=b"uncommitted", overwrite=True))
+        writing = asyncio.ensure_future(control.call("KvPut", write))
+        await asyncio.sleep(0)
+        call = asyncio.ensure_future(control.call(name, control.request(name, ROWS[name].fields)))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not call.done()
+        assert not writing.done()
+        control.storage.held = False
+        control.storage.release()
+        await asyncio.gather(writing, call)
+
+    asyncio.run(main())
