@@ -27,7 +27,7 @@ else:
 #: The environment as the C library keeps it: looked at for every call, ten times cheaper than `os.environ`.
 _raw_environ: Mapping[bytes, bytes] = getattr(os.environ, "_data", {})
 
-_RETRY_VARIABLES = (b"MANTA_TASK_MAX_RETRIES", b"RAY_TASK_MAX_RETRIES")
+_RETRIES, _RETRIES_RAY = b"MANTA_TASK_MAX_RETRIES", b"RAY_TASK_MAX_RETRIES"
 
 CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
@@ -89,7 +89,9 @@ class RemoteFunction(_Base):
         if check is not None:
             check(*args, **kwargs)
         template = self._templates.get(None)
-        if template is None or (self._options.max_retries is None and _retries_said()):
+        if template is None or (
+            self._options.max_retries is None and (_RETRIES in _raw_environ or _RETRIES_RAY in _raw_environ)
+        ):
             template = self._template(self._options)
         return session.submit(template, args, kwargs)  # type: ignore[no-any-return]
 
@@ -167,4 +169,4 @@ class OptionedFunction(_Base):
 
 def _retries_said() -> bool:
     """Whether the environment says how often tasks are retried."""
-    return any(name in _raw_environ for name in _RETRY_VARIABLES)
+    return _RETRIES in _raw_environ or _RETRIES_RAY in _raw_environ

@@ -198,6 +198,7 @@ def _exit_on_sigterm() -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+
         def leave(number: int, frame: object) -> None:
             sys.exit(128 + number)
 
@@ -210,7 +211,9 @@ def _configure_logging(options: InitOptions) -> None:
     if not log.handlers and not logging.getLogger().handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(
-            logging.Formatter(options.logging_format or "%(asctime)s\t%(levelname)s %(filename)s:%(lineno)s -- %(message)s")
+            logging.Formatter(
+                options.logging_format or "%(asctime)s\t%(levelname)s %(filename)s:%(lineno)s -- %(message)s"
+            )
         )
         log.addHandler(handler)
         log.propagate = False
@@ -230,5 +233,3 @@ def _gpus() -> int:
         return len(os.listdir("/proc/driver/nvidia/gpus"))
     except OSError:
         return 0
-
-

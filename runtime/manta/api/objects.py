@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from operator import attrgetter
 
 from manta.client import current
 from manta.client.refs import ObjectRef
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _REF = frozenset((ObjectRef,))
+_id_of = attrgetter("_id")
 
 
 def get(object_refs: Any, *, timeout: float | None = None) -> Any:
@@ -108,9 +110,7 @@ def wait(
     if isinstance(refs, ObjectRef):
         raise TypeError("wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got a single ray.ObjectRef")
     if not isinstance(refs, list):
-        raise TypeError(
-            f"wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got {type(refs)}"
-        )
+        raise TypeError(f"wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got {type(refs)}")
     if timeout is not None and timeout < 0:
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
     session = current.session
@@ -122,14 +122,15 @@ def wait(
         return wait_mixed(session, refs, num_returns, timeout)
     if not refs:
         return [], []
-    if len(set(refs)) != len(refs):
+    ids = list(map(_id_of, refs))
+    if len(set(ids)) != len(ids):
         raise ValueError("Wait requires a list of unique ray_waitables.")
     if num_returns <= 0:
         raise ValueError(f"Invalid number of objects to return {num_returns}.")
     if num_returns > len(refs):
         raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.")
     deadline = None if timeout is None else (0 if timeout == 0 else time.monotonic() + timeout)
-    return session.wait(refs, num_returns, deadline)
+    return session.wait(refs, ids, num_returns, deadline)
 
 
 def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:
@@ -149,8 +150,7 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
         oid = ray_waitable._id
     else:
         raise TypeError(
-            "ray.cancel() only supported for object refs. For actors, try ray.kill. "
-            f"Got: {type(ray_waitable)}."
+            f"ray.cancel() only supported for object refs. For actors, try ray.kill. Got: {type(ray_waitable)}."
         )
     session.cancel(oid, force=force, recursive=recursive)
 
@@ -170,9 +170,7 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
 
     session = current.require()
     if not isinstance(actor, ActorHandle):
-        raise ValueError(
-            f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}."
-        )
+        raise ValueError(f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}.")
     if actor._session is not session:
         raise ActorHandleNotFoundError(
             f"ActorHandle objects are not valid across Ray sessions: {actor!r} belongs to an earlier cluster"

@@ -86,7 +86,9 @@ class Printer:
         """Print the lines of one frame."""
         stream = sys.stderr if frame.stderr else sys.stdout
         where = f", ip={frame.node_ip}" if frame.node_ip and frame.node_ip != self._node_ip else ""
-        source = "raylet" if frame.from_raylet else f"{frame.source + ' ' if frame.source else ''}pid={frame.pid}{where}"
+        source = (
+            "raylet" if frame.from_raylet else f"{frame.source + ' ' if frame.source else ''}pid={frame.pid}{where}"
+        )
         prefix = "" if self._plain else f"({source}) "
         if prefix and self._color:
             prefix = f"{PINK if frame.from_raylet else CYAN}({source}){RESET} "
@@ -103,7 +105,8 @@ class Printer:
         """Print what was held back."""
         if self._dedup is not None:
             self._write(
-                sys.stdout, [f"{before}{line}\n" for before, line in self._dedup.due(time.monotonic(), all_of_them=True)]
+                sys.stdout,
+                [f"{before}{line}\n" for before, line in self._dedup.due(time.monotonic(), all_of_them=True)],
             )
 
     @staticmethod

@@ -133,7 +133,9 @@ class ActorClients:
 
     # -- creating
 
-    def create(self, request: ctl.CreateActorRequest, extra: Extra, missing: Sequence[bytes], spec: pb.ActorSpec) -> None:
+    def create(
+        self, request: ctl.CreateActorRequest, extra: Extra, missing: Sequence[bytes], spec: pb.ActorSpec
+    ) -> None:
         """Announce a new actor to control; its constructor's arguments may not be there yet. Called under the lock."""
         client = self.by_id[request.actor_id]
 
@@ -245,7 +247,9 @@ class ActorClients:
                 f"{client.max_pending} tasks are queued on it (max_pending_calls)."
             )
 
-    def _call_special(self, client: ActorClient, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _call_special(
+        self, client: ActorClient, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         from manta.client.refs import make_ref
 
         session = self._session

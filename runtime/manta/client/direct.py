@@ -154,9 +154,7 @@ class DirectSession:
         arena_fd = connection.take_descriptors()[0]
         self.welcome = message
         self.store = StoreClient(self, arena_fd, message.arena_bytes)
-        self.address = common.Address(
-            node_id=message.node_id, worker_id=self.worker_id, endpoint=self.links.endpoint
-        )
+        self.address = common.Address(node_id=message.node_id, worker_id=self.worker_id, endpoint=self.links.endpoint)
         self.address_bytes = self.address.SerializeToString(deterministic=True)
         self.links.hello.job_id = message.job_id
         self.links.hello.node_id = message.node_id
@@ -293,8 +291,13 @@ class DirectSession:
         try:
             while True:
                 oid = released.popleft()
-                if counts.get(oid) == 1 and type(known.get(oid)) is bytes and oid not in ownership.contains \
-                        and oid not in ownership.borrows and oid not in ownership.borrowers:
+                if (
+                    counts.get(oid) == 1
+                    and type(known.get(oid)) is bytes
+                    and oid not in ownership.contains
+                    and oid not in ownership.borrows
+                    and oid not in ownership.borrowers
+                ):
                     # By far the most: a small owned value, read and dropped.
                     del counts[oid]
                     del known[oid]
@@ -477,9 +480,7 @@ class DirectSession:
             by_owner.setdefault(self.ownership.borrows[oid].owner, []).append(oid)
         self.announce(by_owner, self.address, then)
 
-    def announce(
-        self, by_owner: dict[bytes, list[bytes]], borrower: common.Address, then: Callable[[], None]
-    ) -> None:
+    def announce(self, by_owner: dict[bytes, list[bytes]], borrower: common.Address, then: Callable[[], None]) -> None:
         """Tell owners that `borrower` holds refs of theirs; `then()` once all have written it down."""
         waiting = 1
 
@@ -751,10 +752,9 @@ class DirectSession:
         self.actors.flush()
 
     def wait(
-        self, refs: list[ObjectRef[Any]], num_returns: int, deadline: float | None
+        self, refs: list[ObjectRef[Any]], ids: list[bytes], num_returns: int, deadline: float | None
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
         """Split refs into ready and not, once enough are ready or time is up."""
-        ids = list(map(_ids_of, refs))
         known = self.values.known
         ready = self._ready(ids, num_returns)
         if len(ready) < num_returns and deadline != 0:
@@ -817,9 +817,7 @@ class DirectSession:
         self.pump.attend()
         return future
 
-    def submit(
-        self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def submit(self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a task. Returns its ref, a list of refs, or None, as the template says."""
         for arg in args:
             if type(arg) is ObjectRef:
@@ -844,9 +842,7 @@ class DirectSession:
             self.pump.poll_once()
         return make_ref(oid)
 
-    def prepare(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], extra: Extra
-    ) -> tuple[bytes, list[bytes]]:
+    def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any], extra: Extra) -> tuple[bytes, list[bytes]]:
         """Serialise arguments: refs at the top become values later, large ones become objects.
 
         Returns:

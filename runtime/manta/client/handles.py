@@ -26,10 +26,26 @@ class ActorHandle:
     came from `get_actor`.
     """
 
-    __slots__ = ("_actor_id", "_client", "_counted", "_methods", "_options", "_owner", "_session", "_table", "_templates")
+    __slots__ = (
+        "_actor_id",
+        "_client",
+        "_counted",
+        "_methods",
+        "_options",
+        "_owner",
+        "_session",
+        "_table",
+        "_templates",
+    )
 
     def __init__(
-        self, actor_id: bytes, table: pb.MethodTable, owner: bytes, *, counted: bool, options: dict[str, Any] | None = None
+        self,
+        actor_id: bytes,
+        table: pb.MethodTable,
+        owner: bytes,
+        *,
+        counted: bool,
+        options: dict[str, Any] | None = None,
     ) -> None:
         session = current.require()
         self._actor_id = actor_id
@@ -119,8 +135,10 @@ class ActorHandle:
             num_returns = -1 if given in ("streaming", "dynamic") else given
         retries = options.get("max_task_retries")
         if retries is None:
-            retries = method.max_task_retries if method is not None and method.HasField("max_task_retries") else (
-                self._table.max_task_retries
+            retries = (
+                method.max_task_retries
+                if method is not None and method.HasField("max_task_retries")
+                else (self._table.max_task_retries)
             )
         definition = pb.DefineTemplate(
             name=options.get("name") or f"{self._table.class_name}.{name}",

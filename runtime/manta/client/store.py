@@ -83,9 +83,7 @@ class StoreClient:
                 raise
             with session.lock:
                 self._blocks.sealed(block_id)
-                session.raylet_send(
-                    pb.SealInBlock(block_id=block_id, object_ids=[oid], offsets=[offset], sizes=[size])
-                )
+                session.raylet_send(pb.SealInBlock(block_id=block_id, object_ids=[oid], offsets=[offset], sizes=[size]))
                 self._return_blocks()
             return
         waiter = _Created()

@@ -565,7 +565,9 @@ class Submitter:
             self._ownership.drop_many(extra.held)
 
     def _dependency_failed(self, template: Template, record: Record, failure: Failure) -> None:
-        fields = self._session.failures.of_argument(failure, template.name, self._session.pid, self._session.welcome.node_ip)
+        fields = self._session.failures.of_argument(
+            failure, template.name, self._session.pid, self._session.welcome.node_ip
+        )
         self._finish_failed(record, fields)
 
     def _finish_failed(self, record: Record, failure: Failure) -> None:

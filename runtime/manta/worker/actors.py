@@ -126,8 +126,10 @@ class ActorHost:
         code = leaving.code
         number = code if isinstance(code, int) else (0 if code is None else 1)
         if isinstance(leaving, ActorExit) or number == 0:
-            detail = "exit_actor() is called: User requested to exit the actor." if isinstance(leaving, ActorExit) else (
-                "sys.exit() was called."
+            detail = (
+                "exit_actor() is called: User requested to exit the actor."
+                if isinstance(leaving, ActorExit)
+                else ("sys.exit() was called.")
             )
             text = (
                 "The actor is dead because its worker process has died. Worker exit type: INTENDED_USER_EXIT Worker exit "
@@ -331,4 +333,3 @@ def current_actor() -> ActorHost:
     if host is None:
         raise TypeError("exit_actor called on a non-actor process; it can only be called inside an actor.")
     return host  # type: ignore[no-any-return]
-

@@ -372,9 +372,7 @@ class Executor:
         result.last_call = True
         return result  # type: ignore[no-any-return]
 
-    def _report_borrows(
-        self, link: Link, oid: bytes, result: Any, micros: int, received: list[bytes]
-    ) -> None:
+    def _report_borrows(self, link: Link, oid: bytes, result: Any, micros: int, received: list[bytes]) -> None:
         """Refs came with the arguments. Those user code still holds are told to their owners before the result goes."""
         ownership = self.session.ownership
         unknown = ownership.unregistered(received)
@@ -514,9 +512,7 @@ class Executor:
                 f"which has no {count} items."
             ) from None
         if len(values) != count:
-            raise ValueError(
-                f"Task {template.name} returned {len(values)} objects, but num_returns={count}."
-            )
+            raise ValueError(f"Task {template.name} returned {len(values)} objects, but num_returns={count}.")
         return self.special_result(link, oid, values, [serialize(one) for one in values])
 
     def _failed(self, now: Running, template: WorkerTemplate, error: BaseException, oid: bytes) -> pb.ResultExtra:

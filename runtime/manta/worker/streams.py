@@ -97,7 +97,9 @@ def run_stream(executor: Executor, link: Link, now: Running, iterator: Iterator[
         stream.close()
 
 
-async def run_async_stream(executor: Executor, link: Link, now: Running, iterator: AsyncIterator[Any]) -> pb.ResultExtra:
+async def run_async_stream(
+    executor: Executor, link: Link, now: Running, iterator: AsyncIterator[Any]
+) -> pb.ResultExtra:
     """The same for an async generator."""
     import asyncio
 
