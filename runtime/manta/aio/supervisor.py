@@ -39,6 +39,7 @@ class Ready(Generic[T]):
         self._future = future
 
     def __call__(self, value: T) -> None:
+        """Say it; a second time means nothing."""
         if not self._future.done():
             self._future.set_result(value)
 

@@ -9,16 +9,16 @@ import sys
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
-import argparse  # noqa: E402
-import asyncio  # noqa: E402
-import gc  # noqa: E402
-import signal  # noqa: E402
-from pathlib import Path  # noqa: E402
+import argparse
+import asyncio
+import gc
+import signal
+from pathlib import Path
 
-from manta.control.config import ControlConfig, StorageKind  # noqa: E402
-from manta.control.server import serve  # noqa: E402
-from manta.core.errors import MantaError  # noqa: E402
-from manta.transport import auth  # noqa: E402
+from manta.control.config import ControlConfig, StorageKind
+from manta.control.server import serve
+from manta.core.errors import MantaError
+from manta.transport import auth
 
 #: What the ready descriptor says. FAILED is followed by an encoded ErrorInfo.
 READY, FAILED = b"\1", b"\0"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from manta.aio.backoff import Backoff
 from manta.control.commands import Command, KillOnNode, Publish, StartOnNode, Table, Write
@@ -55,6 +55,7 @@ KILLED = DeathCause(DeathKind.KILLED, "The actor is dead because it was killed b
 OUT_OF_SCOPE = DeathCause(DeathKind.OUT_OF_SCOPE, "The actor is dead because all references to the actor were removed.")
 JOB_FINISHED = DeathCause(DeathKind.JOB_FINISHED, "The actor is dead because its job has finished.")
 
+Key = TypeVar("Key", bound=bytes)
 Shape: TypeAlias = tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...], bytes, bool]
 
 
@@ -91,7 +92,7 @@ class ActorTable:
         jobs: JobTable,
         functions: FunctionTable,
         stories: Stories,
-        limits: ActorLimits = ActorLimits(),  # noqa: B008 (frozen)
+        limits: ActorLimits = ActorLimits(),
     ) -> None:
         self.limits = limits
         self._nodes = nodes
@@ -726,16 +727,16 @@ class ActorTable:
         assert self._in_worker == {
             row.address.worker_id: actor_id for actor_id, row in living.items() if row.address is not None
         }
-        for index, key in (
-            (self._on_node, lambda row: row.node_id),
-            (self._of_job, lambda row: row.spec.job_id),
-            (self._of_owner, lambda row: b"" if row.spec.detached else row.spec.owner.worker_id),
-        ):
-            expected: dict[bytes, set[ActorId]] = {}
-            for actor_id, row in living.items():
-                if key(row):
-                    expected.setdefault(key(row), set()).add(actor_id)
-            assert index == expected
+        on_node: dict[bytes, set[ActorId]] = {}
+        of_job: dict[bytes, set[ActorId]] = {}
+        of_owner: dict[bytes, set[ActorId]] = {}
+        for actor_id, row in living.items():
+            if row.node_id:
+                on_node.setdefault(row.node_id, set()).add(actor_id)
+            of_job.setdefault(row.spec.job_id, set()).add(actor_id)
+            if not row.spec.detached:
+                of_owner.setdefault(row.spec.owner.worker_id, set()).add(actor_id)
+        assert (self._on_node, self._of_job, self._of_owner) == (on_node, of_job, of_owner)
         queued = [actor_id for queue in self._waiting.values() for actor_id in queue]
         timed = {(timer[3], timer[4]) for timer in self._timers if timer[2] is _Timer.PLACE}
         assert len(queued) == len(set(queued))
@@ -775,13 +776,10 @@ def _shape(spec: ActorSpec) -> Shape:
     return tuple(sorted(spec.place.items())), tuple(sorted(spec.hold.items())), spec.affinity, spec.affinity_soft
 
 
-def _drop(
-    index: dict[NodeId, set[ActorId]] | dict[JobId, set[ActorId]] | dict[WorkerId, set[ActorId]],
-    key: bytes,
-    actor_id: ActorId,
-) -> None:  # noqa: E501
-    members = index.get(key)  # type: ignore[call-overload]
+def _drop(index: dict[Key, set[ActorId]], key: Key, actor_id: ActorId) -> None:
+    """Take an actor out of an index; empty entries go too."""
+    members = index.get(key)
     if members is not None:
         members.discard(actor_id)
         if not members:
-            del index[key]  # type: ignore[arg-type]
+            del index[key]

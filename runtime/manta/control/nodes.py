@@ -55,7 +55,7 @@ class _Live:
 class NodeTable:
     """Nodes by id. Decides nothing about actors: it keeps account of what they take."""
 
-    def __init__(self, stories: Stories, limits: NodeLimits = NodeLimits()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, stories: Stories, limits: NodeLimits = NodeLimits()) -> None:
         self.limits = limits
         self._stories = stories
         self.rows: dict[NodeId, Node] = {}
@@ -106,7 +106,8 @@ class NodeTable:
         """Living nodes as placement sees them."""
         for node_id, live in self._live.items():
             total = self.rows[node_id].total
-            free, room, load = live.available, total, {}
+            free, room = live.available, total
+            load: Amounts = {}
             for amounts in live.unreported.values():
                 free = subtract(free, amounts)
             for amounts in live.held.values():

@@ -18,6 +18,7 @@ from manta.control.model import NodeId
 from manta.control.runner import OnNode, Runner
 from manta.core.errors import MantaError
 from manta.rpc.v1 import raylet_pb2
+from manta.transport import auth
 from manta.transport import grpc as wire
 
 #: Seconds a raylet has to answer one call: it only writes down what is wanted.
@@ -58,7 +59,7 @@ class Raylets:
         # As many senders as there is work, up to the bound: starts of many actors overlap.
         if self._senders.get(node_id, 0) < AT_ONCE:
             self._senders[node_id] = self._senders.get(node_id, 0) + 1
-            self._tasks.start(self._send(node_id), name=f"raylet {node_id.hex()[:8]}")
+            _ = self._tasks.start(self._send(node_id), name=f"raylet {node_id.hex()[:8]}")
 
     async def _send(self, node_id: NodeId) -> None:
         queue = self._queues[node_id]
@@ -78,7 +79,7 @@ class Raylets:
         if not self._runner.state.nodes.is_alive(node_id):
             channel = self._channels.pop(node_id, None)
             if channel is not None:
-                await channel.close()
+                await channel.close(None)
 
     async def _until_done(self, command: OnNode) -> None:
         runner = self._runner
@@ -141,7 +142,7 @@ class Raylets:
                         num_restarts=actor.num_restarts,
                     ),
                     timeout=CALL_S,
-                    metadata=wire.auth.metadata(self._token),
+                    metadata=auth.metadata(self._token),
                 )
                 failpoints.reached("after-start-on-node")
                 self._answered(command, runner, Verdict(response.verdict or Verdict.REFUSED), response.reason, response)
@@ -158,7 +159,7 @@ class Raylets:
                         epoch=runner.state.epoch,
                     ),
                     timeout=CALL_S,
-                    metadata=wire.auth.metadata(self._token),
+                    metadata=auth.metadata(self._token),
                 )
             case FinishJobOnNode():
                 await self._method(
@@ -168,7 +169,7 @@ class Raylets:
                         node_id=command.node_id, job_id=command.job_id, epoch=runner.state.epoch
                     ),
                     timeout=CALL_S,
-                    metadata=wire.auth.metadata(self._token),
+                    metadata=auth.metadata(self._token),
                 )
 
     def _answered(
@@ -212,7 +213,7 @@ class Raylets:
     async def close(self) -> None:
         """Close every connection."""
         while self._channels:
-            await self._channels.popitem()[1].close()
+            await self._channels.popitem()[1].close(None)
 
     def statistics(self) -> dict[str, int]:
         """Counts for people and tests."""

@@ -91,10 +91,11 @@ class Runner:
 
     def perform(self, commands: list[Command]) -> None:
         """Set commands in motion. All their writes are one batch: on disk they are there together or not at all."""
-        writes: list[StoreWrite] = []
-        for command in commands:
-            if type(command) is Write:
-                writes.append((command.table, command.key, encode(command.table, command.row)))
+        writes: list[StoreWrite] = [
+            (command.table, command.key, encode(command.table, command.row))
+            for command in commands
+            if type(command) is Write
+        ]
         if writes:
             self._last = self._storage.submit(writes)
         for command in commands:

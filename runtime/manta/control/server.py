@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
+
 from manta.aio.supervisor import Supervisor
 from manta.control.config import ControlConfig, StorageKind
 from manta.control.logs import EventLog
@@ -106,8 +108,8 @@ async def serve(
         await server.start()
         stack.push_async_callback(server.stop, config.stop_grace_s)
         stack.callback(config.socket.unlink, missing_ok=True)
-        tasks.start(runner.watch_time(), name="time")
-        tasks.start(_failing(runner, log), name="failure")
+        _ = tasks.start(runner.watch_time(), name="time")
+        _ = tasks.start(_failing(runner, log), name="failure")
         log.event("serving", target=target, **state.statistics())
         yield Control(target, state, runner)
         log.event("stopping", epoch=state.epoch)
@@ -121,7 +123,7 @@ async def _failing(runner: Runner, log: EventLog) -> None:
         raise
 
 
-def _bind(server: wire.grpc.aio.Server, path: Path) -> str:
+def _bind(server: grpc.aio.Server, path: Path) -> str:
     """Take the socket's place; what a killed control left there is removed."""
     if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
         raise SettingError("socket", str(path), f"a path of at most {SOCKET_PATH_LIMIT} bytes")

@@ -1,5 +1,8 @@
 """The wire face of control: decode, decide, wait for the commit, encode. Decisions live in `state`, effects in `runner`."""
 
+# The methods are named as the RPCs, and what each promises is stated once: in control.proto.
+# ruff: noqa: D102, N802
+
 from __future__ import annotations
 
 import asyncio
@@ -160,7 +163,7 @@ class ControlService:
 
     async def FinishJob(self, request: pb.FinishJobRequest, cause: str) -> pb.FinishJobResponse:
         job_id = convert.job_id(request.job_id)
-        if request.state not in (JobState.SUCCEEDED, JobState.FAILED):
+        if request.state not in (pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED):
             raise InvalidRequestError("state must be SUCCEEDED or FAILED")
         self._runner.decide(
             events.FinishJob(
@@ -449,7 +452,7 @@ class ControlService:
 
     # ---- wiring
 
-    def handlers(self) -> grpc.GenericRpcHandler:
+    def handlers(self) -> grpc.GenericRpcHandler[Any, Any]:
         """One handler per RPC of the service's descriptor: an RPC without a method here is a mistake at start."""
         from google.protobuf.message_factory import GetMessageClass
 
@@ -473,7 +476,7 @@ class ControlService:
                 await status.abort(context, error)
             except asyncio.CancelledError:
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a defect of ours: say so and stop, whatever it is
                 self._log.event("defect", rpc=name, error=repr(error))
                 self._failed(error)
                 await status.abort(context, error)

@@ -71,7 +71,10 @@ def accepts(valid: Sequence[str], shown: str) -> bool:
 
     given = shown.encode("utf-8", "surrogateescape")
     # Every one is compared: stopping early would tell which one it was.
-    return any([compare_digest(token.encode(), given) for token in valid])
+    found = False
+    for token in valid:
+        found |= compare_digest(token.encode(), given)
+    return found
 
 
 def metadata(token: str) -> tuple[tuple[str, str], ...]:

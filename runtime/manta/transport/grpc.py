@@ -63,7 +63,7 @@ def unix_target(path: str) -> str:
     return f"unix:{path}"
 
 
-class TokenInterceptor(grpc.aio.ServerInterceptor):
+class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
     """Lets a call in if it shows a valid token; others are refused before anything of theirs is decoded.
 
     Args:
@@ -76,6 +76,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], details: grpc.HandlerCallDetails
     ) -> Any:
+        """See grpc.aio: the handler of a call that is let in, or one that refuses it."""
         for key, value in details.invocation_metadata or ():
             if key == auth.METADATA_KEY and isinstance(value, str) and value.startswith(auth.SCHEME):
                 if auth.accepts(self._tokens, value[len(auth.SCHEME) :]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import grpc
@@ -83,8 +82,8 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseExceptio
 
 def info_from(error: grpc.RpcError) -> common_pb2.ErrorInfo:
     """What a failed call tells, in plain fields; made up from the status if the other side sent none."""
-    metadata: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()  # type: ignore[attr-defined]
-    for key, value in metadata:
+    sent: Any = error.trailing_metadata() or ()
+    for key, value in sent:
         if key == METADATA_KEY and isinstance(value, bytes):
             try:
                 return common_pb2.ErrorInfo.FromString(value)
@@ -99,8 +98,8 @@ def error_from(error: grpc.RpcError) -> MantaError:
 
 
 def _from_status(error: grpc.RpcError) -> MantaError:
-    status: grpc.StatusCode = error.code()  # type: ignore[attr-defined]
-    text: str = error.details() or status.name  # type: ignore[attr-defined]
+    status: grpc.StatusCode = error.code()
+    text: str = error.details() or status.name
     number: int = status.value[0]
     if status is _STATUS.DEADLINE_EXCEEDED:
         return RpcTimeoutError(text, number)

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 from google.protobuf.message_factory import GetMessageClass
@@ -63,7 +64,7 @@ class Watch:
     def __init__(self, call, first) -> None:
         self.call = call
         self.first = first
-        self.events = []
+        self.events: list[control_pb2.WatchResponse] = []
 
     async def __aenter__(self):
         await self.call.write(self.first)
@@ -103,7 +104,7 @@ async def client_of(target: str, token: str = ""):
     try:
         yield Client(channel, token)
     finally:
-        await channel.close()
+        await channel.close(None)
 
 
 class FakeRaylet:
@@ -120,7 +121,7 @@ class FakeRaylet:
         self.target = wire.unix_target(socket)
         self.node_id = os.urandom(28)
         self.total = common_pb2.Resources(amounts={"CPU": int(cpus * 10000)})
-        self.asked = []
+        self.asked: list[Any] = []
         self.news = asyncio.Event()
         self.verdict = raylet_pb2.StartActorResponse.VERDICT_ACCEPTED
         self.on_start = None

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import types
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from google.protobuf.message_factory import GetMessageClass
@@ -46,21 +47,19 @@ def report(**outcome):
 
 #: What there is before each row's call.
 BEFORE = [
-    ("RegisterNode", dict(node=info(NODE), driver_ids=[DRIVER.worker_id])),
-    ("RegisterJob", dict(driver=DRIVER, namespace="space")),
-    ("PutFunction", dict(job_id=JOB, function_hash=HASH, blob=b"code")),
+    ("RegisterNode", {"node": info(NODE), "driver_ids": [DRIVER.worker_id]}),
+    ("RegisterJob", {"driver": DRIVER, "namespace": "space"}),
+    ("PutFunction", {"job_id": JOB, "function_hash": HASH, "blob": b"code"}),
     ("CreateActor", creation(ALIVE, name="alive", max_restarts=5)),
     (
         "ReportActor",
         report(
-            started=control_pb2.ActorStartedReport(
-                address=common_pb2.Address(node_id=NODE, worker_id=b"w" * 28), pid=9
-            )
+            started=control_pb2.ActorStartedReport(address=common_pb2.Address(node_id=NODE, worker_id=b"w" * 28), pid=9)
         ),
     ),
     ("CreateActor", creation(PENDING, detached=True, function_hash=HASH)),
     ("CreateActor", creation(UNREADY, dependencies_unready=True)),
-    ("KvPut", dict(namespace="n", key=b"key", value=b"old")),
+    ("KvPut", {"namespace": "n", "key": b"key", "value": b"old"}),
 ]
 
 
@@ -75,39 +74,39 @@ class Row:
 DIED = control_pb2.DeathCause(kind=control_pb2.DEATH_KIND_SYSTEM_ERROR, message="crashed")
 
 ROWS = {
-    "RegisterNode": Row(
-        dict(node=info(OTHER_NODE)), (("UnregisterNode", dict(node_id=OTHER_NODE, reason="left")),)
-    ),
+    "RegisterNode": Row({"node": info(OTHER_NODE)}, (("UnregisterNode", {"node_id": OTHER_NODE, "reason": "left"}),)),
     "Heartbeat": Row(
-        dict(node_id=NODE, number=5, available=CPU), (("Heartbeat", dict(node_id=NODE, number=6, available=TWO_CPUS)),)
+        {"node_id": NODE, "number": 5, "available": CPU},
+        (("Heartbeat", {"node_id": NODE, "number": 6, "available": TWO_CPUS}),),
     ),
-    "UnregisterNode": Row(dict(node_id=NODE, reason="left"), (("RegisterNode", dict(node=info(OTHER_NODE))),)),
+    "UnregisterNode": Row({"node_id": NODE, "reason": "left"}, (("RegisterNode", {"node": info(OTHER_NODE)}),)),
     "ListNodes": Row(),
     "ClusterResources": Row(),
     "ReportWorkersDied": Row(
-        dict(node_id=NODE, worker_ids=[DRIVER.worker_id]), (("CreateActor", creation(b"z" * 12 + JOB)),)
+        {"node_id": NODE, "worker_ids": [DRIVER.worker_id]}, (("CreateActor", creation(b"z" * 12 + JOB)),)
     ),
     "RegisterJob": Row(
-        dict(driver=DRIVER, namespace="second"),
-        (("FinishJob", dict(job_id=b"\2\0\0\0", state=control_pb2.JOB_STATE_FAILED)),),
+        {"driver": DRIVER, "namespace": "second"},
+        (("FinishJob", {"job_id": b"\2\0\0\0", "state": control_pb2.JOB_STATE_FAILED}),),
     ),
     "FinishJob": Row(
-        dict(job_id=JOB, state=control_pb2.JOB_STATE_SUCCEEDED), (("RegisterJob", dict(driver=DRIVER, namespace="x")),)
+        {"job_id": JOB, "state": control_pb2.JOB_STATE_SUCCEEDED},
+        (("RegisterJob", {"driver": DRIVER, "namespace": "x"}),),
     ),
     "ListJobs": Row(),
     "CreateActor": Row(
         creation(b"c" * 12 + JOB, name="new", detached=True),
-        (("KillActor", dict(actor_id=b"c" * 12 + JOB, no_restart=True)),),
+        (("KillActor", {"actor_id": b"c" * 12 + JOB, "no_restart": True}),),
     ),
     "ActorDependenciesReady": Row(
-        dict(actor_id=UNREADY, spec=b"resolved"), (("KillActor", dict(actor_id=UNREADY, no_restart=True)),)
+        {"actor_id": UNREADY, "spec": b"resolved"}, (("KillActor", {"actor_id": UNREADY, "no_restart": True}),)
     ),
-    "GetActor": Row(dict(actor_id=ALIVE)),
-    "GetNamedActor": Row(dict(name="alive", namespace="space")),
-    "ListNamedActors": Row(dict(all_namespaces=True)),
+    "GetActor": Row({"actor_id": ALIVE}),
+    "GetNamedActor": Row({"name": "alive", "namespace": "space"}),
+    "ListNamedActors": Row({"all_namespaces": True}),
     "ListActors": Row(),
     "KillActor": Row(
-        dict(actor_id=ALIVE, no_restart=False),
+        {"actor_id": ALIVE, "no_restart": False},
         (
             ("ReportActor", report(died=DIED)),
             (
@@ -123,24 +122,25 @@ ROWS = {
             ),
         ),
     ),
-    "ReleaseActor": Row(dict(actor_id=ALIVE), (("ReportActor", report(died=DIED)),)),
-    "ReportActor": Row(report(died=DIED), (("KillActor", dict(actor_id=ALIVE, no_restart=True)),)),
+    "ReleaseActor": Row({"actor_id": ALIVE}, (("ReportActor", report(died=DIED)),)),
+    "ReportActor": Row(report(died=DIED), (("KillActor", {"actor_id": ALIVE, "no_restart": True}),)),
     "KvPut": Row(
-        dict(namespace="n", key=b"key", value=b"new", overwrite=True),
-        (("KvPut", dict(namespace="n", key=b"key", value=b"newer", overwrite=True)),),
+        {"namespace": "n", "key": b"key", "value": b"new", "overwrite": True},
+        (("KvPut", {"namespace": "n", "key": b"key", "value": b"newer", "overwrite": True}),),
     ),
-    "KvGet": Row(dict(namespace="n", key=b"key")),
+    "KvGet": Row({"namespace": "n", "key": b"key"}),
     "KvDel": Row(
-        dict(namespace="n", key=b"k", prefix=True), (("KvPut", dict(namespace="n", key=b"key", value=b"back")),)
+        {"namespace": "n", "key": b"k", "prefix": True},
+        (("KvPut", {"namespace": "n", "key": b"key", "value": b"back"}),),
     ),
-    "KvKeys": Row(dict(namespace="n")),
-    "KvExists": Row(dict(namespace="n", key=b"key")),
+    "KvKeys": Row({"namespace": "n"}),
+    "KvExists": Row({"namespace": "n", "key": b"key"}),
     "PutFunction": Row(
-        dict(job_id=JOB, function_hash=b"i" * 32, blob=b"more code"),
-        (("FinishJob", dict(job_id=JOB, state=control_pb2.JOB_STATE_SUCCEEDED)),),
+        {"job_id": JOB, "function_hash": b"i" * 32, "blob": b"more code"},
+        (("FinishJob", {"job_id": JOB, "state": control_pb2.JOB_STATE_SUCCEEDED}),),
     ),
-    "GetFunction": Row(dict(function_hash=HASH)),
-    "Watch": Row(dict(nodes=True, jobs=True, actor_ids=[ALIVE, b"?" * 16])),
+    "GetFunction": Row({"function_hash": HASH}),
+    "Watch": Row({"nodes": True, "jobs": True, "actor_ids": [ALIVE, b"?" * 16]}),
     "GetStatistics": Row(),
 }
 
@@ -161,12 +161,12 @@ class Control:
         self.storage = MemoryStorage()
         self.storage.open()
         self.state = ControlState(Stored(), Instant(0.0))
-        self.told = []
+        self.told: list[Any] = []
         self.runner = Runner(
             self.state, self.storage, Watchers(present(self.state)), self.told.append, lambda: Instant(1.0, 1)
         )
         self.service = ControlService(self.runner, EventLog(None), self.defect)
-        handler = self.service.handlers()
+        handler: Any = self.service.handlers()
         self.handlers = {
             name: handler.service(types.SimpleNamespace(method=f"/manta.rpc.v1.ControlService/{name}"))
             for name in METHODS
@@ -324,7 +324,7 @@ def test_no_reply_is_sent_before_what_it_shows_is_on_disk(name):
         control = Control()
         await control.prepare()
         control.storage.held = True
-        write = control.request("KvPut", dict(namespace="n", key=b"key", value=b"uncommitted", overwrite=True))
+        write = control.request("KvPut", {"namespace": "n", "key": b"key", "value": b"uncommitted", "overwrite": True})
         writing = asyncio.ensure_future(control.call("KvPut", write))
         await asyncio.sleep(0)
         call = asyncio.ensure_future(control.call(name, control.request(name, ROWS[name].fields)))

@@ -1,5 +1,7 @@
 """Random histories: every invariant after every event, and after every restart the store holds what was acknowledged."""
 
+from typing import Any
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -7,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from manta.control import events
 from manta.control.commands import StartOnNode, Table
 from manta.control.errors import ControlError
-from manta.control.model import ActorState, DeathKind, JobState
+from manta.control.model import ActorId, ActorState, Address, DeathKind, JobId, JobState
 from manta.core.errors import ActorAlreadyExistsError
 from tests.unit.control.worlds import CPU, World, node_id
 
@@ -21,11 +23,10 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.world = World()
         self.nodes = 0
-        self.jobs = []
-        self.owners = {}
-        self.last_request = None
-        #: The slow twin of names: who was acknowledged as holder, by brute force over what was published.
-        self.highest = {}
+        self.jobs: list[tuple[JobId, Address]] = []
+        self.last_request: Any = None
+        #: The highest incarnation seen of each durable actor.
+        self.highest: dict[ActorId, int] = {}
 
     @initialize()
     def first_node(self):

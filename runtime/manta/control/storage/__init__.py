@@ -40,7 +40,8 @@ class Storage(Protocol):
 
     def start(self, on_commit: Callable[[int], None], on_failure: Callable[[BaseException], None]) -> None:
         """Begin to write. Both are called on the event loop: with the number of each group's last batch, or once with
-        the error after which nothing is written any more."""
+        the error after which nothing is written any more.
+        """
 
     def submit(self, writes: Sequence[StoreWrite]) -> int:
         """Queue one batch, which becomes durable as a whole or not at all, after all before it.
