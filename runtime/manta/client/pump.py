@@ -24,6 +24,15 @@ NAP_S: Final = 0.002
 #: Checks during which one and the same thread held the baton, after which the service thread sleeps until called.
 IDLE_CHECKS: Final = 10
 
+#: How long a thread that waits looks again and again before it sleeps. Waking a sleeping process costs 40-100 us of both sides'
+#: CPU on a virtual machine; in a loop of synchronous calls the answer is there sooner (measured: ping-pong of two processes
+#: 12,500/s asleep, 36,000/s awake). Between two looks the CPU is offered to others.
+SPIN_S: Final = 0.0001
+
+#: After so many spins in a row that saw nothing, only every `SPIN_AGAIN`th wait begins with one.
+SPIN_MISSES: Final = 3
+SPIN_AGAIN: Final = 16
+
 #: Most events taken from the kernel at once.
 MAX_EVENTS: Final = 64
 
@@ -75,6 +84,9 @@ class Pump:
         self._closing = False
         #: Called with `now` under the lock after every round of events; returns the next time it wants to be called.
         self.on_round: Callable[[float], float | None] = lambda now: None
+        #: Waits that began with a spin and saw nothing, in a row; and all waits.
+        self._misses = 0
+        self._waits = 0
         #: Next time a timer is due, monotonic seconds.
         self._due: float | None = None
         #: A signal handler asks the main thread to leave its wait: see `signals`.
@@ -108,7 +120,26 @@ class Pump:
 
     def _round(self, timeout: float | None) -> None:
         """Wait for events and handle them. The caller holds the baton."""
-        events = self._epoll.poll(timeout, MAX_EVENTS)
+        self._handle(self._epoll.poll(timeout, MAX_EVENTS))
+
+    def _patient_round(self, timeout: float | None) -> None:
+        """A round for a thread whose answer may be microseconds away: look for a moment, then sleep."""
+        self._waits += 1
+        if (self._misses < SPIN_MISSES or not self._waits % SPIN_AGAIN) and (timeout is None or timeout > SPIN_S):
+            poll, end = self._epoll.poll, time.monotonic() + SPIN_S
+            while True:
+                events = poll(0, MAX_EVENTS)
+                if events:
+                    self._misses = 0
+                    self._handle(events)
+                    return
+                os.sched_yield()
+                if time.monotonic() > end:
+                    break
+            self._misses += 1
+        self._round(timeout)
+
+    def _handle(self, events: list[tuple[int, int]]) -> None:
         with self.lock:
             handlers = self._handlers
             for fd, mask in events:
@@ -230,10 +261,10 @@ class Pump:
             if self._due is not None and (limit is None or self._due < limit):
                 limit = self._due
             if limit is None:
-                self._round(None)
+                self._patient_round(None)
                 continue
             now = time.monotonic()
-            self._round(max(0.0, limit - now))
+            self._patient_round(max(0.0, limit - now))
             if deadline is not None and not waiter.done and time.monotonic() >= deadline:
                 return False
         return True
