@@ -33,7 +33,12 @@ class Peer:
     def __init__(self, arena, script):
         command = [sys.executable, "-c", PRELUDE + textwrap.dedent(script), str(arena.fd), str(arena.span)]
         self.process = subprocess.Popen(
-            command, pass_fds=[arena.fd], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            pass_fds=[arena.fd],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def __enter__(self):
@@ -255,7 +260,12 @@ def test_two_processes_fill_their_blocks_at_the_same_time_and_the_other_reads_th
             peer.say(name, block.block_id, block.offset, block.size)
             while (words := peer.hear())[0] != "return":
                 object_id = f"{name}{len(ids[name])}".encode().ljust(28)
-                assert store.perform(store.table.seal_in_block(name, block.block_id, object_id, int(words[0]), 100_000, now=0.0)) == []
+                assert (
+                    store.perform(
+                        store.table.seal_in_block(name, block.block_id, object_id, int(words[0]), 100_000, now=0.0)
+                    )
+                    == []
+                )
                 ids[name].append(object_id)
                 offsets[name].append(int(words[0]))
             assert words == ["return", str(block.block_id)]

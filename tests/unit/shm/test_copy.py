@@ -8,7 +8,16 @@ import pytest
 from manta.shm import copy as copying
 from manta.shm.copy import TWO_THREADS_BYTES, WITHOUT_GIL_BYTES, copy
 
-SIZES = [0, 1, 1000, WITHOUT_GIL_BYTES - 1, WITHOUT_GIL_BYTES, WITHOUT_GIL_BYTES + 77, TWO_THREADS_BYTES, TWO_THREADS_BYTES + 12345]
+SIZES = [
+    0,
+    1,
+    1000,
+    WITHOUT_GIL_BYTES - 1,
+    WITHOUT_GIL_BYTES,
+    WITHOUT_GIL_BYTES + 77,
+    TWO_THREADS_BYTES,
+    TWO_THREADS_BYTES + 12345,
+]
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -1,7 +1,7 @@
 """The node's object store: who may use which part of the arena, and the arena itself.
 
-Pure, events in and commands out: `allocator` (which range), `table` (which object, for whom, how long), `commands`
-(what they ask the shell to do), `ordered` (a sorted set).
+Pure, events in and commands out: `table` (which object, for whom, how long; with `records`, `owners`, `lending` of blocks, and
+`audit`, its invariants), `allocator` (which range; with `ordered`, a sorted set) and `commands` (what they ask the shell to do).
 The shell: `arena` (the memfd: reserve, warm, give back), `headroom` (how much memory the machine has left), `keeper`
 (the thread that does these slow things in order).
 

@@ -30,7 +30,7 @@ from manta.shm.layout import MIB, PAGE_BYTES, aligned, extent_bytes
 _CANDIDATES = 4
 
 #: Ranges remembered per client as recently freed.
-_RECENT = 8
+_RECENT = 6
 
 #: One reservation command is at most this long, so that creators who wait see progress.
 _MAX_RESERVE_BYTES = 256 * MIB
@@ -186,9 +186,11 @@ class Allocator:
             return
         # Objects of one block are freed one after the other; together they are the range that is lent again.
         start = offset
-        for entry in [entry for entry in recent if entry[0] <= end and start <= entry[1]]:
-            recent.remove(entry)
-            start, end = min(start, entry[0]), max(end, entry[1])
+        for at in range(len(recent) - 1, -1, -1):
+            low, high = recent[at]
+            if low <= end and start <= high:
+                del recent[at]
+                start, end = min(start, low), max(end, high)
         recent.append((start, end))
         if len(recent) > _RECENT:
             del recent[0]
@@ -204,7 +206,9 @@ class Allocator:
         best: tuple[int, int, int, tuple[int, int]] | None = None
         for entry in list(recent):
             start, end = entry
-            at = self._starts.at_most(start)
+            if end - start < need:
+                continue
+            at = start if start in self._size_at else self._starts.at_most(start)
             if at is None or at + self._size_at[at] <= start:
                 # Its beginning was taken by someone else; the free rest may still be worth having.
                 at = self._starts.at_least(start)
@@ -236,14 +240,20 @@ class Allocator:
     def _take(self, offset: int, size: int, start: int) -> None:
         """Allocate [offset, offset + size) out of the free range at `start`."""
         whole = self._size_at.pop(start)
-        self._starts.remove(start)
         self._by_size.remove((whole, start))
-        if offset > start:
-            self._put(start, offset - start)
-        rest = start + whole - offset - size
-        if rest:
-            self._put(offset + size, rest)
         end = offset + size
+        rest = start + whole - end
+        if offset > start:
+            self._size_at[start] = offset - start
+            self._by_size.add((offset - start, start))
+            if rest:
+                self._put(end, rest)
+        elif rest:
+            self._size_at[end] = rest
+            self._starts.replace(start, end)
+            self._by_size.add((rest, end))
+        else:
+            self._starts.remove(start)
         for index in range(offset // self.extent, (end - 1) // self.extent + 1):
             if not self._used_in[index]:
                 self._empty -= 1
@@ -271,16 +281,24 @@ class Allocator:
 
     def _insert(self, start: int, size: int, before: int | None, after: int | None) -> None:
         """Make [start, start + size) free, joined with its neighbours."""
-        if after == start + size:
-            more = self._size_at.pop(after)
-            self._starts.remove(after)
-            self._by_size.remove((more, after))
+        size_at, by_size = self._size_at, self._by_size
+        if after != start + size:
+            after = None
+        if after is not None:
+            more = size_at.pop(after)
+            by_size.remove((more, after))
             size += more
-        if before is not None and before + self._size_at[before] == start:
-            more = self._size_at[before]
-            self._by_size.remove((more, before))
-            self._size_at[before] = size + more
-            self._by_size.add((size + more, before))
+        if before is not None and before + size_at[before] == start:
+            if after is not None:
+                self._starts.remove(after)
+            more = size_at[before]
+            by_size.remove((more, before))
+            size_at[before] = size + more
+            by_size.add((size + more, before))
+        elif after is not None:
+            size_at[start] = size
+            self._starts.replace(after, start)
+            by_size.add((size, start))
         else:
             self._put(start, size)
 

@@ -65,6 +65,17 @@ class Ordered(Generic[T]):
         elif index == len(chunk):
             self._largest[at] = chunk[-1]
 
+    def replace(self, member: T, other: T) -> None:
+        """Put `other` in the place of a member; it must be between the same neighbours. Half the cost of remove and add."""
+        at = bisect_left(self._largest, member)
+        chunk = self._chunks[at]
+        index = bisect_left(chunk, member)
+        if chunk[index] != member:
+            raise KeyError(member)
+        chunk[index] = other
+        if index == len(chunk) - 1:
+            self._largest[at] = other
+
     def at_least(self, bound: T) -> T | None:
         """The smallest member that is not below `bound`."""
         at = bisect_left(self._largest, bound)

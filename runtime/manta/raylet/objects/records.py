@@ -93,13 +93,3 @@ class Process:
         #: Entries of all its gets.
         self.awaited = 0
         self.waiting: dict[bytes, Create] = {}
-
-
-class Owned:
-    """What one owner keeps: its sealed objects that are not doomed, primary and secondary."""
-
-    __slots__ = ("objects", "total_bytes")
-
-    def __init__(self) -> None:
-        self.objects: set[bytes] = set()
-        self.total_bytes = 0

@@ -25,6 +25,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Final
 
 from manta.raylet.objects.allocator import Allocator
+from manta.raylet.objects.audit import check
 from manta.raylet.objects.commands import (
     AlreadyExists,
     ArenaEvent,
@@ -45,7 +46,8 @@ from manta.raylet.objects.commands import (
     StoreFull,
 )
 from manta.raylet.objects.lending import Lent, block_bytes
-from manta.raylet.objects.records import Create, Get, Object, Owned, Process, Unsealed
+from manta.raylet.objects.owners import Owners
+from manta.raylet.objects.records import Create, Get, Object, Process, Unsealed
 from manta.shm.layout import aligned
 
 #: Waiting creators looked at when room appears and the first of them waits for growth.
@@ -59,9 +61,6 @@ _MAX_AWAITED: Final = 1_000_000
 
 #: Events kept for `story`.
 _STORY: Final = 4096
-
-#: Dead owners remembered, for objects that their tasks seal afterwards; those tasks are being ended.
-_DEAD_OWNERS: Final = 4096
 
 #: Blocks one client may hold: the one it fills, the next one, and two whose last objects are being written.
 _MAX_BLOCKS: Final = 4
@@ -77,7 +76,6 @@ class ObjectTable:
     __slots__ = (
         "_allocator",
         "_creates",
-        "_dead_owners",
         "_events",
         "_gets",
         "_lends",
@@ -86,7 +84,7 @@ class ObjectTable:
         "_lru_bytes",
         "_next_block",
         "_objects",
-        "_owned",
+        "_owners",
         "_pinned_bytes",
         "_processes",
         "_refusal",
@@ -104,8 +102,7 @@ class ObjectTable:
         self._objects: dict[bytes, Object] = {}
         #: Who is writing an id.
         self._unsealed: dict[bytes, dict[Client, Unsealed]] = {}
-        self._owned: dict[Hashable, Owned] = {}
-        self._dead_owners: dict[Hashable, None] = {}
+        self._owners = Owners()
         #: Secondary copies without pins, least recently used first.
         self._lru: dict[bytes, Object] = {}
         self._creates: deque[Create] = deque()
@@ -159,11 +156,7 @@ class ObjectTable:
 
     def owner_died(self, owner: Hashable, *, now: float, cause: Hashable = 0) -> list[Command]:
         """Whoever keeps the references of these objects is gone: they are deleted, and those still written when sealed."""
-        self._dead_owners[owner] = None
-        if len(self._dead_owners) > _DEAD_OWNERS:
-            del self._dead_owners[next(iter(self._dead_owners))]
-        owned = self._owned.get(owner)
-        return self.delete(list(owned.objects), now=now, cause=cause) if owned is not None else []
+        return self.delete(self._owners.died(owner), now=now, cause=cause)
 
     # --- creating ---------------------------------------------------------------------------------------------------------
 
@@ -246,7 +239,7 @@ class ObjectTable:
         self._unlist_unsealed(client, unsealed)
         out: list[Command] = []
         item = self._objects.get(object_id)
-        if item is not None or unsealed.owner in self._dead_owners:
+        if item is not None or self._owners.is_dead(unsealed.owner):
             # Another attempt was faster, and what it wrote is the same; or nobody can want it.
             if item is not None:
                 self._revive(item)
@@ -331,7 +324,7 @@ class ObjectTable:
         if item is not None:
             self._revive(item)
             return []
-        if owner in self._dead_owners:
+        if self._owners.is_dead(owner):
             return []
         if not block.take(offset, size):
             reason = f"bytes {offset} to {offset + size} are not a free part of block {block_id}"
@@ -441,7 +434,7 @@ class ObjectTable:
                 self._note(now, "deleted", object_id, None, cause)
                 if item.pins:
                     item.doomed = True
-                    self._disown(item)
+                    self._owners.remove(item)
                 else:
                     self._free(item, now)
             for get in list(self._gets.get(object_id, ())):
@@ -517,22 +510,7 @@ class ObjectTable:
 
     def holders(self, count: int = 5) -> tuple[Holder, ...]:
         """Who keeps most of the store, largest first; an owner and a client of the same name are one."""
-        names = dict.fromkeys([*self._owned, *self._processes])
-        found = []
-        for who in names:
-            owned, process = self._owned.get(who), self._processes.get(who)
-            holder = Holder(
-                who,
-                owned.total_bytes if owned else 0,
-                len(owned.objects) if owned else 0,
-                process.pinned_bytes if process else 0,
-                sum(block.free_bytes for block in process.blocks.values()) if process else 0,
-            )
-            if holder.owned_bytes or holder.pinned_bytes or holder.block_bytes:
-                found.append(holder)
-        # Stable, so that equals stand in the order they came.
-        found.sort(key=lambda holder: -max(holder.owned_bytes, holder.pinned_bytes, holder.block_bytes))
-        return tuple(found[:count])
+        return self._owners.holders(self._processes, count)
 
     def statistics(self) -> dict[str, int]:
         """Bytes by state, counts, and totals since the start."""
@@ -556,66 +534,7 @@ class ObjectTable:
 
     def validate(self) -> None:
         """Check every invariant. Raises AssertionError. O(n): for tests."""
-        self._allocator.validate()
-        ranges = []
-        sealed = pinned = unsealed = lent = 0
-        for object_id, item in self._objects.items():
-            ranges.append((item.offset, aligned(item.size)))
-            sealed += aligned(item.size)
-            pinned += aligned(item.size) if item.pins else 0
-            assert item.object_id == object_id, "objects are filed under their id"
-            assert item.pins or not item.doomed, "a doomed object without pins is freed"
-            assert all(count > 0 for count in item.pins.values()), "pins are counted from one"
-            assert (object_id in self._lru) == (item.secondary and not item.pins and not item.doomed), (
-                "LRU: unread copies"
-            )
-            owned = self._owned.get(item.owner)
-            assert (owned is not None and object_id in owned.objects) == (not item.doomed), "owners know their objects"
-            for client in item.pins:
-                assert self._processes[client].pins[object_id] is item, "pins belong to living clients"
-        for client, process in self._processes.items():
-            for object_id, writing in process.unsealed.items():
-                ranges.append((writing.offset, aligned(writing.size)))
-                unsealed += aligned(writing.size)
-                assert self._unsealed[object_id][client] is writing, "ranges being written are filed twice"
-            for block in process.blocks.values():
-                ranges += block.free_parts()
-                lent += block.free_bytes
-                assert sum(size for _, size in block.free_parts()) == block.free_bytes, "a block's rest is counted"
-            assert all(client in item.pins for item in process.pins.values()), "pins are filed twice"
-            total = sum(aligned(item.size) for item in process.pins.values())
-            assert process.pinned_bytes == total, "a client's pinned bytes are counted"
-            assert process.awaited == sum(len(get.ids) for get in process.gets.values()), "awaited entries are counted"
-            for get in process.gets.values():
-                assert get.missing, "a get waits for something"
-                for object_id in get.missing:
-                    assert object_id not in self._objects, "nobody waits for what is there"
-                    assert get in self._gets[object_id], "waits are filed twice"
-        assert sum(len(writers) for writers in self._unsealed.values()) == sum(
-            len(process.unsealed) for process in self._processes.values()
-        ), "ranges being written belong to living clients"
-        assert all(self._unsealed.values()), "no empty files"
-        assert all(self._gets.values()), "no empty files"
-        assert all(get in self._processes[get.client].gets.values() for file in self._gets.values() for get in file), (
-            "waits belong to living clients"
-        )
-        assert sum(len(process.waiting) for process in self._processes.values()) == len(self._creates), (
-            "waiting creators are filed twice"
-        )
-        assert all(self._processes[entry.client].waiting[entry.object_id] is entry for entry in self._creates)
-        ranges.sort()
-        for (start, size), (after, _) in zip(ranges, ranges[1:], strict=False):
-            assert start + size <= after, "no two ranges overlap"
-        assert sealed == self._sealed_bytes, "sealed bytes are counted"
-        assert pinned == self._pinned_bytes, "pinned bytes are counted"
-        assert unsealed == self._unsealed_bytes, "bytes being written are counted"
-        assert lent == self._lent_free_bytes, "lent bytes are counted"
-        assert sealed + unsealed + lent == self._allocator.used_bytes, "every used byte is somebody's"
-        assert self._lru_bytes == sum(aligned(item.size) for item in self._lru.values()), "evictable bytes are counted"
-        for owned in self._owned.values():
-            assert owned.objects, "no empty files"
-            total = sum(aligned(self._objects[object_id].size) for object_id in owned.objects)
-            assert owned.total_bytes == total, "an owner's bytes are counted"
+        check(self)
 
     # --- room -------------------------------------------------------------------------------------------------------------
 
@@ -773,7 +692,7 @@ class ObjectTable:
         room = aligned(item.size)
         self._objects[object_id] = item
         self._sealed_bytes += room
-        self._own(item)
+        self._owners.add(item)
         if item.secondary:
             self._lru[object_id] = item
             self._lru_bytes += room
@@ -797,25 +716,11 @@ class ObjectTable:
                 out.append(AlreadyExists(entry.client, object_id, entry.cause))
             self._use_room(now, cause, out)
 
-    def _own(self, item: Object) -> None:
-        owned = self._owned.get(item.owner)
-        if owned is None:
-            owned = self._owned[item.owner] = Owned()
-        owned.objects.add(item.object_id)
-        owned.total_bytes += aligned(item.size)
-
-    def _disown(self, item: Object) -> None:
-        owned = self._owned[item.owner]
-        owned.objects.remove(item.object_id)
-        owned.total_bytes -= aligned(item.size)
-        if not owned.objects:
-            del self._owned[item.owner]
-
     def _revive(self, item: Object) -> None:
         """Its task runs again, so its owner wants it after all."""
         if item.doomed:
             item.doomed = False
-            self._own(item)
+            self._owners.add(item)
 
     def _free(self, item: Object, now: float) -> None:
         """Take out an object without pins."""
@@ -825,7 +730,7 @@ class ObjectTable:
         if self._lru.pop(item.object_id, None) is not None:
             self._lru_bytes -= room
         if not item.doomed:
-            self._disown(item)
+            self._owners.remove(item)
         self._totals["freed"] += 1
         self._allocator.free(item.offset, item.size, item.creator, now)
 

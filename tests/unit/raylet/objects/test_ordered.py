@@ -28,6 +28,11 @@ def test_members_and_neighbours_are_those_of_a_sorted_list(steps, bound):
         assert len(found) == len(twin)
         assert found.at_least(bound) == min((x for x in twin if x >= bound), default=None)
         assert found.at_most(bound) == max((x for x in twin if x <= bound), default=None)
+        for member in sorted(twin)[::3]:
+            if member + 1 not in twin:
+                found.replace(member, member + 1)
+                twin ^= {member, member + 1}
+        assert list(found) == sorted(twin)
         for count in (1, 3, 100):
             assert found.first_at_least(bound, count) == sorted(x for x in twin if x >= bound)[:count]
     finally:
