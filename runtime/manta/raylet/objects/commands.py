@@ -89,6 +89,21 @@ class StoreFull(NamedTuple):
     reason: str
     cause: Hashable
 
+    def text(self) -> str:
+        """For the user: what was asked for, what there is, who holds it."""
+        mib = 1 << 20
+        lines = [
+            f"{self.size / mib:.1f} MiB for object {self.object_id.hex()} do not fit: {self.reason}. "
+            f"{self.used / mib:.1f} of {self.capacity / mib:.1f} MiB are in use."
+        ]
+        for holder in self.holders:
+            who = holder.who.hex() if isinstance(holder.who, bytes) else holder.who
+            lines.append(
+                f"  {who}: owns {holder.owned_bytes / mib:.1f} MiB in {holder.owned_objects} objects, reads "
+                f"{holder.pinned_bytes / mib:.1f} MiB, has {holder.block_bytes / mib:.1f} MiB lent"
+            )
+        return "\n".join(lines)
+
 
 class Ready(NamedTuple):
     """Answer to `get`: where each object is, in the order asked; each entry is pinned once for the client."""

@@ -280,6 +280,17 @@ def test_an_object_larger_than_the_store_is_refused_at_once():
     )
 
 
+def test_a_full_store_is_described_with_sizes_and_holders():
+    holders = (Holder(b"\xab", 3 * MIB, 2, 0, 0), Holder("driver", 0, 0, MIB, 0))
+    full = StoreFull(A, b"\x01", 2 * MIB, 4 * MIB, 4 * MIB, holders, 10.0, "no room in 10 s", "c")
+
+    assert full.text() == (
+        "2.0 MiB for object 01 do not fit: no room in 10 s. 4.0 of 4.0 MiB are in use.\n"
+        "  ab: owns 3.0 MiB in 2 objects, reads 0.0 MiB, has 0.0 MiB lent\n"
+        "  driver: owns 0.0 MiB in 0 objects, reads 1.0 MiB, has 0.0 MiB lent"
+    )
+
+
 def test_creators_wait_in_order_and_are_served_as_others_free():
     table = make(4)
     put(table, A, X, 4 * MIB)
