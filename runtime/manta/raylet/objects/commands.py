@@ -93,8 +93,10 @@ class StoreFull(NamedTuple):
         """For the user: what was asked for, what there is, who holds it."""
         mib = 1 << 20
         lines = [
-            f"{self.size / mib:.1f} MiB for object {self.object_id.hex()} do not fit: {self.reason}. "
-            f"{self.used / mib:.1f} of {self.capacity / mib:.1f} MiB are in use."
+            (
+                f"{self.size / mib:.1f} MiB for object {self.object_id.hex()} do not fit: {self.reason}. "
+                f"{self.used / mib:.1f} of {self.capacity / mib:.1f} MiB are in use."
+            )
         ]
         for holder in self.holders:
             who = holder.who.hex() if isinstance(holder.who, bytes) else holder.who
