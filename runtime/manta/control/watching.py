@@ -106,10 +106,13 @@ class Watchers:
     def _resync(self, watcher: Watcher, reason: str) -> None:
         self._resyncs += 1
         watcher.unread.clear()
-        watcher.unread.append((self.number, Resync(reason)))
+        watcher.unread.append((0, Resync(reason)))
+        watcher.unread.extend(self._everything(watcher))
+
+    def _everything(self, watcher: Watcher) -> list[tuple[int, News]]:
+        """The present state of all it wants. Only the end of it is a position to come back to: half of it is nothing."""
         rows = self._present(watcher.nodes, watcher.jobs, watcher.all_actors, watcher.actors)
-        watcher.unread.extend((self.number, row) for row in rows)
-        watcher.unread.append((self.number, Ready()))
+        return [*((0, row) for row in rows), (self.number, Ready())]
 
     def join(self, watcher: Watcher, actors: Iterable[ActorId], after: int | None, lost: str) -> None:
         """Begin a subscription.
@@ -117,7 +120,7 @@ class Watchers:
         Args:
             watcher: New.
             actors: The first ones it wants to hear of.
-            after: Go on behind this number; None starts with the present state.
+            after: Go on behind this number; None or 0 starts with the present state.
             lost: Why going on is impossible whatever the log holds (another epoch); empty if it isn't.
         """
         watcher.actors.update(actors)
@@ -126,17 +129,16 @@ class Watchers:
         if watcher.nodes or watcher.jobs or watcher.all_actors:
             self._broad.add(watcher)
         oldest = self._log[0][0] if self._log else self.number + 1
-        if after is not None and not lost and oldest <= after + 1 <= self.number + 1:
-            missed = [(number, row) for number, row in self._log if number > after and watcher.wants(row)]
-            watcher.previous = after
-            self._give(watcher, *missed, (self.number, Ready()))
-            return
-        if after is not None:
+        if lost or (after and not oldest <= after + 1 <= self.number + 1):
             self._resync(watcher, lost or "what was missed is no longer in the log")
             watcher.wake()
-            return
-        rows = self._present(watcher.nodes, watcher.jobs, watcher.all_actors, watcher.actors)
-        self._give(watcher, *((self.number, row) for row in rows), (self.number, Ready()))
+        elif after:
+            missed = [(number, row) for number, row in self._log if number > after and watcher.wants(row)]
+            # It may have asked for an actor and gone before it heard of it: the state once more does no harm.
+            rows = self._present(False, False, False, watcher.actors)
+            self._give(watcher, *missed, *((self.number, row) for row in rows), (self.number, Ready()))
+        else:
+            self._give(watcher, *self._everything(watcher))
 
     def add(self, watcher: Watcher, actors: Iterable[ActorId]) -> None:
         """It wants to hear of these too: their present state comes first."""

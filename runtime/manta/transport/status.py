@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from manta.core.errors import (
     BY_CODE,
@@ -87,7 +88,7 @@ def info_from(error: grpc.RpcError) -> common_pb2.ErrorInfo:
         if key == METADATA_KEY and isinstance(value, bytes):
             try:
                 return common_pb2.ErrorInfo.FromString(value)
-            except ValueError:
+            except DecodeError:
                 break
     return error_info(_from_status(error))
 
