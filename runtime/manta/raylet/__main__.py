@@ -15,7 +15,7 @@ import logging
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +28,8 @@ log = logging.getLogger("manta.raylet")
 
 #: What the ready descriptor says first. READY is followed by a JSON line about the node, FAILED by an encoded ErrorInfo.
 READY, FAILED = b"\1", b"\0"
+#: Exit status when it could not start or go on: what is wrong is in the log and on the ready descriptor.
+EXIT_FAILED = 70
 
 
 def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int]:
@@ -143,18 +145,45 @@ def main() -> int:
 
     become_subreaper()
     try:
-        try:
-            import uvloop
-        except ImportError:
-            return asyncio.run(run(config, ready_fd))
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return int(runner.run(run(config, ready_fd)))
-    except Exception:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(run(config, ready_fd))
+    except Exception as failure:
         log.exception("the node failed")
-        raise
+        _say_failed(ready_fd, failure)
+        return EXIT_FAILED
     finally:
         if config.remove_session_dir:
-            shutil.rmtree(config.session_dir, ignore_errors=True)
+            _remove(config.session_dir)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _say_failed(ready_fd: int, failure: Exception) -> None:
+    """Tell whoever waits for us to be ready that we never will be."""
+    from manta.transport.status import error_info
+
+    with suppress(OSError):
+        os.write(ready_fd, FAILED + error_info(failure).SerializeToString())
+        os.close(ready_fd)
+
+
+def _remove(session_dir: Path) -> None:
+    """The session's files go; its logs stay, they are what one reads after a crash."""
+    for entry in session_dir.iterdir():
+        if entry.name == "logs":
+            continue
+        with suppress(OSError):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-
 from manta.raylet import events as ev
 from manta.raylet.clients import Client, Clients
 from manta.rpc.v1 import channel_pb2 as pb

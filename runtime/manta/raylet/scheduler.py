@@ -123,6 +123,8 @@ class Scheduler:
         self._waiting: dict[ShapeKey, Shape] = {}
         #: Actor lives that are queued or live here: (actor, incarnation) -> demand key or lease.
         self._actors: dict[bytes, Demand | Lease] = {}
+        #: Jobs that are over; a detached actor may still start under one. Ids are never given twice, and 4 bytes long.
+        self._over: set[bytes] = set()
         self._last_lease = 0
         self._last_actor_key = 0
         self._reclaimed_at: dict[bytes, float] = {}
@@ -360,18 +362,25 @@ class Scheduler:
 
     def _job_started(self, event: JobStarted, now: float, out: list[Command]) -> None:
         pool = self._pool((event.job, b""))
-        # Below the limit on workers being started: these must not delay those that somebody waits for.
         for _ in range(min(self._cpus, self.limits.prestart) - len(pool.workers)):
-            self._start(pool, now, event.cause, out)
+            if self._starting() < self.limits.max_starting:
+                self._start(pool, now, event.cause, out)
 
     def _job_finished(self, event: JobFinished, out: list[Command]) -> None:
+        self._over.add(event.job)
         stays = {
             lease.worker_id
             for lease in self._leases.values()
             if lease.actor is not None and lease.actor.job == event.job and lease.actor.detached
         }
-        # What detached actors have lent goes on as well.
+        # What detached actors have leased goes on as well.
         stays |= {lease.worker_id for lease in self._leases.values() if lease.owner in stays}
+        for pool in self._pools.values():
+            if pool.key[0] == event.job:
+                for worker_id in pool.workers - stays:
+                    lease = self._leases.get(self._workers[worker_id].lease_id)
+                    if lease is not None and lease.actor is None:
+                        self._end_lease(lease)
         for demand in [demand for demand in self._demands.values() if demand.job == event.job]:
             if demand.actor is not None and demand.actor.detached:
                 continue
@@ -434,7 +443,10 @@ class Scheduler:
         if now < pool.not_before:
             self._wake(pool.not_before)
             return False
-        return sum(len(other.starting) for other in self._pools.values()) < self.limits.max_starting
+        return self._starting() < self.limits.max_starting
+
+    def _starting(self) -> int:
+        return sum(len(pool.starting) for pool in self._pools.values())
 
     def _brake(self, shape: Shape, now: float) -> bool:
         """Whether one more lease of this shape may be out."""
@@ -579,12 +591,7 @@ class Scheduler:
             else:
                 self._wake(pool.burst_until)
             while len(pool.idle) + len(pool.starting) - len(pool.reservations) < pool.burst:
-                if not self._may_start(pool, now):
-                    break
-                if (
-                    len(pool.starting) > len(pool.reservations)
-                    and sum(len(other.starting) for other in self._pools.values()) >= self.limits.max_starting
-                ):
+                if now < pool.not_before or self._starting() >= self.limits.max_starting:
                     break
                 self._start(pool, now, cause, out)
 
@@ -718,7 +725,7 @@ class Scheduler:
     def _pool(self, key: PoolKey) -> Pool:
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = Pool(key)
+            pool = self._pools[key] = Pool(key, job_over=key[0] in self._over)
         return pool
 
     def _shape(self, key: ShapeKey) -> Shape:

@@ -15,9 +15,9 @@ from manta.raylet import events as ev
 from manta.raylet.actors import Actors
 from manta.raylet.clients import Clients, Job
 from manta.raylet.config import RayletConfig
+from manta.raylet.leases import WorkerState
 from manta.raylet.ledger import Ledger
 from manta.raylet.logs import LogTail
-from manta.raylet.leases import WorkerState
 from manta.raylet.memory import Candidate, MemoryReader, MemoryWatch
 from manta.raylet.objects.allocator import Allocator
 from manta.raylet.objects.arena import ArenaFile
