@@ -43,6 +43,5 @@ def driver_environment(**extra: str) -> dict[str, str]:
         "RAY_COLOR_PREFIX": "0",
         # Ray folds equal-but-for-digits lines of several workers into one; the programs were recorded before it did.
         **({"RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"} if IS_RAY else {}),
-        "PYTHONUNBUFFERED": "1",
     }
     return {**kept, **settled, **extra}

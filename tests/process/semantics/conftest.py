@@ -41,6 +41,18 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Any]:
     ray.shutdown()
 
 
+@pytest.fixture(autouse=True)
+def no_driver_left() -> Iterator[None]:
+    """A test that failed half-way leaves no driver behind, whose tasks would hold the others' CPUs."""
+    from tests.process.semantics.support import started_drivers
+
+    yield
+    while started_drivers:
+        driver = started_drivers.pop()
+        driver.kill()
+        driver.communicate()
+
+
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Gate]:
     """A closed door; opened when the test ends, so that no task is left waiting."""

@@ -75,7 +75,7 @@ class Ledger:
         self.path = str(path)
 
     def write(self, word: object) -> None:
-        with open(self.path, "a") as file:  # noqa: PTH123 (one append is one atomic write)
+        with open(self.path, "a") as file:
             file.write(f"{word}\n")
 
     def read(self) -> list[str]:
@@ -98,11 +98,15 @@ class Ended:
         return ANSI.sub("", self.stdout).splitlines()
 
 
+#: Drivers started by the running test; whatever still runs when it ends is killed (see conftest.py).
+started_drivers: list[subprocess.Popen[str]] = []
+
+
 def start_driver(code: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
     """Start `code` as a script of its own in `cwd`."""
     script = cwd / "driver.py"
     script.write_text(textwrap.dedent(code))
-    return subprocess.Popen(
+    driver = subprocess.Popen(
         implementation.driver_command(str(script)),
         cwd=cwd,
         env=implementation.driver_environment(**environment),
@@ -110,6 +114,8 @@ def start_driver(code: str, cwd: Path, **environment: str) -> subprocess.Popen[s
         stderr=subprocess.PIPE,
         text=True,
     )
+    started_drivers.append(driver)
+    return driver
 
 
 def run_driver(code: str, cwd: Path, **environment: str) -> Ended:

@@ -392,8 +392,6 @@ def test_a_named_actor_keeps_its_name_over_a_restart():
     assert ray.get(ray.get_actor("phoenix").read.remote(), timeout=30) == 3
 
 
-
-
 def test_death_names_the_cause_for_humans():
     cell = Cell.remote()
     pid = ray.get(cell.pid.remote())

@@ -11,7 +11,7 @@ from tests.process.semantics.support import manta_does_better, plain, until
 
 
 def raised_by(ref) -> BaseException:
-    with pytest.raises(Exception) as caught:  # noqa: PT011
+    with pytest.raises(Exception) as caught:
         ray.get(ref, timeout=30)
     return caught.value
 
@@ -319,11 +319,10 @@ def test_the_hierarchy_of_errors():
     assert issubclass(e.ObjectReconstructionFailedError, e.ObjectLostError)
     assert issubclass(e.ActorAlreadyExistsError, ValueError)
     assert issubclass(e.ActorHandleNotFoundError, ValueError)
-    for name in (
-        "RayTaskError TaskCancelledError WorkerCrashedError RayActorError ObjectLostError ObjectStoreFullError "
-        "OutOfMemoryError NodeDiedError RaySystemError RuntimeEnvSetupError TaskUnschedulableError "
-        "ActorUnschedulableError PendingCallsLimitExceeded"
-    ).split():
+    names = ["RayTaskError", "TaskCancelledError", "WorkerCrashedError", "RayActorError", "ObjectLostError"]
+    names += ["ObjectStoreFullError", "OutOfMemoryError", "NodeDiedError", "RaySystemError", "RuntimeEnvSetupError"]
+    names += ["TaskUnschedulableError", "ActorUnschedulableError", "PendingCallsLimitExceeded"]
+    for name in names:
         assert issubclass(getattr(e, name), e.RayError), name
 
 

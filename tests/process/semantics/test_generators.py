@@ -12,8 +12,7 @@ from tests.process.semantics.support import Gate, manta_does_better, until
 
 @ray.remote
 def count(n):
-    for i in range(n):  # not `yield from`: see test_yield_from_an_iterator
-        yield i
+    yield from range(n)
 
 
 def test_a_generator_function_streams_without_being_told():
@@ -213,8 +212,7 @@ def test_a_method_of_an_actor_streams():
     @ray.remote
     class A:
         def count(self, n):
-            for i in range(n):
-                yield i
+            yield from range(n)
 
     actor = A.remote()
     assert [ray.get(ref) for ref in actor.count.options(num_returns="streaming").remote(3)] == [0, 1, 2]
@@ -236,8 +234,7 @@ def test_an_async_generator_of_an_actor_streams():
 def test_dropping_it_half_read_leaves_nothing_running(ledger):
     @ray.remote(_generator_backpressure_num_objects=1)
     def f(ledger):
-        for n in range(100):
-            yield n
+        yield from range(100)
         ledger.write("ended")
 
     generator = f.remote(ledger)
