@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 from manta.core.errors import MantaError, ProtocolError
@@ -256,6 +255,7 @@ class Admission:
 
     def worker_gone(self, worker_id: bytes) -> None:
         """A worker's process has ended: so has its connection, and what it owned."""
+        self._remove_sockets(worker_id)
         client = self._clients.get(worker_id)
         if client is None:
             return
@@ -263,12 +263,12 @@ class Admission:
         client.connection.close("its process ended")
         if client.welcomed:
             self._on_left(worker_id)
-        if client.endpoint.startswith("unix:"):
-            path = Path(client.endpoint.removeprefix("unix:"))
-            # Only what it made in our own folder: the name came from the worker.
-            if path.parent == self._config.session_dir:
-                with suppress(OSError):
-                    path.unlink()
+
+    def _remove_sockets(self, worker_id: bytes) -> None:
+        """What a worker listened on bears its id; it may have died before it told us the name."""
+        for path in self._config.session_dir.glob(f"*-{worker_id.hex()[:8]}*.sock"):
+            with suppress(OSError):
+                path.unlink()
 
 
 def variables_of(job_config: bytes) -> dict[str, str]:

@@ -33,8 +33,8 @@ def run(worker_id: bytes, raylet: str) -> int:
     connection.send(hello)
     actor = pb.StartActor()
     while True:
-        readable, _, _ = select.select([connection.fd, listener], [], [])
-        if connection.fd in readable:
+        readable, _, _ = select.select([listener, *([] if connection.closed else [connection.fd])], [], [])
+        if not connection.closed and connection.fd in readable:
             try:
                 frames = connection.receive()
             except EOFError:
@@ -84,7 +84,7 @@ def obey(order: str, argument: str, connection: Connection) -> str:
             connection.send(pb.Unblocked())
         case "close":
             connection.close()
-            signal.pause()
+            return "closed"
         case "child":
             return str(subprocess.Popen(["sleep", "1000"]).pid)
         case "daemon":
