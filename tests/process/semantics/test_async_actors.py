@@ -1,5 +1,8 @@
 """Actors that do several things at a time: async methods, threads, concurrency groups."""
 
+# mypy: disable-error-code="attr-defined"
+# mypy takes a decorated class for the class itself.
+
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,8 @@
 """cancel: pending, running and finished tasks, children, actors, and what it refuses."""
 
+# mypy: disable-error-code="attr-defined"
+# mypy takes a decorated class for the class itself.
+
 from __future__ import annotations
 
 import time

@@ -12,7 +12,7 @@ from tests.process.semantics.support import Gate, manta_does_better, manta_only,
 
 
 def free(resource: str = "CPU") -> float:
-    return ray.available_resources().get(resource, 0.0)
+    return float(ray.available_resources().get(resource, 0.0))
 
 
 @ray.remote
