@@ -9,12 +9,13 @@ from manta.api.functions import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, 
 from manta.client import current
 from manta.client.signatures import UNKNOWN, checker_of_text, text_of
 from manta.core import errors
+from manta.core.generics import Generic, P, T_co
 from manta.core.options import actor_options, method_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, Generic, TypeVar
+    from typing import Any, TypeVar
 
     from manta.client.handles import ActorHandle
     from manta.client.session import Session
@@ -23,11 +24,7 @@ if TYPE_CHECKING:
     from manta.rpc.v1 import control_pb2 as ctl
     from manta.serde import FunctionBlob
 
-    T = TypeVar("T")
     F = TypeVar("F", bound=Callable[..., Any])
-    _Base = Generic[T]
-else:
-    _Base = object
 
 #: Where `@method` leaves its options on a function.
 METHOD_OPTIONS = "__manta_method_options__"
@@ -56,10 +53,10 @@ def method(*args: Any, **options: Any) -> Any:
     return decorate
 
 
-class ActorClass(_Base):
+class ActorClass(Generic[P, T_co]):
     """A class whose instances live in processes of their own: `Class.remote(...)` creates one and returns its handle."""
 
-    def __init__(self, actual: type[T], given: Mapping[str, Any]) -> None:
+    def __init__(self, actual: type[Any], given: Mapping[str, Any]) -> None:
         self._class = actual
         self._given = given
         self._methods = _methods_of(actual)
@@ -94,14 +91,14 @@ class ActorClass(_Base):
             raise AttributeError(name)
         return getattr(self._class, name)
 
-    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
+    def remote(self, *args: P.args, **kwargs: P.kwargs) -> ActorHandle[T_co]:
         """Create an actor. Returns its handle at once; its constructor runs elsewhere."""
         return self._create(self._options, args, kwargs)
 
-    def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> ActorHandle:
+    def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> ActorHandle[T_co]:
         return self.options(**options).remote(*(args or ()), **(kwargs or {}))
 
-    def options(self, **options: Any) -> OptionedActorClass[T]:
+    def options(self, **options: Any) -> OptionedActorClass[P, T_co]:
         """The same class with other options, for actors created through what this returns."""
         return OptionedActorClass(self, actor_options(self._given, over=options, is_async=self._is_async))
 
@@ -141,7 +138,7 @@ class ActorClass(_Base):
             self._table = table
         return self._blob, self._table
 
-    def _create(self, options: ActorOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle:
+    def _create(self, options: ActorOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle[T_co]:
         from manta.api.templates import environment_bytes
         from manta.client.actors import handle_id
         from manta.client.handles import ActorHandle
@@ -212,7 +209,7 @@ class ActorClass(_Base):
         if counted:
             with session.lock:
                 session.ownership.add(handle_id(actor_id))
-        handle = ActorHandle(actor_id, mine, session.address_bytes, counted=counted)
+        handle: ActorHandle[T_co] = ActorHandle(actor_id, mine, session.address_bytes, counted=counted)
         if options.name:
             session.actors.named_created(actor_id, extra)
         else:
@@ -227,19 +224,19 @@ class ActorClass(_Base):
         return f"ActorClass({self._name})"
 
 
-class OptionedActorClass(_Base):
+class OptionedActorClass(Generic[P, T_co]):
     """An actor class with options of its own: only to create actors."""
 
-    def __init__(self, actor_class: ActorClass[T], options: ActorOptions) -> None:
+    def __init__(self, actor_class: ActorClass[P, T_co], options: ActorOptions) -> None:
         self._actor_class = actor_class
         self._options = options
 
-    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
+    def remote(self, *args: P.args, **kwargs: P.kwargs) -> ActorHandle[T_co]:
         """Create an actor; see `ActorClass.remote`."""
         return self._actor_class._create(self._options, args, kwargs)
 
 
-def handle_of(info: ctl.ActorInfo) -> ActorHandle:
+def handle_of(info: ctl.ActorInfo) -> ActorHandle[Any]:
     """A handle of an actor that control knows; it does not keep the actor alive."""
     from manta.client.handles import ActorHandle
     from manta.rpc.v1 import channel_pb2 as pb
@@ -248,7 +245,7 @@ def handle_of(info: ctl.ActorInfo) -> ActorHandle:
     return ActorHandle(info.actor_id, table, info.owner.SerializeToString(deterministic=True), counted=False)
 
 
-def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
+def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
     """The handle of a named actor. It does not keep the actor alive.
 
     Args:
@@ -259,9 +256,9 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     """
     from manta.rpc.v1 import control_pb2 as ctl
 
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name:  # type: ignore[redundant-expr]  # from users
         raise ValueError("Please supply a non-empty value to get_actor")
-    if namespace is not None and (not isinstance(namespace, str) or not namespace):
+    if namespace is not None and (not isinstance(namespace, str) or not namespace):  # type: ignore[redundant-expr]
         raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
     session = current.require()
     where = namespace or session.welcome.namespace

@@ -218,7 +218,7 @@ class RuntimeContext:
         return bool(host.restarted)
 
     @property
-    def current_actor(self) -> ActorHandle:
+    def current_actor(self) -> ActorHandle[Any]:
         """A handle of the actor this runs in."""
         host = self._session.actor_host
         if host is None:

@@ -4,25 +4,49 @@ from __future__ import annotations
 
 from manta.api.actor_classes import ActorClass
 from manta.api.functions import RemoteFunction
+from manta.core.generics import Made_co, P, T, T_co, overload
 from manta.core.options import REMOTE_MISUSE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, ParamSpec, TypeVar, overload
+    from collections.abc import Callable, Iterator
+    from typing import Any, Protocol
 
-    P = ParamSpec("P")
-    R = TypeVar("R")
-    T = TypeVar("T")
+    from manta.client.generators import ObjectRefGenerator
+    from manta.client.refs import ObjectRef
 
-    @overload
-    def remote(__target: type[T]) -> ActorClass[T]: ...
-    @overload
-    def remote(__target: Callable[P, R]) -> RemoteFunction[P, R]: ...
-    @overload
-    def remote(**options: Any) -> Callable[[Any], Any]: ...
+    class _Class(Protocol[P, T_co]):
+        # `type[T]` alone would lose the constructor's parameters, a callable alone would also be any function.
+        @property
+        def __mro__(self) -> tuple[type, ...]: ...
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co: ...
+
+    class _Decorator(Protocol):
+        @overload
+        def __call__(self, target: _Class[P, T_co], /) -> ActorClass[P, T_co]: ...  # type: ignore[overload-overlap]
+        @overload
+        def __call__(  # type: ignore[overload-overlap]
+            self, target: Callable[P, Iterator[T]], /
+        ) -> RemoteFunction[P, ObjectRefGenerator[T]]: ...
+        @overload
+        def __call__(self, target: Callable[P, T], /) -> RemoteFunction[P, ObjectRef[T]]: ...
+
+    class _FunctionDecorator(Protocol):
+        def __call__(self, target: Callable[P, Any], /) -> RemoteFunction[P, Any]: ...
 
 
+@overload
+def remote(target: _Class[P, T_co], /) -> ActorClass[P, T_co]: ...  # type: ignore[overload-overlap]
+@overload
+def remote(  # type: ignore[overload-overlap]
+    target: Callable[P, Iterator[T]], /
+) -> RemoteFunction[P, ObjectRefGenerator[T]]: ...
+@overload
+def remote(target: Callable[P, T], /) -> RemoteFunction[P, ObjectRef[T]]: ...
+@overload
+def remote(*, num_returns: Any, **options: Any) -> _FunctionDecorator: ...
+@overload
+def remote(**options: Any) -> _Decorator: ...
 def remote(*args: Any, **options: Any) -> Any:
     """Make a function or class remote: bare, `@remote`, or with options, `@remote(num_cpus=2)`.
 

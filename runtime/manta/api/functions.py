@@ -6,23 +6,17 @@ import os
 
 from manta.client import current
 from manta.client.signatures import checker_of_text, text_of
+from manta.core.generics import Generic, Made_co, P, overload
 from manta.core.options import task_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, Generic, ParamSpec, TypeVar
+    from typing import Any
 
-    from manta.client.refs import ObjectRef
     from manta.client.session import Session
     from manta.client.submit import Template
     from manta.core.options import TaskOptions
-
-    P = ParamSpec("P")
-    R = TypeVar("R")
-    _Base = Generic[P, R]
-else:
-    _Base = object
 
 #: The environment as the C library keeps it: looked at for every call, ten times cheaper than `os.environ`.
 _raw_environ: Mapping[bytes, bytes] = getattr(os.environ, "_data", {})
@@ -38,10 +32,10 @@ def code_flags(function: Any) -> int:
     return 0 if code is None else int(code.co_flags)
 
 
-class RemoteFunction(_Base):
+class RemoteFunction(Generic[P, Made_co]):
     """A function that runs elsewhere: `f.remote(...)` returns at once with the ref of its result."""
 
-    def __init__(self, function: Callable[P, R], given: Mapping[str, Any]) -> None:
+    def __init__(self, function: Callable[P, Any], given: Mapping[str, Any]) -> None:
         self._function = function
         self._given = given
         flags = code_flags(function)
@@ -52,7 +46,7 @@ class RemoteFunction(_Base):
             )
         self._is_generator = bool(flags & CO_GENERATOR)
         self._options: TaskOptions = task_options(given, is_generator=self._is_generator)
-        self._name = getattr(function, "__qualname__", None) or getattr(function, "__name__", repr(function))
+        self._name = str(getattr(function, "__qualname__", None) or getattr(function, "__name__", repr(function)))
         self._text: str | None = None
         self._check: Callable[..., None] | None = None
         self._session: Session | None = None
@@ -71,7 +65,7 @@ class RemoteFunction(_Base):
             f"try '{self._name}.remote()'."
         )
 
-    def remote(self, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]:
+    def remote(self, *args: P.args, **kwargs: P.kwargs) -> Made_co:
         """Run the function somewhere in the cluster.
 
         Args:
@@ -98,7 +92,11 @@ class RemoteFunction(_Base):
     def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> Any:
         return self.options(**options).remote(*(args or ()), **(kwargs or {}))
 
-    def options(self, **options: Any) -> OptionedFunction[P, R]:
+    @overload
+    def options(self, *, num_returns: Any, **options: Any) -> OptionedFunction[P, Any]: ...
+    @overload
+    def options(self, **options: Any) -> OptionedFunction[P, Made_co]: ...
+    def options(self, **options: Any) -> OptionedFunction[P, Any]:
         """The same function with other options, for calls through what this returns."""
         return OptionedFunction(self, task_options(self._given, over=options, is_generator=self._is_generator))
 
@@ -155,16 +153,16 @@ class RemoteFunction(_Base):
         return f"<remote function {self._name}>"
 
 
-class OptionedFunction(_Base):
+class OptionedFunction(Generic[P, Made_co]):
     """A remote function with options of its own: only to be called."""
 
-    def __init__(self, function: RemoteFunction[P, R], options: TaskOptions) -> None:
+    def __init__(self, function: RemoteFunction[P, Any], options: TaskOptions) -> None:
         self._remote_function = function
         self._options = options
 
-    def remote(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def remote(self, *args: P.args, **kwargs: P.kwargs) -> Made_co:
         """Run the function; see `RemoteFunction.remote`."""
-        return self._remote_function._call(self._options, args, kwargs)
+        return self._remote_function._call(self._options, args, kwargs)  # type: ignore[no-any-return]
 
 
 def _retries_said() -> bool:

@@ -8,28 +8,29 @@ from operator import attrgetter
 
 from manta.client import current
 from manta.client.refs import ObjectRef
+from manta.core.generics import T, overload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, TypeVar, overload
+    from typing import Any, TypeVar
 
+    from manta.client.generators import ObjectRefGenerator
     from manta.client.handles import ActorHandle
 
-    T = TypeVar("T")
-
-    @overload
-    def get(object_refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
-    @overload
-    def get(object_refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
-    @overload
-    def get(object_refs: Any, *, timeout: float | None = None) -> Any: ...
+    Waitable = TypeVar("Waitable", bound="ObjectRef[Any] | ObjectRefGenerator[Any]")
 
 
 _REF = frozenset((ObjectRef,))
 _id_of = attrgetter("_id")
 
 
+@overload
+def get(object_refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
+@overload
+def get(object_refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
+@overload
+def get(object_refs: ObjectRefGenerator[T], *, timeout: float | None = None) -> ObjectRefGenerator[T]: ...
 def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     """Wait for values and return them.
 
@@ -76,7 +77,7 @@ def _deadline(timeout: float) -> float | None:
     return time.monotonic() + timeout
 
 
-def put(value: Any, *, _owner: Any = None, _tensor_transport: str | None = None) -> ObjectRef[Any]:
+def put(value: T, *, _owner: Any = None, _tensor_transport: str | None = None) -> ObjectRef[T]:
     """Store a value and return its ref. Changing the value afterwards has no effect on what was stored.
 
     Raises:
@@ -94,8 +95,8 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: str | None = None)
 
 
 def wait(
-    ray_waitables: Any, *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
-) -> tuple[list[Any], list[Any]]:
+    ray_waitables: list[Waitable], *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
+) -> tuple[list[Waitable], list[Waitable]]:
     """Wait until some of the refs are ready.
 
     Args:
@@ -106,7 +107,7 @@ def wait(
     Returns:
         (ready, rest), both in the order given. A failed task is ready.
     """
-    refs = ray_waitables
+    refs: Any = ray_waitables
     if isinstance(refs, ObjectRef):
         raise TypeError("wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got a single ray.ObjectRef")
     if not isinstance(refs, list):
@@ -130,7 +131,7 @@ def wait(
     if num_returns > len(refs):
         raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.")
     deadline = None if timeout is None else (0 if timeout == 0 else time.monotonic() + timeout)
-    return session.wait(refs, ids, num_returns, deadline)
+    return session.wait(refs, ids, num_returns, deadline)  # type: ignore[return-value]  # the very refs that were given
 
 
 def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:
@@ -155,7 +156,7 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
     session.cancel(oid, force=force, recursive=recursive)
 
 
-def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
+def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
     """Kill an actor at once, as SIGKILL does; its name is free afterwards.
 
     Args:

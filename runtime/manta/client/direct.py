@@ -74,7 +74,7 @@ class DirectSession:
     Thread safety: every method may be called from any thread.
     """
 
-    def __init__(self, role: int, worker_id: bytes) -> None:
+    def __init__(self, role: pb.Role, worker_id: bytes) -> None:
         self.role = role
         self.worker_id = worker_id
         self.lock = threading.RLock()
@@ -102,7 +102,7 @@ class DirectSession:
         self.closed = False
         #: Why the session ended by itself; every call raises it.
         self.broken: errors.MantaError | None = None
-        self._replies: dict[int, Reply] = {}
+        self._replies: dict[int, Reply | Callable[[Any], None]] = {}
         self._requests = 0
         self._wanted: dict[bytes, bytes] = {}
         #: Streams this process reads, by task.
@@ -388,7 +388,8 @@ class DirectSession:
         for oid in list(self.values.watchers):
             self.values.set(oid, failure)
         for reply in self._replies.values():
-            self.pump.finish(reply)
+            if isinstance(reply, Reply):
+                self.pump.finish(reply)
         self.on_exit("the raylet is gone")
 
     def _peer_lost(self, link: Link) -> None:
@@ -547,7 +548,7 @@ class DirectSession:
             elif not self.ownership.alive(oid):
                 self.send(link, pb.ObjectValue(object_id=oid, unknown=True))
             else:
-                self.values.watch(oid, Call(lambda oid, value, link=link: self._tell_value(link, oid, value)))
+                self.values.watch(oid, Call(lambda oid, value: self._tell_value(link, oid, value)))
 
     def _tell_value(self, link: Link, oid: bytes, value: Value) -> None:
         message = pb.ObjectValue(object_id=oid)
@@ -724,7 +725,7 @@ class DirectSession:
             if blocking is not None:
                 blocking[1]()
         self.interrupts.raise_pending()
-        if not waiter.done and self.broken is not None:
+        if not waiter.done and self.broken is not None:  # type: ignore[redundant-expr]  # a handler may have finished it
             raise self.broken
         return waiter.done
 
@@ -999,7 +1000,7 @@ class DirectSession:
         """Call control; `then(frame)` under the lock once it answered. Called under the lock."""
         self._requests += 1
         number = self._requests
-        self._replies[number] = then  # type: ignore[assignment]
+        self._replies[number] = then
         self.raylet_send(
             pb.ControlCall(request_id=number, method=method, payload=request.SerializeToString(), timeout_s=60.0)
         )
@@ -1011,7 +1012,7 @@ class DirectSession:
             self.pump.finish(waiter)
         elif waiter is not None:
             del self._replies[frame.request_id]
-            waiter(frame)  # type: ignore[operator]
+            waiter(frame)
 
     # -- from the raylet and workers
 

@@ -46,15 +46,12 @@ def actor_unavailable(actor_id: bytes, class_name: str) -> Failure:
 
 def owner_died(oid: bytes, owner: bytes) -> Failure:
     """The process that owned the object is gone."""
-    from manta.rpc.v1 import common_pb2 as common
-
-    where = common.Address.FromString(owner)
-    return system(errors.OwnerDiedError(oid.hex(), where.worker_id.hex(), where.endpoint))
+    return system(errors.OwnerDiedError(oid.hex(), owner))
 
 
 def lost(oid: bytes) -> Failure:
     """Nobody has the object any more."""
-    return system(errors.ObjectLostError(oid.hex(), "", ""))
+    return system(errors.ObjectLostError(oid.hex()))
 
 
 def described(failure: Described, kind: int = pb.FAILURE_KIND_APPLICATION) -> pb.TaskFailure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from manta.client.pump import Waiter
 from manta.client.refs import make_ref, released
+from manta.core.generics import Generic, T_co
 from manta.rpc.v1 import channel_pb2 as pb
 
 TYPE_CHECKING = False
@@ -123,7 +124,7 @@ class StreamReader:
         self._session.perform()
 
 
-def open_stream(session: DirectSession, task_id: bytes, extra: Extra, backpressure: int) -> ObjectRefGenerator:
+def open_stream(session: DirectSession, task_id: bytes, extra: Extra, backpressure: int) -> ObjectRefGenerator[Any]:
     """The reader of a task about to be submitted. Called under the lock."""
     reader = StreamReader(session, task_id, backpressure)
     session.streams[task_id] = reader
@@ -132,17 +133,17 @@ def open_stream(session: DirectSession, task_id: bytes, extra: Extra, backpressu
     return ObjectRefGenerator(session, reader)
 
 
-class ObjectRefGenerator:
+class ObjectRefGenerator(Generic[T_co]):
     """Refs of the items of a streaming task: `next()` waits until the next one is there. For one thread at a time."""
 
     def __init__(self, session: DirectSession, reader: StreamReader) -> None:
         self._session = session
         self._reader = reader
 
-    def __iter__(self) -> ObjectRefGenerator:
+    def __iter__(self) -> ObjectRefGenerator[T_co]:
         return self
 
-    def __next__(self) -> ObjectRef[Any]:
+    def __next__(self) -> ObjectRef[T_co]:
         return self._next(None)
 
     def _next(self, timeout_s: float | None) -> ObjectRef[Any]:
@@ -164,7 +165,7 @@ class ObjectRefGenerator:
 
                 return ObjectRef.nil()
 
-    async def __anext__(self) -> ObjectRef[Any]:
+    async def __anext__(self) -> ObjectRef[T_co]:
         import asyncio
 
         while not self.next_ready():
@@ -174,7 +175,7 @@ class ObjectRefGenerator:
         except StopIteration:
             raise StopAsyncIteration from None
 
-    def __aiter__(self) -> ObjectRefGenerator:
+    def __aiter__(self) -> ObjectRefGenerator[T_co]:
         return self
 
     def completed(self) -> ObjectRef[Any]:

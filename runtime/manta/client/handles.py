@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import GenericAlias
+
 from manta.client import current
 from manta.client.refs import released
 from manta.client.signatures import checker_of_text
+from manta.core.generics import Generic, T_co
 from manta.rpc.v1 import channel_pb2 as pb
 
 TYPE_CHECKING = False
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 BUILT_IN = ("__ray_ready__", "__ray_terminate__", "__ray_call__")
 
 
-class ActorHandle:
+class ActorHandle(Generic[T_co]):
     """A handle of an actor: `handle.method.remote(...)` calls it.
 
     Handles can be passed to tasks and other actors. The actor lives as long as one does, unless it is detached, or this handle
@@ -63,6 +66,9 @@ class ActorHandle:
             )
             client.max_pending = table.max_pending_calls
         self._client = client
+
+    if not TYPE_CHECKING:
+        __class_getitem__ = classmethod(GenericAlias)
 
     def __getattr__(self, name: str) -> ActorMethod:
         if name in self._methods or name in BUILT_IN:
@@ -172,7 +178,7 @@ class ActorMethod:
 
     __slots__ = ("_handle", "_name", "_options")
 
-    def __init__(self, handle: ActorHandle, name: str, options: dict[str, Any] | None = None) -> None:
+    def __init__(self, handle: ActorHandle[Any], name: str, options: dict[str, Any] | None = None) -> None:
         self._handle = handle
         self._name = name
         self._options = options
@@ -206,12 +212,12 @@ class ActorMethod:
         return ActorMethod, (self._handle, self._name, self._options)
 
 
-def reduce_handle(handle: ActorHandle) -> tuple[Any, ...]:
+def reduce_handle(handle: ActorHandle[Any]) -> tuple[Any, ...]:
     """How a handle is written; whoever carries it counts it."""
     return rebuild_handle, (handle._actor_id, handle._table.SerializeToString(), handle._owner, handle._counted)
 
 
-def rebuild_handle(actor_id: bytes, table: bytes, owner: bytes, counted: bool) -> ActorHandle:
+def rebuild_handle(actor_id: bytes, table: bytes, owner: bytes, counted: bool) -> ActorHandle[Any]:
     """A handle out of a pickle."""
     from manta.client.actors import handle_id
 

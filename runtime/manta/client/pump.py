@@ -62,7 +62,7 @@ class Pump:
     Ownership: `start` makes the service thread, `close` ends it. Descriptors belong to those who added them.
     """
 
-    def __init__(self, lock: threading.RLock) -> None:  # type: ignore[valid-type]
+    def __init__(self, lock: threading.RLock) -> None:
         #: Guards the process's state; handlers run under it.
         self.lock = lock
         self._epoll = select.epoll()
@@ -265,7 +265,7 @@ class Pump:
                 continue
             now = time.monotonic()
             self._patient_round(max(0.0, limit - now))
-            if deadline is not None and not waiter.done and time.monotonic() >= deadline:
+            if deadline is not None and not waiter.done and time.monotonic() >= deadline:  # type: ignore[redundant-expr]
                 return False
         return True
 

@@ -7,17 +7,16 @@ from collections import deque
 from types import GenericAlias
 
 from manta.client import current
+from manta.core.generics import FitsAnywhere, Generic, T_co
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import concurrent.futures
     from asyncio import Future
     from collections.abc import Generator
-    from typing import Any, Generic, TypeVar
+    from typing import Any, Never
 
     from manta.core.ids import JobID, TaskID
-
-    T = TypeVar("T", covariant=True)
 
 #: Ids whose Python object is gone. `__del__` runs anywhere, in a collection, between two bytecodes of our own code, so it
 #: appends here and does nothing else; the session counts when it next has a moment.
@@ -31,17 +30,16 @@ _untrack.restype = None
 
 SIZE = 28
 
-if TYPE_CHECKING:
-    _Base = Generic[T]
-else:
-    _Base = object
 
-
-class ObjectRef(_Base):
+class ObjectRef(FitsAnywhere, Generic[T_co]):
     """A reference to an object somewhere in the cluster: the future result of a task, or a value that was put.
 
     The object lives as long as a reference to it lives anywhere. Pass refs to tasks, return them, store them in other objects;
     read the value with `get` or `await`.
+
+    To type checkers a ref fits where any value is expected: a task's parameter says `int`, and is called with ints and with
+    refs of ints, by position and by name; nothing else in the type system can say so. What is surely a forgotten `get` is an
+    error all the same: computing with a ref, indexing it, looping over it.
 
     Args:
         id: 28 bytes: the id of the task that makes the object, then its number in little endian.
@@ -53,15 +51,32 @@ class ObjectRef(_Base):
     __slots__ = ("_id",)
     _id: bytes
 
+    if TYPE_CHECKING:
+        __iter__: None
+        __getitem__: None
+        __call__: None
+
+        def __add__(self, other: Never, /) -> Never: ...
+        def __sub__(self, other: Never, /) -> Never: ...
+        def __mul__(self, other: Never, /) -> Never: ...
+        def __truediv__(self, other: Never, /) -> Never: ...
+        def __floordiv__(self, other: Never, /) -> Never: ...
+        def __mod__(self, other: Never, /) -> Never: ...
+        def __matmul__(self, other: Never, /) -> Never: ...
+        def __lt__(self, other: Never, /) -> Never: ...
+        def __gt__(self, other: Never, /) -> Never: ...
+        def __le__(self, other: Never, /) -> Never: ...
+        def __ge__(self, other: Never, /) -> Never: ...
+    else:
+        __class_getitem__ = classmethod(GenericAlias)
+
     def __init__(self, id: bytes) -> None:
-        if not isinstance(id, bytes) or len(id) != SIZE:
+        if not isinstance(id, bytes) or len(id) != SIZE:  # type: ignore[redundant-expr]  # from users
             raise ValueError(f"an ObjectRef takes {SIZE} bytes, got {id!r:.100}")
         self._id = id
         session = current.session
         if session is not None:
             session.ref_made(id)
-
-    __class_getitem__ = classmethod(GenericAlias)
 
     def __del__(self, append: Any = released.append) -> None:
         try:
@@ -143,17 +158,17 @@ class ObjectRef(_Base):
         """Bytes of an id."""
         return SIZE
 
-    def future(self) -> concurrent.futures.Future[T]:
+    def future(self) -> concurrent.futures.Future[T_co]:
         """A future of the value, for any thread. Cancelling it does not cancel the task."""
         return current.require().future_of(self)
 
-    def as_future(self, _internal: bool = False) -> Future[T]:
+    def as_future(self, _internal: bool = False) -> Future[T_co]:
         """A future of the value in the running event loop."""
         import asyncio
 
         return asyncio.wrap_future(self.future())
 
-    def __await__(self) -> Generator[Any, None, T]:
+    def __await__(self) -> Generator[Any, None, T_co]:
         return self.as_future().__await__()
 
 

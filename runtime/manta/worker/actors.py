@@ -103,7 +103,7 @@ class ActorHost:
             if self.spec.refs:
                 args, kwargs = executor.fill(args, kwargs, pb.TaskExtra(refs=self.spec.refs))
             self.instance = call(actor_class, args, kwargs)
-            if type(self.instance).__repr__ is not object.__repr__:
+            if type(self.instance).__repr__ is not object.__repr__:  # type: ignore[comparison-overlap]
                 self._repr = str(repr(self.instance))[:200]
                 logs.actor_name = self._repr
                 message.repr_name = self._repr

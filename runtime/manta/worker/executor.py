@@ -111,7 +111,7 @@ class Executor:
         on(pb.PushCalls, self._push_calls)
         on(pb.StreamConsumed, self._stream_consumed)
         session.on_exit = self._asked_to_leave
-        session.on_link_closed = self._link_closed
+        session.on_link_closed = self._link_closed  # type: ignore[method-assign]
         session.blocking = (self._begin_wait, self._end_wait)
         session.title = self._title
         session.interrupts.wanted = self._interrupt_wanted
@@ -349,7 +349,7 @@ class Executor:
                 result = self._last(result)
             if self._received:
                 # Drop our own references first: only what user code kept makes us a borrower.
-                args = kwargs = value = None  # type: ignore[assignment]
+                args = kwargs = value = None
                 self.session._drain_released()
                 received, self._received[:] = list(self._received), []
                 self._report_borrows(link, oid, result, micros, received)
