@@ -249,8 +249,13 @@ class ControlLink:
                 # Every request carries an id that makes it safe to repeat.
                 if error.code() is not grpc.StatusCode.UNAVAILABLE or loop.time() + _AGAIN_S >= deadline:
                     raise
+            except asyncio.CancelledError:
+                # A channel that is closed cancels its calls; that is not us being cancelled.
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
             except grpc.aio.UsageError:
-                # The channel was closed under the call.
+                # The channel was closed between two steps of ours.
                 pass
             await asyncio.sleep(_AGAIN_S)
 
