@@ -2,12 +2,20 @@
 
 Every object has one owner, the process that made it with `.remote()` or `put()`. The owner keeps the object while any of these is
 true: something in its own process refers to it (Python references, arguments of pending calls, values it stores that contain
-the ref), or a borrower, another process, does. A borrower counts the same way for itself and tells the owner once when its
-first and its last reference came and went.
+the ref), or a borrower, another process, does. A borrower counts the same way for itself, is registered with the owner, and
+tells it when its last reference has gone.
 
 The hole every such protocol has: a ref travels from a lender to a borrower, and the lender's release overtakes the
 borrower's registration. Here the lender, whoever it is, lets go only after the owner has acknowledged the borrower: a task's
 reply, and the release of an object whose value contained refs, wait for it (`unregistered`).
+
+The second hole: one process is registered by several others (itself, whoever returned the ref to it), each on a connection of
+its own, while it lets go of what it had before. So registrations are counted, not noted: every one is worth 1 at the owner, a
+release takes back as many as the borrower knows of, in whatever order they arrive. A release that comes before its
+registration waits for it; the object is safe meanwhile, because the lender of that registration still holds it.
+
+The third: an answer that is still under way when the last reference goes, and arrives when the next has come, answers for the
+borrow that is over. So it is given to the `Borrow` that asked.
 
 Events in, commands out: the shell performs what `take_commands` returns. No clock, no sockets. Counts live in one plain dict of
 bytes to int, because a million queued tasks mean a million entries and neither kind is tracked by the garbage collector.
@@ -29,13 +37,17 @@ REGISTERED: Final = 2
 class Borrow:
     """What a process knows of an object it does not own."""
 
-    __slots__ = ("owner", "state")
+    __slots__ = ("awaited", "owner", "registrations", "state")
 
     def __init__(self, owner: bytes) -> None:
         #: Encoded Address of the owner.
         self.owner = owner
         #: UNREGISTERED, ASKED or REGISTERED.
         self.state = UNREGISTERED
+        #: How often the owner was, or is being, told of this process: that many it has to be told to forget.
+        self.registrations = 0
+        #: Acknowledgements under way.
+        self.awaited = 0
 
 
 class Commands:
@@ -48,7 +60,7 @@ class Commands:
         self.freed: list[bytes] = []
         #: Foreign objects this process no longer refers to: drop what is cached of them.
         self.forgotten: list[bytes] = []
-        #: (owner, object) pairs: tell the owner that this process is no borrower any more.
+        #: (owner, object) pairs: tell the owner that this process is no borrower any more, once per registration.
         self.releases: list[tuple[bytes, bytes]] = []
 
     def __bool__(self) -> bool:
@@ -62,13 +74,15 @@ class Ownership:
     fifth of the path's cost.
     """
 
-    __slots__ = ("_by_borrower", "_commands", "borrowers", "borrows", "contains", "counts")
+    __slots__ = ("_ahead", "_by_borrower", "_commands", "borrowers", "borrows", "contains", "counts")
 
     def __init__(self) -> None:
         #: References in this process per object, owned or borrowed: Python objects plus holds. Never zero.
         self.counts: dict[bytes, int] = {}
-        #: Owned objects that other processes hold: their worker ids.
-        self.borrowers: dict[bytes, set[bytes]] = {}
+        #: Owned objects that other processes hold: their worker ids, and how often each is registered. Never zero.
+        self.borrowers: dict[bytes, dict[bytes, int]] = {}
+        #: Releases that came before their registrations, as `borrowers`. Small: they cross on two connections.
+        self._ahead: dict[bytes, dict[bytes, int]] = {}
         #: The same, by borrower, for the day it dies.
         self._by_borrower: dict[bytes, set[bytes]] = {}
         #: Foreign objects this process refers to.
@@ -115,13 +129,14 @@ class Ownership:
             borrow = self.borrows.pop(oid, None)
             if borrow is not None:
                 commands.forgotten.append(oid)
-                if borrow.state != UNREGISTERED:
-                    # Also while the acknowledgement is under way: frames on one connection keep their order.
-                    commands.releases.append((borrow.owner, oid))
+                # Also while acknowledgements are under way: frames on one connection keep their order.
+                commands.releases.extend([(borrow.owner, oid)] * borrow.registrations)
             elif oid in self.borrowers:
                 continue
             else:
                 commands.freed.append(oid)
+                if self._ahead:
+                    self._ahead.pop(oid, None)
             for inner in self.contains.pop(oid, ()):
                 left = counts.get(inner, 0) - 1
                 if left > 0:
@@ -141,34 +156,59 @@ class Ownership:
     # -- borrowers of what this process owns
 
     def add_borrower(self, oid: bytes, borrower: bytes) -> bool:
-        """Another process holds the object; repeating is safe. False when the object is gone already."""
+        """Another process holds the object: one more registration of it. False when the object is gone already.
+
+        The caller makes sure that it will hear of the borrower's death.
+        """
+        if self._ahead and self._take_ahead(oid, borrower):
+            return True
         holders = self.borrowers.get(oid)
         if holders is None:
             if oid not in self.counts:
                 return False
-            holders = self.borrowers[oid] = set()
-        holders.add(borrower)
+            holders = self.borrowers[oid] = {}
+        holders[borrower] = holders.get(borrower, 0) + 1
         self._by_borrower.setdefault(borrower, set()).add(oid)
         return True
 
+    def _take_ahead(self, oid: bytes, borrower: bytes) -> bool:
+        """The release of this registration has come already."""
+        ahead = self._ahead.get(oid)
+        if ahead is None or borrower not in ahead:
+            return False
+        ahead[borrower] -= 1
+        if not ahead[borrower]:
+            del ahead[borrower]
+            if not ahead:
+                del self._ahead[oid]
+        return True
+
     def remove_borrower(self, oid: bytes, borrower: bytes) -> None:
-        """The other process let go; unknown pairs are ignored."""
-        held = self._by_borrower.get(borrower)
-        if held is None or oid not in held:
-            return
-        held.discard(oid)
-        if not held:
-            del self._by_borrower[borrower]
-        self._borrower_gone(oid, borrower)
+        """The other process let go of one registration, perhaps of one that is still on its way here."""
+        holders = self.borrowers.get(oid)
+        if holders is not None and borrower in holders:
+            holders[borrower] -= 1
+            if not holders[borrower]:
+                self._borrower_gone(oid, borrower)
+        elif holders is not None or oid in self.counts:
+            ahead = self._ahead.setdefault(oid, {})
+            ahead[borrower] = ahead.get(borrower, 0) + 1
 
     def borrower_died(self, borrower: bytes) -> None:
         """The other process is dead: everything it held is released."""
-        for oid in self._by_borrower.pop(borrower, ()):
+        for oid in list(self._by_borrower.get(borrower, ())):
             self._borrower_gone(oid, borrower)
+        for oid, ahead in list(self._ahead.items()):
+            if ahead.pop(borrower, 0) and not ahead:
+                del self._ahead[oid]
 
     def _borrower_gone(self, oid: bytes, borrower: bytes) -> None:
+        held = self._by_borrower[borrower]
+        held.discard(oid)
+        if not held:
+            del self._by_borrower[borrower]
         holders = self.borrowers[oid]
-        holders.discard(borrower)
+        del holders[borrower]
         if not holders:
             del self.borrowers[oid]
             if oid not in self.counts:
@@ -177,21 +217,44 @@ class Ownership:
     # -- what this process borrows
 
     def unregistered(self, oids: Iterable[bytes]) -> list[bytes]:
-        """Those still referred to here that their owner does not count yet: register them before the lender lets go."""
+        """Those still referred to here that their owner is not known to count: register them before the lender lets go.
+
+        Also those asked for by somebody else: that lender waits for that answer, this one must wait for its own.
+        """
         borrows = self.borrows
-        return [oid for oid in oids if (borrow := borrows.get(oid)) is not None and borrow.state == UNREGISTERED]
+        return [oid for oid in oids if (borrow := borrows.get(oid)) is not None and borrow.state != REGISTERED]
 
-    def asked(self, oid: bytes) -> None:
-        """The owner was told about this borrower."""
-        borrow = self.borrows.get(oid)
-        if borrow is not None and borrow.state == UNREGISTERED:
-            borrow.state = ASKED
-
-    def registered(self, oid: bytes) -> None:
-        """The owner counts this process."""
+    def asked(self, oid: bytes) -> Borrow | None:
+        """The owner is being told about this borrower; `acknowledged` takes what this returns. None: it is no borrow."""
         borrow = self.borrows.get(oid)
         if borrow is not None:
+            borrow.registrations += 1
+            borrow.awaited += 1
+            if borrow.state == UNREGISTERED:
+                borrow.state = ASKED
+        return borrow
+
+    def acknowledged(self, borrow: Borrow) -> None:
+        """The owner counts this process: the answer to `asked`. Harmless when the borrow is over."""
+        borrow.awaited -= 1
+        borrow.state = REGISTERED
+
+    def lent(self, oid: bytes) -> None:
+        """Whoever gave the ref to this process has registered it with the owner, who has acknowledged it."""
+        borrow = self.borrows.get(oid)
+        if borrow is not None:
+            borrow.registrations += 1
             borrow.state = REGISTERED
+
+    def registered(self, oid: bytes) -> None:
+        """`acknowledged` if an answer is awaited, else `lent`: for callers that do not tell the two apart."""
+        borrow = self.borrows.get(oid)
+        if borrow is None:
+            return
+        if borrow.awaited:
+            self.acknowledged(borrow)
+        else:
+            self.lent(oid)
 
     # -- for the shell
 
@@ -216,8 +279,16 @@ class Ownership:
         """All invariants; AssertionError names the broken one."""
         assert all(count > 0 for count in self.counts.values()), "a count is not positive"
         assert all(self.borrowers.values()), "an object is lent to nobody"
+        assert all(count > 0 for holders in self.borrowers.values() for count in holders.values()), "lent zero times"
+        for oid, ahead in self._ahead.items():
+            assert min(ahead.values(), default=0) > 0, "nothing is ahead"
+            assert self.alive(oid), "a release waits for a registration that cannot come"
+            assert not ahead.keys() & self.borrowers.get(oid, {}).keys(), "a release waits for what is there"
         assert all(oid in self.counts for oid in self.borrows), "a borrow has no reference"
         assert not self.borrows.keys() & self.borrowers.keys(), "a foreign object is lent as if owned"
+        for borrow in self.borrows.values():
+            assert 0 <= borrow.awaited <= borrow.registrations, "more answers are awaited than there were questions"
+            assert bool(borrow.registrations) == (borrow.state != UNREGISTERED), "registered zero times"
         pairs = {(borrower, oid) for oid, holders in self.borrowers.items() for borrower in holders}
         reverse = {(borrower, oid) for borrower, oids in self._by_borrower.items() for oid in oids}
         assert pairs == reverse, "the two directions of lending differ"
