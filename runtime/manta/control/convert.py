@@ -30,8 +30,10 @@ NODE_ID_BYTES = 28
 WORKER_ID_BYTES = 28
 JOB_ID_BYTES = 4
 ACTOR_ID_BYTES = 16
-#: Amounts above this are refused: sums of a million of them still fit 64 bits.
+#: Amounts above this are refused: 100 TB of memory in ten-thousandths of a byte still fit.
 MOST = 1 << 60
+#: The most that the wire can say.
+LARGEST = (1 << 63) - 1
 NAME_LIMIT = 4096
 
 
@@ -103,8 +105,8 @@ def to_address(value: Address | None) -> common_pb2.Address | None:
 
 
 def to_amounts(value: Amounts) -> common_pb2.Resources:
-    """Amounts for the wire."""
-    return common_pb2.Resources(amounts=value)
+    """Amounts for the wire; sums beyond its 64 bits are shown as the most there is."""
+    return common_pb2.Resources(amounts={key: max(-LARGEST, min(amount, LARGEST)) for key, amount in value.items()})
 
 
 def node(message: control_pb2.NodeInfo) -> Node:

@@ -15,6 +15,7 @@ import grpc
 
 from manta.aio.supervisor import Supervisor
 from manta.control.config import ControlConfig, StorageKind
+from manta.control.errors import StoppingError
 from manta.control.logs import EventLog
 from manta.control.model import Instant
 from manta.control.raylets import Raylets
@@ -44,10 +45,6 @@ class Control:
     target: str
     state: ControlState
     runner: Runner
-
-    async def failed(self) -> None:
-        """Wait until control can't go on, and raise why."""
-        await asyncio.shield(self.runner.failure)
 
 
 def make_storage(config: ControlConfig) -> Storage:
@@ -103,11 +100,16 @@ async def serve(
         server = wire.server((config.token,) if config.token else None)
         server.add_generic_rpc_handlers((service.handlers(),))
         target = _bind(server, config.socket)
-        # The epoch is on disk before anybody hears of it.
-        await runner.settled()
-        await server.start()
-        stack.push_async_callback(server.stop, config.stop_grace_s)
         stack.callback(config.socket.unlink, missing_ok=True)
+        stack.push_async_callback(server.stop, config.stop_grace_s)
+        # The epoch is on disk before anybody hears of it.
+        try:
+            await runner.settled()
+        except StoppingError:
+            # Whoever starts us should hear why, not only that.
+            await runner.failure
+            raise
+        await server.start()
         _ = tasks.start(runner.watch_time(), name="time")
         _ = tasks.start(_failing(runner, log), name="failure")
         log.event("serving", target=target, **state.statistics())

@@ -477,11 +477,14 @@ class ControlService:
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - a defect of ours: say so and stop, whatever it is
-                self._log.event("defect", rpc=name, error=repr(error))
-                self._failed(error)
+                self._defect(name, error)
                 await status.abort(context, error)
 
         return answer
+
+    def _defect(self, name: str, error: Exception) -> None:
+        self._log.event("defect", rpc=name, error=repr(error))
+        self._failed(error)
 
     def _streaming(
         self, run: Callable[[AsyncIterator[Any], str], AsyncIterator[Any]]
@@ -492,6 +495,9 @@ class ControlService:
                 async for response in stream:
                     yield response
             except MantaError as error:
+                await status.abort(context, error)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._defect("Watch", error)
                 await status.abort(context, error)
             finally:
                 # Now, not when the collector finds it: a node's sign of life ends with it.

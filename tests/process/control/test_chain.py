@@ -6,8 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from manta.control.config import ControlConfig, StorageKind
+from manta.control.errors import StoreFullError
 from manta.control.server import serve
-from manta.core.errors import ActorAlreadyExistsError, MantaError
+from manta.control.storage.sqlite import SqliteStorage
+from manta.core.errors import ActorAlreadyExistsError, MantaError, SettingError
 from manta.rpc.v1 import control_pb2, raylet_pb2
 from tests.process.control.fakes import FakeRaylet, client_of
 
@@ -156,5 +158,45 @@ def test_an_infeasible_actor_says_so_and_starts_when_a_node_brings_room(home):
                 await big.register()
                 start = await big.asks(raylet_pb2.StartActorRequest)
                 assert start.actor_id == created.actor.actor_id
+
+    asyncio.run(main())
+
+
+def test_a_full_disk_stops_control_and_nothing_unwritten_was_acknowledged(home):
+    async def main():
+        config = ControlConfig(home, home / "control.sock")
+        small = SqliteStorage(config.store_path, max_pages=30)
+        with pytest.raises(StoreFullError, match="the disk is full; make room"):
+            async with serve(config, storage=small) as control, client_of(control.target) as client:
+                await client.KvPut(namespace="n", key=b"small", value=b"x")
+                with pytest.raises(MantaError, match="control is stopping"):
+                    await client.KvPut(namespace="n", key=b"large", value=b"x" * 1_000_000)
+                await asyncio.Event().wait()
+        async with serve(config) as control, client_of(control.target) as client:
+            assert list((await client.KvKeys(namespace="n")).keys) == [b"small"]
+
+    asyncio.run(main())
+
+
+def test_what_the_disk_refuses_at_the_start_is_said_at_the_start(home):
+    async def main():
+        config = ControlConfig(home, home / "control.sock")
+        with pytest.raises(StoreFullError):
+            async with serve(config, storage=SqliteStorage(config.store_path, max_pages=1)):
+                raise AssertionError("it must not serve")
+
+    asyncio.run(main())
+
+
+def test_a_socket_in_use_or_too_long_is_refused_with_what_would_be_right(home):
+    async def main():
+        config = ControlConfig(home, home / "control.sock", storage=StorageKind.MEMORY)
+        async with serve(config):
+            with pytest.raises(SettingError, match="no other control serves"):
+                async with serve(config):
+                    pass
+        with pytest.raises(SettingError, match="at most 107 bytes"):
+            async with serve(ControlConfig(home, home / ("x" * 100), storage=StorageKind.MEMORY)):
+                pass
 
     asyncio.run(main())

@@ -5,23 +5,12 @@ The rows come from the service's descriptor: an RPC without one fails the first 
 
 import asyncio
 import contextlib
-import types
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
-from google.protobuf.message_factory import GetMessageClass
 
-from manta.control.logs import EventLog
-from manta.control.model import Instant
-from manta.control.runner import Runner
-from manta.control.service import ControlService, present
-from manta.control.state import ControlState, Stored
-from manta.control.storage.memory import MemoryStorage
-from manta.control.watching import Watchers
 from manta.rpc.v1 import common_pb2, control_pb2
-
-METHODS = {method.name: method for method in control_pb2.DESCRIPTOR.services_by_name["ControlService"].methods}
+from tests.unit.control.handlers import METHODS, Control
 
 NODE = b"n" * 28
 OTHER_NODE = b"o" * 28
@@ -145,80 +134,6 @@ ROWS = {
 }
 
 
-class Aborted(Exception):
-    pass
-
-
-class Context:
-    async def abort(self, code, details, trailing_metadata=()):
-        raise Aborted(f"{code.name}: {details}")
-
-
-class Control:
-    """Control without sockets: requests go through the very handlers that gRPC calls, encoded and decoded."""
-
-    def __init__(self) -> None:
-        self.storage = MemoryStorage()
-        self.storage.open()
-        self.state = ControlState(Stored(), Instant(0.0))
-        self.told: list[Any] = []
-        self.runner = Runner(
-            self.state, self.storage, Watchers(present(self.state)), self.told.append, lambda: Instant(1.0, 1)
-        )
-        self.service = ControlService(self.runner, EventLog(None), self.defect)
-        handler: Any = self.service.handlers()
-        self.handlers = {
-            name: handler.service(types.SimpleNamespace(method=f"/manta.rpc.v1.ControlService/{name}"))
-            for name in METHODS
-        }
-        self.number = 0
-
-    def defect(self, error):
-        raise AssertionError("a defect") from error
-
-    def request(self, name, fields):
-        message = GetMessageClass(METHODS[name].input_type)(**fields)
-        if "request_id" in message.DESCRIPTOR.fields_by_name:
-            self.number += 1
-            message.request_id = self.number.to_bytes(16, "big")
-        return message.SerializeToString()
-
-    async def call(self, name, encoded):
-        """One delivery of a request; what came back, readable."""
-        handler = self.handlers[name]
-        request = handler.request_deserializer(encoded)
-        if not METHODS[name].server_streaming:
-            try:
-                return await handler.unary_unary(request, Context())
-            except Aborted as refused:
-                return str(refused)
-
-        async def requests():
-            yield request
-
-        return [response async for response in handler.stream_stream(requests(), Context())]
-
-    async def prepare(self, calls=BEFORE):
-        for name, fields in calls:
-            reply = await self.call(name, self.request(name, fields))
-            assert not isinstance(reply, str), (name, reply)
-
-    def picture(self):
-        """Everything that control holds, is told to raylets, and would find again on its store."""
-        self.state.validate()
-        return {
-            "nodes": self.state.nodes.rows,
-            "available": {node: self.state.nodes.available(node) for node in self.state.nodes.rows},
-            "held": self.state.nodes.held(),
-            "jobs": self.state.jobs.rows,
-            "actors": self.state.actors.rows,
-            "kv": {key: self.state.kv.get("n", key) for key in self.state.kv.keys("n")},
-            "functions": self.state.functions.statistics(),
-            "told": self.told,
-            "stored": self.storage._records,
-        }
-
-
 def shown(reply):
     """A reply without what counts calls rather than states."""
     return "" if isinstance(reply, control_pb2.GetStatisticsResponse) else reply
@@ -276,7 +191,7 @@ def test_every_mutating_request_carries_an_id():
 
 async def single(name):
     control = Control()
-    await control.prepare()
+    await control.prepare(BEFORE)
     reply = await control.call(name, control.request(name, ROWS[name].fields))
     assert not isinstance(reply, str), reply
     return control, reply
@@ -288,7 +203,7 @@ def test_it_ends_as_a_single_call_does(name, fault):
     async def main():
         expected, reply = await single(name)
         control = Control()
-        await control.prepare()
+        await control.prepare(BEFORE)
         replies = await FAULTS[fault](control, name, control.request(name, ROWS[name].fields))
         assert control.picture() == expected.picture()
         if name != "ReportActor":
@@ -306,7 +221,7 @@ def test_a_delivery_that_comes_after_later_calls_undoes_none_of_them(name):
         expected, _ = await single(name)
         await expected.prepare(ROWS[name].then)
         control = Control()
-        await control.prepare()
+        await control.prepare(BEFORE)
         encoded = control.request(name, ROWS[name].fields)
         await control.call(name, encoded)
         await control.prepare(ROWS[name].then)
@@ -322,7 +237,7 @@ def test_no_reply_is_sent_before_what_it_shows_is_on_disk(name):
 
     async def main():
         control = Control()
-        await control.prepare()
+        await control.prepare(BEFORE)
         control.storage.held = True
         write = control.request("KvPut", {"namespace": "n", "key": b"key", "value": b"uncommitted", "overwrite": True})
         writing = asyncio.ensure_future(control.call("KvPut", write))
