@@ -14,6 +14,8 @@ import manta
 from manta import exceptions
 from tests.process.semantics.support import plain, run_driver
 
+pytestmark = pytest.mark.shared_cluster
+
 NAMES = [
     "../../etc/passwd",
     "a/b",

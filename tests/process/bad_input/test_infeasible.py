@@ -9,6 +9,8 @@ import pytest
 
 from tests.process.semantics.support import run_driver
 
+pytestmark = pytest.mark.shared_cluster
+
 CLUSTER = None
 
 

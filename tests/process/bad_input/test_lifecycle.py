@@ -13,6 +13,8 @@ import manta
 from manta import exceptions
 from tests.process.semantics.support import plain, run_driver
 
+pytestmark = pytest.mark.shared_cluster
+
 CLUSTER = None
 SETTINGS = {"num_cpus": 1, "log_to_driver": False}
 

@@ -9,6 +9,8 @@ import pytest
 
 import manta
 
+pytestmark = pytest.mark.shared_cluster
+
 
 @manta.remote
 class A:

@@ -11,6 +11,8 @@ import pytest
 
 import manta
 
+pytestmark = pytest.mark.shared_cluster
+
 
 def refused(**options) -> str:
     """The text of the error that such options get, at the decorator or at the call."""

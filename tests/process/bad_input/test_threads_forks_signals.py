@@ -14,6 +14,8 @@ import pytest
 
 from tests.process.semantics.support import run_driver, start_driver, until
 
+pytestmark = pytest.mark.shared_cluster
+
 CLUSTER = None
 
 #: How long the storm blows. A minute is the release check; these seconds already hit thousands of times.

@@ -14,6 +14,8 @@ import manta
 from manta import exceptions
 from tests.process.semantics.support import plain
 
+pytestmark = pytest.mark.shared_cluster
+
 
 class Account:
     def __init__(self):

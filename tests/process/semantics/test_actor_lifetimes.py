@@ -14,6 +14,8 @@ import ray
 
 from tests.process.semantics.support import Gate, is_running, plain, until
 
+pytestmark = pytest.mark.shared_cluster
+
 
 @ray.remote
 class Cell:

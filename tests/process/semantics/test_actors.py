@@ -13,6 +13,8 @@ import ray
 
 from tests.process.semantics.support import Gate, manta_does_better, plain, until
 
+pytestmark = pytest.mark.shared_cluster
+
 
 @ray.remote
 class Counter:
@@ -199,11 +201,11 @@ def test_class_and_methods_cannot_be_called_directly():
 
 def test_arguments_are_checked_by_the_caller():
     counter = Counter.remote()
-    with pytest.raises(TypeError, match="too many positional arguments"):
+    with pytest.raises(TypeError, match=r"too many positional arguments|positional arguments? but"):
         counter.add.remote(1, 2)
     with pytest.raises(TypeError, match="unexpected keyword argument 'm'"):
         counter.add.remote(m=1)
-    with pytest.raises(TypeError, match="too many positional arguments"):
+    with pytest.raises(TypeError, match=r"too many positional arguments|positional arguments? but"):
         Counter.remote(1, 2)
 
 

@@ -12,6 +12,8 @@ import ray
 
 from tests.process.semantics.support import Gate, manta_does_better, manta_only, until
 
+pytestmark = pytest.mark.shared_cluster
+
 
 def ends_cancelled(ref, timeout: float = 20) -> None:
     with pytest.raises(ray.exceptions.TaskCancelledError):

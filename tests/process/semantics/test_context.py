@@ -10,6 +10,8 @@ import ray
 
 from tests.process.semantics.support import OBJECT_REF, manta_does_better
 
+pytestmark = pytest.mark.shared_cluster
+
 HEX = re.compile(r"[0-9a-f]+")
 
 

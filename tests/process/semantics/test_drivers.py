@@ -10,6 +10,8 @@ import ray
 
 from tests.process.semantics.support import is_running, manta_does_better, run_driver, start_driver, until
 
+pytestmark = pytest.mark.shared_cluster
+
 JOIN = 'import os, sys, time, ray\nray.init(address="auto", namespace="semantics", log_to_driver=False)\n'
 
 
@@ -158,7 +160,11 @@ def test_the_work_of_a_killed_driver_ends(number: int, tmp_path):
 
 
 def test_the_work_of_a_driver_that_raised_ends(tmp_path):
-    driver = start_driver(HANG + "ray.wait(refs, timeout=1)\nraise SystemExit(3)\n", tmp_path)
+    driver = start_driver(
+        HANG
+        + "while len([f for f in os.listdir(here) if f.endswith('.pid')]) < 3:\n    time.sleep(0.05)\nraise SystemExit(3)\n",
+        tmp_path,
+    )
     running = pids(tmp_path)
     driver.communicate(timeout=30)
     assert driver.returncode == 3

@@ -9,6 +9,8 @@ import ray
 
 from tests.process.semantics.support import manta_does_better, plain, until
 
+pytestmark = pytest.mark.shared_cluster
+
 
 def raised_by(ref) -> BaseException:
     with pytest.raises(Exception) as caught:

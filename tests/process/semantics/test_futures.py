@@ -11,6 +11,8 @@ import ray
 
 from tests.process.semantics.support import Gate
 
+pytestmark = pytest.mark.shared_cluster
+
 
 @ray.remote
 def echo(x):

@@ -9,6 +9,8 @@ import ray
 
 from tests.process.semantics.support import Gate, manta_does_better, until
 
+pytestmark = pytest.mark.shared_cluster
+
 
 @ray.remote
 def count(n):

@@ -9,6 +9,8 @@ import ray
 
 from tests.process.semantics.support import Gate, manta_does_better
 
+pytestmark = pytest.mark.shared_cluster
+
 
 @pytest.fixture(scope="module")
 def after():

@@ -10,6 +10,8 @@ import ray
 
 from tests.process.semantics.support import OBJECT_REF, manta_does_better, run_driver
 
+pytestmark = pytest.mark.shared_cluster
+
 CLUSTER = None  # this module starts its own
 SETTINGS = {"num_cpus": 2, "log_to_driver": False, "include_dashboard": False}
 

@@ -10,6 +10,8 @@ import ray
 
 from tests.process.semantics.support import Gate
 
+pytestmark = pytest.mark.shared_cluster
+
 np = pytest.importorskip("numpy")
 
 MB = 1024 * 1024

@@ -10,6 +10,8 @@ import ray
 
 from tests.process.semantics.support import Gate, manta_does_better, manta_only, until
 
+pytestmark = pytest.mark.shared_cluster
+
 
 def free(resource: str = "CPU") -> float:
     return float(ray.available_resources().get(resource, 0.0))

@@ -9,6 +9,8 @@ import ray
 
 from tests.process.semantics.support import manta_does_better, plain
 
+pytestmark = pytest.mark.shared_cluster
+
 
 def test_bare_decorator_call_form_and_options_form_make_the_same_thing():
     @ray.remote
@@ -167,14 +169,14 @@ def test_arguments_are_snapshots():
 @pytest.mark.parametrize(
     ("args", "kwargs", "text"),
     [
-        ((), {}, "missing a required argument: 'a'"),
-        ((1, 2, 3), {}, "too many positional arguments"),
+        ((), {}, "missing (a|1) required (positional )?argument: 'a'"),
+        ((1, 2, 3), {}, "too many positional arguments|positional arguments? but"),
         ((1,), {"c": 1}, "got an unexpected keyword argument 'c'"),
         ((1,), {"a": 1}, "multiple values for argument 'a'"),
     ],
 )
 def test_arguments_are_checked_against_the_signature_by_the_caller(args: tuple, kwargs: dict, text: str):
-    """A TypeError at `.remote()`, before anything is sent."""
+    """A TypeError at `.remote()`, before anything is sent. Ray words it as inspect.signature does, Manta as Python."""
 
     @ray.remote
     def f(a, b=2):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import ray
 from ray.util import as_completed, map_unordered
 
 from tests.process.semantics.support import Gate
+
+pytestmark = pytest.mark.shared_cluster
 
 
 @ray.remote

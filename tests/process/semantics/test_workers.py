@@ -11,6 +11,8 @@ import ray
 
 from tests.process.semantics.support import is_running, until
 
+pytestmark = pytest.mark.shared_cluster
+
 
 @ray.remote
 def pid():
