@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Mapping, Sequence
-    from typing import Any
+    from typing import Any, BinaryIO
 
 #: How long control and raylet may take to be ready.
 START_S = 30.0
@@ -127,7 +127,7 @@ def start(
     processes = []
     ready: dict[int, str] = {}
     try:
-        with open(os.path.join(session_dir, "logs", "start.log"), "ab") as output:
+        with open(os.path.join(session_dir, "logs", "start.log"), "a+b") as output:
             for arguments in (control, raylet):
                 mine, theirs = os.pipe()
                 ready[mine] = arguments[0]
@@ -145,7 +145,7 @@ def start(
                     )
                 finally:
                     os.close(theirs)
-        _await_ready(ready, session_dir)
+            _await_ready(ready, output)
     except BaseException:
         Embedded(session_dir, "", processes).stop()
         raise
@@ -164,7 +164,7 @@ def child_environment() -> dict[str, str]:
     return environment
 
 
-def _await_ready(ready: dict[int, str], session_dir: str) -> None:
+def _await_ready(ready: dict[int, str], output: BinaryIO) -> None:
     waiting = dict(ready)
     poll = select.poll()
     for fd in waiting:
@@ -174,32 +174,29 @@ def _await_ready(ready: dict[int, str], session_dir: str) -> None:
         events = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
         if not events:
             raise errors.RaySystemError(
-                f"{' and '.join(waiting.values())} did not get ready within {START_S:.0f} s{_said(session_dir)}"
+                f"{' and '.join(waiting.values())} did not get ready within {START_S:.0f} s{_said(output)}"
             )
         for fd, _ in events:
             said = os.read(fd, 65536)
             poll.unregister(fd)
             name = waiting.pop(fd)
             if said[:1] != READY:
-                raise _failure(name, said, session_dir)
+                raise _failure(name, said, output)
 
 
-def _failure(name: str, said: bytes, session_dir: str) -> Exception:
+def _failure(name: str, said: bytes, output: BinaryIO) -> Exception:
     if len(said) > 1:
         from manta.rpc.v1 import common_pb2 as common
         from manta.transport.convert import error_from_proto
 
         return error_from_proto(common.ErrorInfo.FromString(said[1:]))
-    return errors.RaySystemError(f"{name} ended before it was ready{_said(session_dir)}")
+    return errors.RaySystemError(f"{name} ended before it was ready{_said(output)}")
 
 
-def _said(session_dir: str) -> str:
-    """The end of what the processes wrote before they gave up."""
-    try:
-        with open(os.path.join(session_dir, "logs", "start.log"), errors="replace") as file:
-            text = file.read()[-4000:].strip()
-    except OSError:
-        text = ""
+def _said(output: BinaryIO) -> str:
+    """The end of what the processes wrote before they gave up. By the open file: a failed raylet removes the folder."""
+    output.seek(0)
+    text = output.read()[-4000:].decode(errors="replace").strip()
     return f"; it said:\n{text}" if text else ""
 
 

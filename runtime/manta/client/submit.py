@@ -13,15 +13,13 @@ from collections import deque
 from manta.client.lease import (
     BATCH_BYTES,
     BATCH_TASKS,
-    PIPELINE_US,
-    UNKNOWN_US,
     Estimate,
     Lease,
     Record,
     Tokens,
     wanted_leases,
 )
-from manta.client.values import Failure, Stored
+from manta.client.values import Failure
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.channel import encode
 
@@ -65,8 +63,8 @@ class Template:
     __slots__ = (
         "definition",
         "estimate",
-        "function_hash",
         "function_blob",
+        "function_hash",
         "key",
         "max_retries",
         "name",
@@ -181,8 +179,11 @@ class Submitter:
     # -- submitting
 
     def enqueue(self, template: Template, record: Record) -> bool:
-        """A task is ready to run. Goes out at once if a worker is free, else gathers; True when the caller might look at
-        the sockets (under the lock it may not)."""
+        """A task is ready to run: it goes out at once if a worker is free, else it gathers.
+
+        Returns:
+            True when the caller should look at the sockets; under the lock it may not.
+        """
         key = template.key
         assert key is not None
         pending = key.pending
@@ -262,8 +263,9 @@ class Submitter:
             wanted = held
         sent = key.demand_sent
         if wanted > sent or (wanted < sent and not pending):
-            # Growing demands are said in steps: a loop of submits would send one frame each.
-            if wanted > sent and sent and wanted < sent * 2 and pending and held:
+            # Growing demands are said in steps: a loop of submits would send one frame each. Only while leases are owed: with
+            # all of them here and busy, nothing else would ever bring the next worker.
+            if wanted > sent and held < sent and wanted < sent * 2 and pending and held:
                 return
             key.demand_sent = wanted
             message = key.message
@@ -364,11 +366,7 @@ class Submitter:
         self._forget(lease)
         self._session.raylet_send(pb.LeaseReturned(lease_id=lease.lease_id, kill=kill, retire=retire))
         key = lease.key
-        if not key.pending:
-            self._demand(key)
-        else:
-            key.demand_sent = min(key.demand_sent, len(key.leases))
-            self._demand(key)
+        self._demand(key)
 
     def _forget(self, lease: Lease) -> None:
         del self._leases[lease.lease_id]
@@ -450,7 +448,6 @@ class Submitter:
         begun, unstarted = lease.lost()
         self._forget(lease)
         key = lease.key
-        key.demand_sent = min(key.demand_sent, len(key.leases))
         key.pending.extendleft(reversed(unstarted))
         for record in begun:
             self._system_failure(record, frame)
@@ -556,9 +553,8 @@ class Submitter:
             return
         self.unfinished -= 1
         extra = self.extras.pop(oid, None)
-        if template.num_returns == -1:
-            if extra is not None and extra.stream is not None:
-                extra.stream.ended(result.stream_length)
+        if template.num_returns == -1 and extra is not None and extra.stream is not None:
+            extra.stream.ended(result.stream_length)
         for number, value in enumerate(result.returns):
             self._session.store_return(_nth(oid, number), value)
         if extra is not None:
