@@ -34,6 +34,7 @@ def method(*args: Any, **options: Any) -> Any:
     """Set options of one actor method: `@method(num_returns=2)`.
 
     Args:
+        args: The method itself, when used bare; that changes nothing.
         options: num_returns, concurrency_group, max_task_retries, retry_exceptions, enable_task_events,
             _generator_backpressure_num_objects.
     Raises:
@@ -43,8 +44,7 @@ def method(*args: Any, **options: Any) -> Any:
         return args[0]
     assert not args, "The @ray.method decorator takes keyword arguments only, for example '@ray.method(num_returns=2)'."
     assert options, "The @ray.method decorator must be applied with at least one option, for example num_returns=2."
-    unknown = {name: value for name, value in options.items()}
-    method_options(unknown, is_generator=True)
+    method_options(options, is_generator=True)
 
     def decorate(function: F) -> F:
         setattr(function, METHOD_OPTIONS, dict(options))
@@ -80,10 +80,12 @@ class ActorClass(Generic[P, T_co]):
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
         raise _inherits(self._name)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(
-            f"Actors cannot be instantiated directly. Instead of '{self._name}()', use '{self._name}.remote()'."
-        )
+    if not TYPE_CHECKING:  # to type checkers it is not callable at all
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 - never returns
+            raise TypeError(
+                f"Actors cannot be instantiated directly. Instead of '{self._name}()', use '{self._name}.remote()'."
+            )
 
     def __getattr__(self, name: str) -> Any:
         # Class attributes and static methods are useful on the caller's side too.
@@ -297,7 +299,7 @@ def _methods_of(actual: type) -> dict[str, Any]:
             continue
         for name, value in vars(base).items():
             function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
-            if isinstance(function, FunctionType) or hasattr(function, "__wrapped__") and callable(function):
+            if isinstance(function, FunctionType) or (hasattr(function, "__wrapped__") and callable(function)):
                 found[name] = function
             else:
                 found.pop(name, None)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def _session() -> Session:
     # These do not start a cluster: to ask what is there of what is not there is a mistake worth telling.
     if current.session is None:
-        raise NotConnectedError()
+        raise NotConnectedError
     return current.session
 
 

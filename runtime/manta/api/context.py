@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import sys
 
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     from manta.client.handles import ActorHandle
     from manta.client.session import Session
 
-log = logging.getLogger("manta")
-
 
 class RayContext:
     """The cluster this process has joined. `with init() as context:` leaves it at the end.
@@ -36,7 +32,7 @@ class RayContext:
 
     def __init__(self, address_info: dict[str, Any], leave: Callable[[], None]) -> None:
         self.dashboard_url: str = address_info.get("webui_url") or ""
-        self.python_version = "%d.%d.%d" % sys.version_info[:3]
+        self.python_version = ".".join(map(str, sys.version_info[:3]))
         self.ray_version = __version__
         self.ray_commit = ""
         self.address_info = address_info
@@ -102,7 +98,9 @@ class RuntimeContext:
 
     def _only_in_workers(self, what: str) -> bool:
         if not self._in_worker:
-            log.warning("This method is only available when the process is a worker. It is a driver: %s is None.", what)
+            import logging
+
+            logging.getLogger("manta").warning("This method is only available when the process is a worker. It is a driver: %s is None.", what)
             return False
         return True
 
@@ -178,6 +176,8 @@ class RuntimeContext:
 
     def get_runtime_env_string(self) -> str:
         """The runtime environment as JSON."""
+        import json
+
         return json.dumps(self.runtime_env)
 
     def get_session_name(self) -> str:

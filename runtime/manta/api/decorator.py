@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from manta.api.actor_classes import ActorClass
 from manta.api.functions import RemoteFunction
-from manta.core.generics import Made_co, P, T, T_co, overload
+from manta.core.generics import P, T, T_co, overload
 from manta.core.options import REMOTE_MISUSE
 
 TYPE_CHECKING = False
@@ -59,10 +59,11 @@ def remote(*args: Any, **options: Any) -> Any:
         return _make(args[0], {})
     if args and not options and len(args) == 1 and not callable(args[0]):
         raise TypeError("The @ray.remote decorator must be applied to either a function or a class.")
-    assert not args and options, REMOTE_MISUSE
+    assert not args, REMOTE_MISUSE
+    assert options, REMOTE_MISUSE
     from manta.core.options import table
 
-    table.check_known({name: value for name, value in options.items()}, {**table.TASK, **table.ACTOR}, "@ray.remote")
+    table.check_known(options, {**table.TASK, **table.ACTOR}, "@ray.remote")
 
     def decorate(target: Any) -> Any:
         return _make(target, options)

@@ -37,7 +37,7 @@ def connect_driver(options: InitOptions, raylet: str) -> DirectSession:
     )
     hello = pb.Hello(
         job_config=config.SerializeToString(deterministic=True),
-        python="%d.%d.%d" % sys.version_info[:3],
+        python=".".join(map(str, sys.version_info[:3])),
         namespace=options.namespace or setting("NAMESPACE") or "",
     )
     session = DirectSession(pb.ROLE_DRIVER, os.urandom(28))

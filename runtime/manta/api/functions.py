@@ -59,11 +59,13 @@ class RemoteFunction(Generic[P, Made_co]):
                 pass
         self.__wrapped__ = function
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(
-            f"Remote functions cannot be called directly. Instead of running '{self._name}()', "
-            f"try '{self._name}.remote()'."
-        )
+    if not TYPE_CHECKING:  # to type checkers it is not callable at all
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 - never returns
+            raise TypeError(
+                f"Remote functions cannot be called directly. Instead of running '{self._name}()', "
+                f"try '{self._name}.remote()'."
+            )
 
     def remote(self, *args: P.args, **kwargs: P.kwargs) -> Made_co:
         """Run the function somewhere in the cluster.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import sys
 import threading
@@ -13,15 +12,13 @@ from manta.core import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from logging import Logger
     from typing import Any
 
     from manta.api.context import RayContext
     from manta.api.embedded import Embedded
     from manta.client.session import Session
     from manta.core.options.init import InitOptions
-
-log = logging.getLogger("manta")
 
 #: Share of the machine's memory that an embedded cluster's object store may grow to, unless told otherwise.
 STORE_SHARE = 0.3
@@ -57,7 +54,7 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
         options = init_options({"address": address, **arguments})
         if current.session is not None:
             if options.ignore_reinit_error:
-                log.info("Calling ray.init() again after it has already been called.")
+                _log().info("Calling ray.init() again after it has already been called.")
                 assert _context is not None
                 return _context
             raise RuntimeError(
@@ -106,8 +103,8 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
             _cluster = None
             raise
         embedded.record(_cluster, session.welcome.node_id)
-        log.info("Started a local Ray instance.")
-    elif where.startswith("unix:") or where.startswith("/"):
+        _log().info("Started a local Ray instance.")
+    elif where.startswith(("unix:", "/")):
         options.refuse_cluster_shape()
         session = _connect(options, where.removeprefix("unix:"))
     else:
@@ -172,7 +169,7 @@ def _start_by_itself() -> Session:
     from manta.core.environment import setting
 
     if not setting("ENABLE_AUTO_CONNECT"):
-        raise errors.NotConnectedError()
+        raise errors.NotConnectedError
     with _lock:
         if current.session is None:
             init()
@@ -205,7 +202,16 @@ def _exit_on_sigterm() -> None:
         signal.signal(signal.SIGTERM, leave)
 
 
+def _log() -> Logger:
+    import logging  # 10 ms of which `import manta` shall have none
+
+    return logging.getLogger("manta")
+
+
 def _configure_logging(options: InitOptions) -> None:
+    import logging
+
+    log = _log()
     level = options.logging_level
     log.setLevel(level)
     if not log.handlers and not logging.getLogger().handlers:

@@ -171,7 +171,9 @@ def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
 
     session = current.require()
     if not isinstance(actor, ActorHandle):
-        raise ValueError(f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}.")
+        raise ValueError(  # noqa: TRY004 - what programs catch
+            f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}."
+        )
     if actor._session is not session:
         raise ActorHandleNotFoundError(
             f"ActorHandle objects are not valid across Ray sessions: {actor!r} belongs to an earlier cluster"

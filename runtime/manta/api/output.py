@@ -55,7 +55,7 @@ class Dedup:
     def due(self, now: float, *, all_of_them: bool = False) -> list[tuple[str, str]]:
         """(prefix, line) pairs that sum up what was held back and is due."""
         lines = []
-        for line, (since, sources, count, prefix) in list(self._seen.items()):
+        for line, (since, _sources, count, prefix) in list(self._seen.items()):
             if all_of_them or now - since >= self._window_s:
                 del self._seen[line]
                 if count == 1:
@@ -93,12 +93,12 @@ class Printer:
         if prefix and self._color:
             prefix = f"{PINK if frame.from_raylet else CYAN}({source}){RESET} "
         now = time.monotonic()
-        shown = []
-        for line in frame.lines:
-            if self._dedup is None or self._dedup.take(line, frame.pid, prefix, now):
-                shown.append(f"{prefix}{line}\n")
-        if self._dedup is not None:
-            shown.extend(f"{before}{line}\n" for before, line in self._dedup.due(now))
+        dedup = self._dedup
+        shown = [
+            f"{prefix}{line}\n" for line in frame.lines if dedup is None or dedup.take(line, frame.pid, prefix, now)
+        ]
+        if dedup is not None:
+            shown.extend(f"{before}{line}\n" for before, line in dedup.due(now))
         self._write(stream, shown)
 
     def finish(self) -> None:

@@ -25,5 +25,5 @@ def require() -> Session:
     if start is None:
         from manta.core.errors import NotConnectedError
 
-        raise NotConnectedError()
+        raise NotConnectedError
     return start()

@@ -260,7 +260,7 @@ class DirectSession:
         if self.broken is not None:
             raise self.broken
         if self.closed:
-            raise errors.NotConnectedError()
+            raise errors.NotConnectedError
 
     # -- the pump's rounds
 

@@ -168,7 +168,7 @@ class ObjectRefGenerator(Generic[T_co]):
     async def __anext__(self) -> ObjectRef[T_co]:
         import asyncio
 
-        while not self.next_ready():
+        while not self.next_ready():  # noqa: ASYNC110 - events come to the pump, not to the loop
             await asyncio.sleep(0.001)
         try:
             return self._next(None)

@@ -199,11 +199,13 @@ class ActorMethod:
         method_options(over=merged, is_generator=generator is not None and generator.num_returns == -1)
         return ActorMethod(self._handle, self._name, merged)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(
-            f"Actor methods cannot be called directly. Instead of running 'object.{self._name}()', "
-            f"try 'object.{self._name}.remote()'."
-        )
+    if not TYPE_CHECKING:  # to type checkers it is not callable at all
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 - never returns
+            raise TypeError(
+                f"Actor methods cannot be called directly. Instead of running 'object.{self._name}()', "
+                f"try 'object.{self._name}.remote()'."
+            )
 
     def __repr__(self) -> str:
         return f"ActorMethod({self._handle!r}.{self._name})"

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     class TokenStore(Protocol):
         """A counting semaphore."""
 
-        def put(self, count: int) -> None: ...
-        def take(self, most: int) -> int: ...
+        def put(self, count: int) -> None:
+            """Add tokens."""
+
+        def take(self, most: int) -> int:
+            """Take up to that many; returns how many."""
+            ...
 
 
 #: Work that may wait in a worker's queue. Deep enough to hide the owner's round trip, short enough that nothing waits long.
@@ -156,7 +160,7 @@ class Lease:
 
     def lost(self) -> tuple[list[Record], list[Record]]:
         """The worker is dead: tasks that may have begun, and tasks that surely had not."""
-        unstarted = [record for record in self.take_back(len(self.inflight))]
+        unstarted = list(self.take_back(len(self.inflight)))
         begun = [record for record, _ in self.inflight.values()]
         self.inflight.clear()
         self.queued_us = 0

@@ -70,7 +70,7 @@ class ObjectRef(FitsAnywhere, Generic[T_co]):
     else:
         __class_getitem__ = classmethod(GenericAlias)
 
-    def __init__(self, id: bytes) -> None:
+    def __init__(self, id: bytes) -> None:  # noqa: A002 - Ray's name, and programs may use it
         if not isinstance(id, bytes) or len(id) != SIZE:  # type: ignore[redundant-expr]  # from users
             raise ValueError(f"an ObjectRef takes {SIZE} bytes, got {id!r:.100}")
         self._id = id
@@ -144,14 +144,14 @@ class ObjectRef(FitsAnywhere, Generic[T_co]):
         return cls(os.urandom(SIZE))
 
     @classmethod
-    def from_binary(cls, id: bytes) -> ObjectRef[Any]:
+    def from_binary(cls, id_bytes: bytes) -> ObjectRef[Any]:
         """The ref with this id."""
-        return cls(id)
+        return cls(id_bytes)
 
     @classmethod
-    def from_hex(cls, id: str) -> ObjectRef[Any]:
+    def from_hex(cls, hex_id: str) -> ObjectRef[Any]:
         """The ref with this id, in hexadecimal."""
-        return cls(bytes.fromhex(id))
+        return cls(bytes.fromhex(hex_id))
 
     @classmethod
     def size(cls) -> int:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, ParamSpec, TypeVar
-    from typing import Generic as Generic
-    from typing import overload as overload
+    from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+    __all__ = ["FitsAnywhere", "Generic", "Made_co", "P", "T", "T_co", "overload"]
 
     #: Parameters of a user's function or constructor.
     P = ParamSpec("P")
@@ -29,14 +29,14 @@ else:
 
         __slots__ = ()
 
-        def __mro_entries__(self, bases):
+        def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
             return ()
 
-        def __getitem__(self, parameters):
+        def __getitem__(self, parameters: Any) -> _NoBase:
             return self
 
     Generic = FitsAnywhere = _NoBase()
     P = T = T_co = Made_co = None
 
-    def overload(function):
-        return None
+    def overload(function: Any) -> None:
+        """Forget a declaration that only type checkers read."""

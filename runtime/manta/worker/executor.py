@@ -423,13 +423,13 @@ class Executor:
 
     # -- what a call is made of
 
-    def _load(self, hash: bytes) -> Callable[..., Any]:
-        function = self._loaded.get(hash)
+    def _load(self, digest: bytes) -> Callable[..., Any]:
+        function = self._loaded.get(digest)
         if function is None:
-            blob = self._functions.get(hash)
+            blob = self._functions.get(digest)
             if blob is None:
-                raise errors.RaySystemError(f"the code of function {hash.hex()} did not arrive before its first task")
-            function = self._loaded[hash] = deserialize(blob)
+                raise errors.RaySystemError(f"the code of function {digest.hex()} did not arrive before its first task")
+            function = self._loaded[digest] = deserialize(blob)
         return function
 
     def fill(self, args: tuple[Any, ...], kwargs: dict[str, Any], extra: pb.TaskExtra) -> tuple[Any, dict[str, Any]]:
@@ -572,7 +572,7 @@ def run_worker(worker_id: bytes, raylet: str) -> int:
     """Be a worker until told otherwise. Called in the process that the factory forked."""
     session = DirectSession(pb.ROLE_WORKER, worker_id)
     path = raylet.removeprefix("unix:")
-    session.connect(path, pb.Hello(python="%d.%d.%d" % sys.version_info[:3]), directory=os.path.dirname(path))
+    session.connect(path, pb.Hello(python=".".join(map(str, sys.version_info[:3]))), directory=os.path.dirname(path))
     current.session = session
     from manta.worker.setup import apply_job
 

@@ -56,7 +56,8 @@ class Factory:
     def serve(self) -> None:
         """Fork and report until the raylet is gone, then end every worker."""
         signal.signal(signal.SIGCHLD, _nothing)
-        # A raylet that was stopped or is in a debugger does not close its socket when it is killed a moment later; this comes too.
+        # A raylet that was stopped, or is in a debugger, does not close its socket when it is killed a moment later; this comes
+        # too.
         signal.signal(signal.SIGTERM, _nothing)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
@@ -129,14 +130,14 @@ class Factory:
             os.close(self._wake_write)
             _redirect(order.stdout_path, order.stderr_path)
             _libc.prctl(_PR_SET_NAME, b"manta::worker", 0, 0, 0)
-            with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123  # pathlib is slower to import
+            with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
                 score.write(_OOM_SCORE)
             os.environ[WORKER_VARIABLE] = order.worker_id.hex()
             _reseed()
             code = self._run(order.worker_id, order.raylet)
         except SystemExit as leaving:
             code = _exit_code(leaving)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - shown as the interpreter would show it; the process ends here
             sys.excepthook(*sys.exc_info())
         finally:
             # Not the interpreter's own end: it would take down, one by one, what the factory built for all its workers.
@@ -163,13 +164,13 @@ def _redirect(stdout_path: str, stderr_path: str) -> None:
         os.dup2(file, fd)
         os.close(file)
     # Fresh objects: the factory's have its buffers and were made for its descriptors.
-    sys.stdin = sys.__stdin__ = open(0, closefd=False)  # type: ignore[misc]  # noqa: PTH123, SIM115
-    sys.stdout = sys.__stdout__ = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # type: ignore[misc]  # noqa: PTH123, SIM115
-    sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # type: ignore[misc]  # noqa: PTH123, SIM115
+    sys.stdin = sys.__stdin__ = open(0, closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # type: ignore[misc]  # noqa: SIM115
 
 
 def _reseed() -> None:
-    """Sibling workers must not draw the same numbers. (`random` and ssl do it themselves at fork; numpy does not.)"""
+    """Sibling workers must not draw the same numbers: `random` and ssl see to it themselves at fork, numpy does not."""
     random.seed()
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
@@ -182,7 +183,7 @@ def _exit_code(leaving: SystemExit) -> int:
         return 0
     if isinstance(leaving.code, int):
         return leaving.code & 0xFF
-    print(leaving.code, file=sys.stderr)
+    print(leaving.code, file=sys.stderr)  # noqa: T201 - as the interpreter does
     return 1
 
 
@@ -192,7 +193,7 @@ def _leave(code: int) -> None:
 
     try:
         atexit._run_exitfuncs()
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - shown as the interpreter would show it; the process ends here
         sys.excepthook(*sys.exc_info())
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):

@@ -107,7 +107,7 @@ async def run_async_stream(
     try:
         async for item in iterator:
             stream.send(item)
-            while not stream._may_go():
+            while not stream._may_go():  # noqa: ASYNC110 - events come to the pump, not to the loop
                 await asyncio.sleep(0.001)
             if stream.stopped:
                 break
