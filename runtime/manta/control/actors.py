@@ -7,6 +7,7 @@ each other. Every start has its own incarnation, and whatever is heard of anothe
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TypeAlias, TypeVar
@@ -109,9 +110,10 @@ class ActorTable:
         #: Which actor lives in a process.
         self._in_worker: dict[WorkerId, ActorId] = {}
         #: Dead ones, the longest dead first.
-        self._dead: dict[ActorId, None] = {}
+        # An OrderedDict where the oldest goes first: a plain dict looks past every hole that was left before it.
+        self._dead: OrderedDict[ActorId, None] = OrderedDict()
         #: Queues of those that wait for a place; why the head of one got none.
-        self._waiting: dict[Shape, dict[ActorId, None]] = {}
+        self._waiting: dict[Shape, OrderedDict[ActorId, None]] = {}
         self._reasons: dict[Shape, str] = {}
         #: (when, tie, which, actor, incarnation); entries whose moment has passed otherwise are skipped.
         self._timers: list[tuple[float, int, _Timer, ActorId, int]] = []
@@ -284,7 +286,7 @@ class ActorTable:
     def _wait(self, row: Actor, now: Instant, out: list[Command], cause: str) -> None:
         """Queue for a place, and try at once."""
         shape = _shape(row.spec)
-        queue = self._waiting.setdefault(shape, {})
+        queue = self._waiting.setdefault(shape, OrderedDict())
         row = replace(row, waiting_reason=self._reasons.get(shape, ""), node_id=NO_NODE, address=None, pid=0)
         self._commit(row, out, cause)
         queue[row.actor_id] = None

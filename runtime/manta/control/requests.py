@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from manta.control.commands import Command, Table, Write
@@ -30,7 +31,8 @@ class RequestTable:
 
     def __init__(self, kept: int = 50_000) -> None:
         self._kept = kept
-        self._rows: dict[bytes, Answered] = {}
+        # An OrderedDict where the oldest goes first: a plain dict looks past every hole that was left before it.
+        self._rows: OrderedDict[bytes, Answered] = OrderedDict()
         #: Which of them are in the store.
         self._durable: set[bytes] = set()
         self._next = 1
