@@ -96,8 +96,9 @@ class Limits:
     failed_starts: int = 3
     failed_start_cap_s: float = 5.0
     #: Workers that die within `young_s` of their start, in a row, before starts slow down; and the longest wait, seconds.
+    #: The wait is short: a fork costs milliseconds, so five a second are no storm, and what is poisoned should fail soon.
     early_deaths: int = 10
-    early_death_cap_s: float = 1.0
+    early_death_cap_s: float = 0.2
     young_s: float = 1.0
 
 
