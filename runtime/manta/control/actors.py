@@ -10,7 +10,7 @@ import heapq
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from manta.aio.backoff import Backoff
 from manta.control.commands import Command, KillOnNode, Publish, StartOnNode, Table, Write
@@ -44,6 +44,7 @@ from manta.control.model import (
 )
 from manta.control.nodes import NodeTable
 from manta.control.placement import choose
+from manta.control.rosters import Rosters
 from manta.control.stories import Stories
 from manta.core.errors import ActorAlreadyExistsError
 
@@ -56,7 +57,6 @@ KILLED = DeathCause(DeathKind.KILLED, "The actor is dead because it was killed b
 OUT_OF_SCOPE = DeathCause(DeathKind.OUT_OF_SCOPE, "The actor is dead because all references to the actor were removed.")
 JOB_FINISHED = DeathCause(DeathKind.JOB_FINISHED, "The actor is dead because its job has finished.")
 
-Key = TypeVar("Key", bound=bytes)
 Shape: TypeAlias = tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...], bytes, bool]
 
 
@@ -101,14 +101,7 @@ class ActorTable:
         self._functions = functions
         self._stories = stories
         self.rows: dict[ActorId, Actor] = {}
-        #: Who may be found by name: living, not released.
-        self._names: dict[tuple[str, str], ActorId] = {}
-        #: Living actors by the node their latest start was placed on, by job, and by owner.
-        self._on_node: dict[NodeId, set[ActorId]] = {}
-        self._of_job: dict[JobId, set[ActorId]] = {}
-        self._of_owner: dict[WorkerId, set[ActorId]] = {}
-        #: Which actor lives in a process.
-        self._in_worker: dict[WorkerId, ActorId] = {}
+        self._rosters = Rosters()
         #: Dead ones, the longest dead first.
         # An OrderedDict where the oldest goes first: a plain dict looks past every hole that was left before it.
         self._dead: OrderedDict[ActorId, None] = OrderedDict()
@@ -142,18 +135,14 @@ class ActorTable:
         Raises:
             ActorNotFoundError: There is none.
         """
-        actor_id = self._names.get((namespace, name))
+        actor_id = self._rosters.named(name, namespace)
         if actor_id is None:
             raise ActorNotFoundError(f"no living actor is named {name!r} in namespace {namespace!r}")
         return self.rows[actor_id]
 
     def names(self, namespace: str | None) -> list[Actor]:
         """Living named actors of a namespace, or of all (None), by name."""
-        return [
-            self.rows[actor_id]
-            for (space, _), actor_id in sorted(self._names.items())
-            if namespace is None or space == namespace
-        ]
+        return [self.rows[actor_id] for actor_id in self._rosters.names(namespace)]
 
     @property
     def wanting(self) -> bool:
@@ -174,7 +163,7 @@ class ActorTable:
         """Whether it is detached or owned, directly or not, by a living actor that is."""
         seen: set[ActorId] = set()
         while not spec.detached:
-            owner = self._in_worker.get(spec.owner.worker_id)
+            owner = self._rosters.in_worker(spec.owner.worker_id)
             if owner is None or owner in seen:
                 return False
             seen.add(owner)
@@ -205,7 +194,7 @@ class ActorTable:
         if spec.name and not spec.namespace:
             spec = replace(spec, namespace=job.namespace)
         if spec.name:
-            holder = self._names.get((spec.namespace, spec.name))
+            holder = self._rosters.named(spec.name, spec.namespace)
             if holder is not None:
                 if event.get_if_exists:
                     return holder, False
@@ -426,7 +415,9 @@ class ActorTable:
             there.add(found.actor_id)
             if row.released:
                 out.append(KillOnNode(node_id, row.actor_id, found.incarnation, True, OUT_OF_SCOPE.message, cause))
-        for actor_id in sorted(self._on_node.get(node_id, set()) - there):
+        for actor_id in self._rosters.on_node(node_id):
+            if actor_id in there:
+                continue
             row = self.rows[actor_id]
             if row.state is ActorState.ALIVE:
                 self._ended(row, _VANISHED, now, out, cause)
@@ -496,38 +487,29 @@ class ActorTable:
             self._die(row, OUT_OF_SCOPE, now, out, cause)
             self.place_waiting(now, out, cause)
             return
-        self._names.pop((row.spec.namespace, row.spec.name), None)
         self._commit(replace(row, released=True), out, cause, publish=False)
         out.append(KillOnNode(row.node_id, actor_id, row.incarnation, True, OUT_OF_SCOPE.message, cause))
         self._stories.tell(now.s, cause, "last handle gone", actor_id)
 
     def end_job(self, job_id: JobId, now: Instant, out: list[Command], cause: str) -> None:
         """A job is over: so are its actors, but those that outlive it. Their processes end with the job's on each node."""
-        doomed = [
-            actor_id for actor_id in self._of_job.get(job_id, ()) if not self.outlives_job(self.rows[actor_id].spec)
-        ]
-        for actor_id in sorted(doomed):
+        actors = self._rosters.of_job(job_id)
+        for actor_id in [each for each in actors if not self.outlives_job(self.rows[each].spec)]:
             self._die(self.rows[actor_id], JOB_FINISHED, now, out, cause)
 
     def workers_died(self, worker_ids: tuple[WorkerId, ...], now: Instant, out: list[Command], cause: str) -> None:
         """Processes are gone: the non-detached actors that they owned end."""
         for worker_id in worker_ids:
-            for actor_id in sorted(self._of_owner.get(worker_id, ())):
+            for actor_id in self._rosters.of_owner(worker_id):
                 self._owner_died(self.rows[actor_id], now, out, cause)
 
     def node_died(self, node_id: NodeId, now: Instant, out: list[Command], cause: str) -> None:
         """A node is gone: what ran there ends, and what was owned from there."""
-        for actor_id in sorted(self._on_node.get(node_id, ())):
-            row = self.rows[actor_id]
-            self._ended(row, self._node_died(node_id), now, out, cause)
-        orphans = [
-            actor_id
-            for owned in self._of_owner.values()
-            for actor_id in owned
-            if self.rows[actor_id].spec.owner.node_id == node_id
-        ]
-        for actor_id in sorted(orphans):
-            self._owner_died(self.rows[actor_id], now, out, cause)
+        for actor_id in self._rosters.on_node(node_id):
+            self._ended(self.rows[actor_id], self._node_died(node_id), now, out, cause)
+        for actor_id in self._rosters.owned():
+            if self.rows[actor_id].spec.owner.node_id == node_id:
+                self._owner_died(self.rows[actor_id], now, out, cause)
 
     def _owner_died(self, row: Actor, now: Instant, out: list[Command], cause: str) -> None:
         if row.state is ActorState.DEAD:
@@ -647,7 +629,7 @@ class ActorTable:
     def restore(self, row: Actor) -> None:
         """Take a row from the store."""
         self.rows[row.actor_id] = row
-        self._index(None, row)
+        self._rosters.follow(None, row)
         if row.state is ActorState.DEAD:
             self._dead[row.actor_id] = None
             return
@@ -671,44 +653,11 @@ class ActorTable:
     def _commit(self, row: Actor, out: list[Command], cause: str, *, publish: bool = True) -> None:
         old = self.rows.get(row.actor_id)
         self.rows[row.actor_id] = row
-        self._index(old, row)
+        self._rosters.follow(old, row)
         if row.spec.durable:
             out.append(Write(Table.ACTORS, row.actor_id, row))
         if publish:
             out.append(Publish(row, cause))
-
-    def _index(self, old: Actor | None, row: Actor) -> None:
-        actor_id, spec = row.actor_id, row.spec
-        lived = old is not None and old.state is not ActorState.DEAD
-        lives = row.state is not ActorState.DEAD
-        before = old.node_id if old is not None and lived else NO_NODE
-        after = row.node_id if lives else NO_NODE
-        if before != after:
-            if before:
-                _drop(self._on_node, before, actor_id)
-            if after:
-                self._on_node.setdefault(after, set()).add(actor_id)
-        if lives:
-            # Also when it lived: an announcement may say more than a raylet had.
-            if old is not None and lived and old.spec is not spec:
-                _drop(self._of_owner, old.spec.owner.worker_id, actor_id)
-            self._of_job.setdefault(spec.job_id, set()).add(actor_id)
-            if not spec.detached:
-                self._of_owner.setdefault(spec.owner.worker_id, set()).add(actor_id)
-            if spec.name and not row.released:
-                self._names[spec.namespace, spec.name] = actor_id
-        elif old is not None and lived:
-            _drop(self._of_job, spec.job_id, actor_id)
-            _drop(self._of_owner, spec.owner.worker_id, actor_id)
-            if self._names.get((spec.namespace, spec.name)) == actor_id:
-                del self._names[spec.namespace, spec.name]
-        was_in = old.address.worker_id if old is not None and old.address is not None else None
-        is_in = row.address.worker_id if row.address is not None else None
-        if was_in != is_in:
-            if was_in is not None:
-                self._in_worker.pop(was_in, None)
-            if is_in is not None:
-                self._in_worker[is_in] = actor_id
 
     # ---- about itself
 
@@ -721,24 +670,7 @@ class ActorTable:
         living = {actor_id: row for actor_id, row in self.rows.items() if row.state is not ActorState.DEAD}
         assert set(self._dead) == set(self.rows) - set(living)
         assert len(self._dead) <= self.limits.dead_kept
-        assert self._names == {
-            (row.spec.namespace, row.spec.name): actor_id
-            for actor_id, row in living.items()
-            if row.spec.name and not row.released
-        }
-        assert self._in_worker == {
-            row.address.worker_id: actor_id for actor_id, row in living.items() if row.address is not None
-        }
-        on_node: dict[bytes, set[ActorId]] = {}
-        of_job: dict[bytes, set[ActorId]] = {}
-        of_owner: dict[bytes, set[ActorId]] = {}
-        for actor_id, row in living.items():
-            if row.node_id:
-                on_node.setdefault(row.node_id, set()).add(actor_id)
-            of_job.setdefault(row.spec.job_id, set()).add(actor_id)
-            if not row.spec.detached:
-                of_owner.setdefault(row.spec.owner.worker_id, set()).add(actor_id)
-        assert (self._on_node, self._of_job, self._of_owner) == (on_node, of_job, of_owner)
+        self._rosters.validate(living.values())
         queued = [actor_id for queue in self._waiting.values() for actor_id in queue]
         timed = {(timer[3], timer[4]) for timer in self._timers if timer[2] is _Timer.PLACE}
         assert len(queued) == len(set(queued))
@@ -776,12 +708,3 @@ _VANISHED = DeathCause(
 
 def _shape(spec: ActorSpec) -> Shape:
     return tuple(sorted(spec.place.items())), tuple(sorted(spec.hold.items())), spec.affinity, spec.affinity_soft
-
-
-def _drop(index: dict[Key, set[ActorId]], key: Key, actor_id: ActorId) -> None:
-    """Take an actor out of an index; empty entries go too."""
-    members = index.get(key)
-    if members is not None:
-        members.discard(actor_id)
-        if not members:
-            del index[key]
