@@ -55,11 +55,10 @@ def test_any_text_may_be_a_namespace(namespace: str):
     manta.kill(actor)
 
 
-@pytest.mark.parametrize("name", ["a\0b", "x" * 65_537])
-def test_a_name_that_is_refused_is_not_repeated_in_full(name: str):
-    """NUL ends a C string; 64 KiB is no name."""
+def test_a_name_that_is_refused_is_not_repeated_in_full():
+    """64 KiB is no name."""
     with pytest.raises(ValueError, match="name") as caught:
-        A.options(name=name).remote()
+        A.options(name="x" * 65_537).remote()
     assert len(str(caught.value)) < 1000
 
 

@@ -132,7 +132,7 @@ def test_a_get_that_waits_while_another_thread_shuts_down_ends(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "address", ["nowhere:1", "127.0.0.1:1", "/no/such/socket", "ray://", "k9s://x", "", " ", "a\nb", 5]
+    "address", ["nowhere:1", "127.0.0.1:1", "/no/such/socket", "ray://", "k9s://x", " ", "a\nb", 5]
 )
 def test_an_address_that_leads_nowhere_is_named(address: object):
     manta.shutdown()

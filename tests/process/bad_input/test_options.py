@@ -82,8 +82,9 @@ def test_environment_variables_that_no_process_can_have(runtime_env: dict):
     assert "env_vars" in refused(runtime_env=runtime_env)
 
 
-def test_a_runtime_env_field_that_is_not_there_yet_is_named():
-    assert "conda" in refused(runtime_env={"conda": "env"}) or "runtime_env" in refused(runtime_env={"conda": "env"})
+def test_a_runtime_env_field_that_is_not_there_yet_is_not_ignored():
+    with pytest.raises((ValueError, NotImplementedError), match=r"runtime_env"):
+        manta.remote(runtime_env={"conda": "env"})(lambda: None).remote()
 
 
 @pytest.mark.parametrize(

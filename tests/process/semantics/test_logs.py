@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.process.semantics.support import ANSI, Ended, manta_does_better, run_driver, start_driver, until
+from tests.process.semantics.support import ANSI, Ended, run_driver, start_driver, until
 
 pytestmark = pytest.mark.shared_cluster
 
@@ -125,8 +125,8 @@ def test_any_text_comes_through(ended: Ended, text: str):
     assert text in forwarded(ended, "speak")
 
 
-@manta_does_better("on Ray 2.60 it waits for its end, and the next task's first line is glued to it")
 def test_an_unfinished_line_is_shown(ended: Ended):
+    """At the latest when the driver ends. On Ray 2.60 the worker's next line is glued to it, so it stands last here."""
     assert forwarded(ended, "no_newline") == ["unfinished"]
 
 
