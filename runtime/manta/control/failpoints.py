@@ -14,7 +14,6 @@ STEPS = (
     "after-commit-before-reply",
     "before-start-on-node",
     "after-start-on-node",
-    "after-publish",
 )
 
 
