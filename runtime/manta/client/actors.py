@@ -203,6 +203,25 @@ class ActorClients:
             if info is not None:
                 self.state_info(info)
 
+    def where(self, oid: bytes) -> str:
+        """How far the call is whose first result this is, for people; empty when there is none. Called under the lock."""
+        for client in self.by_id.values():
+            record = client.inflight.get(oid)
+            if record is not None:
+                ahead = list(client.inflight).index(oid)
+                pid = client.info.pid if client.info is not None else 0
+                queued = f"behind {ahead} others " if ahead else ""
+                return f"call {self._templates[record[1]].name}, {queued}with the actor of pid {pid}"
+            for record in client.queue:
+                if record[0] == oid:
+                    why = (
+                        "its argument"
+                        if oid in client.waiting
+                        else f"the actor, {ctl.ActorPhase.Name(client.phase)[12:]}"
+                    )
+                    return f"call {self._templates[record[1]].name}, waiting for {why}"
+        return ""
+
     # -- calling
 
     def call(self, client: ActorClient, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -734,11 +734,22 @@ class DirectSession:
         left = [oid for oid in missing if oid not in self.values.known]
         first = left[0].hex() if left else "?"
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-        statistics = self.submitter.statistics()
+        with self.lock:
+            where = self._where(left[0]) if left else ""
+            statistics = self.submitter.statistics()
         return (
-            f"ObjectRef({first}){more}; of this process's tasks {statistics['inflight']} are with workers, "
+            f"ObjectRef({first}){where}{more}; of this process's tasks {statistics['inflight']} are with workers, "
             f"{statistics['pending']} wait for one"
         )
+
+    def _where(self, oid: bytes) -> str:
+        """How far an object's task is, in parentheses; empty when this process does not know. Called under the lock."""
+        first = oid[:24] + b"\1\0\0\0"
+        text = self.submitter.where(first) or self.actors.where(first)
+        borrow = self.ownership.borrows.get(oid)
+        if not text and borrow is not None:
+            text = f"owned by the process at {common.Address.FromString(borrow.owner).endpoint}"
+        return f" ({text})" if text else ""
 
     def _timed_out(self, missing: Sequence[bytes]) -> errors.GetTimeoutError:
         return errors.GetTimeoutError(
@@ -1043,7 +1054,7 @@ class DirectSession:
 
         self.send(
             link,
-            pb.StackReply(request_id=frame.request_id, pid=self.pid, title=self.title(), stacks=stacks()),
+            pb.StackReply(request_id=frame.request_id, pid=self.pid, title=self.title(), stacks=stacks(self)),
         )
 
     title: Callable[[], str] = staticmethod(lambda: "driver")

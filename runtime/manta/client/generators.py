@@ -89,14 +89,6 @@ class StreamReader:
         for waiter in self.waiters:
             self._session.pump.finish(waiter)
         self.waiters.clear()
-        session = self._session
-        ready = session.values.watchers.pop(self._next_key(), None)
-        if ready:
-            for watcher in ready:
-                watcher.ready(self._next_key(), b"")
-
-    def _next_key(self) -> bytes:
-        return item_id(self.task_id, self.read)
 
     def next_ready(self) -> bool:
         """The next item, or the end, is there."""

@@ -326,6 +326,16 @@ class Pump:
         self._thread = threading.Thread(target=self._serve, name="manta-service", daemon=True)
         self._thread.start()
 
+    @property
+    def service_thread(self) -> int | None:
+        """Identity of the service thread."""
+        return None if self._thread is None else self._thread.ident
+
+    @property
+    def loop(self) -> Any:
+        """The event loop that reads the sockets; None while threads do."""
+        return self._loop
+
     def _serve(self) -> None:
         seen, still = -1, 0
         while not self._closing:

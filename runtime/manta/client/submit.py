@@ -20,6 +20,7 @@ from manta.client.lease import (
     wanted_leases,
 )
 from manta.client.values import Failure
+from manta.core.resources import to_floats
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.channel import encode
 
@@ -604,7 +605,7 @@ class Submitter:
                 return self.cancel(oid, force=force, recursive=recursive)
             self._extra(oid).cancelled = True
             if force:
-                self._session.raylet_send(pb.LeaseReturned(lease_id=lease.lease_id, kill=True))
+                self._kill(lease)
             elif lease.connection is not None:
                 self._session.send(lease.connection, pb.CancelTask(task_id=oid[:24], recursive=recursive))
             return True
@@ -613,6 +614,18 @@ class Submitter:
             extra.cancelled = True
             return True
         return False
+
+    def _kill(self, lease: Lease) -> None:
+        """Give a lease back by having its worker killed: what ran is over, what had not begun goes elsewhere."""
+        begun, unstarted = lease.lost()
+        key = lease.key
+        key.pending.extendleft(reversed(unstarted))
+        self._return(lease, kill=True)
+        killed = pb.WorkerDied(cause="its worker was killed to cancel another task")
+        for record in begun:
+            self._system_failure(record, killed)
+        self._dirty.add(key)
+        self._session.pump.schedule(0.0)
 
     def _extra(self, oid: bytes) -> Extra:
         extra = self.extras.get(oid)
@@ -624,6 +637,25 @@ class Submitter:
         """Forget every lease; the raylet takes them back when the process leaves."""
         for lease in list(self._leases.values()):
             self._forget(lease)
+
+    def where(self, oid: bytes) -> str:
+        """How far the task is whose first result this is, for people; empty when there is none. Called under the lock."""
+        for lease in self._leases.values():
+            if oid in lease.inflight:
+                ahead = list(lease.inflight).index(oid)
+                name = self._templates[lease.inflight[oid][0][1]].name
+                return f"task {name}, {f'behind {ahead} others ' if ahead else ''}with the worker of pid {lease.pid}"
+        for key in self._by_number:
+            for ahead, record in enumerate(key.pending):
+                if record[0] == oid:
+                    needs = to_floats(dict(key.message.resources.amounts))
+                    name = self._templates[record[1]].name
+                    return f"task {name}, {f'behind {ahead} others ' if ahead else ''}waiting for a worker with {needs}"
+        extra = self.extras.get(oid)
+        for _, _, argument in extra.refs if extra is not None else ():
+            if argument not in self._values.known:
+                return f"its task waits for its argument ObjectRef({argument.hex()}){self._session._where(argument)}"
+        return ""
 
     def statistics(self) -> dict[str, int]:
         """Sizes, for status and leak checks."""

@@ -97,6 +97,9 @@ def _json_object(text: str) -> dict[str, Any]:
     return value
 
 
+#: Set by a raylet for the workers of one environment: what it adds to the job's, as JSON, for their own children to inherit.
+WORKER_ENVIRONMENT: Final = "MANTA_WORKER_ENVIRONMENT"
+
 _YES_NO = "1 or 0"
 
 _TABLE = (

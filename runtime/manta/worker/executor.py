@@ -571,13 +571,14 @@ def nth(oid: bytes, number: int) -> bytes:
 def run_worker(worker_id: bytes, raylet: str) -> int:
     """Be a worker until told otherwise. Called in the process that the factory forked."""
     session = DirectSession(pb.ROLE_WORKER, worker_id)
+    # Before the first frame can arrive: the service thread reads as soon as the process is connected.
+    executor = Executor(session)
     path = raylet.removeprefix("unix:")
-    session.connect(path, pb.Hello(python=".".join(map(str, sys.version_info[:3]))), directory=os.path.dirname(path))
+    session.connect(path, pb.Hello(python="%d.%d.%d" % sys.version_info[:3]), directory=os.path.dirname(path))
     current.session = session
     from manta.worker.setup import apply_job
 
     apply_job(session)
-    executor = Executor(session)
     try:
         return executor.run()
     finally:

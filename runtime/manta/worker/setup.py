@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 
+from manta.core.environment import WORKER_ENVIRONMENT
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.worker.logs import wrap_output
 
@@ -18,6 +20,10 @@ def apply_job(session: DirectSession) -> None:
     """Make this process look like its driver to the code it will run."""
     config = pb.JobConfig.FromString(session.welcome.job_config)
     os.environ.update(config.env_vars)
+    added = os.environ.pop(WORKER_ENVIRONMENT, "")
+    if added:
+        session.environment = json.loads(added).get("env_vars") or {}
+        os.environ.update(session.environment)
     have = set(sys.path)
     sys.path.extend(path for path in config.sys_path if path not in have)
     if config.working_directory:

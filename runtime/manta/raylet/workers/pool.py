@@ -6,16 +6,19 @@ import asyncio
 import json
 import logging
 import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from manta.core.environment import WORKER_ENVIRONMENT
 from manta.core.errors import ProtocolError
 from manta.raylet.events import PoolKey
 from manta.raylet.workers import process
 from manta.raylet.workers.factory import FactoryHandle
+from manta.raylet.workers.launch import Launched, launch
 from manta.rpc.v1 import channel_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -39,6 +42,8 @@ class WorkerProcess:
     watch: process.Watch | None = None
     #: Why we ended it; None while we did not.
     doom: str | None = None
+    #: Its factory is gone and can say nothing about its end; this is what is known.
+    orphaned: str | None = None
     #: It is ended because memory ran out.
     out_of_memory: bool = False
 
@@ -102,9 +107,14 @@ class WorkerProcesses:
 
     # ---- before the first job
 
-    def prepare(self, workers: int) -> None:
-        """Start a factory, and workers that wait, for the first job to come."""
-        self._spare = self._new_factory({})
+    def prepare(self, workers: int, launched: Launched | None) -> None:
+        """Have a factory, and workers that wait, for the first job to come.
+
+        Args:
+            workers: How many.
+            launched: A factory that was started already.
+        """
+        self._spare = self._watch_factory(launched) if launched is not None else self._new_factory({})
         for _ in range(workers):
             worker_id = self._make_id()
             self._fork(worker_id, self._spare)
@@ -142,6 +152,8 @@ class WorkerProcesses:
         if factory is None:
             try:
                 variables = {**self._job_variables.get(pool[0], {}), **environment_of(pool[1])}
+                # Tasks that its tasks submit inherit the environment: the worker has to know what was added.
+                variables[WORKER_ENVIRONMENT] = pool[1].decode()
                 factory = self._factories[pool] = self._new_factory(variables)
             except (OSError, ProtocolError, ValueError) as error:
                 self._loop.call_soon(self._on_died, worker_id, None, f"its factory cannot be started: {error}", False)
@@ -196,15 +208,14 @@ class WorkerProcesses:
         for factory in self._all_factories.values():
             factory.close()
         deadline = self._loop.time() + _STOP_S
-        while self._all_factories and self._loop.time() < deadline:
-            await asyncio.sleep(0.002)
+        await self._until(lambda: not self._all_factories, deadline)
         for factory in self._all_factories.values():
             log.warning("a factory did not end by itself: pid=%d", factory.pid)
             factory.kill()
-        while self._all_factories and self._loop.time() < deadline + _STOP_S:
-            await asyncio.sleep(0.002)
+        await self._until(lambda: not self._all_factories, deadline + _STOP_S)
+        await self._until(lambda: not self._by_pid, deadline + _STOP_S)
         for worker in list(self._by_pid.values()):
-            process.kill_group(worker.pid)
+            log.warning("a worker did not end: pid=%d", worker.pid)
             if worker.watch is not None:
                 worker.watch.close()
         # Their ends make their own children ours: again, until there are none.
@@ -216,16 +227,17 @@ class WorkerProcesses:
 
     # ---- inside
 
+    async def _until(self, done: Callable[[], bool], deadline: float) -> None:
+        while not done() and self._loop.time() < deadline:
+            await asyncio.sleep(0.002)
+
     def _new_factory(self, variables: dict[str, str]) -> FactoryHandle:
-        with (self._logs / "factory.log").open("ab") as log_file:
-            factory = FactoryHandle(
-                environment=variables,
-                log=log_file,
-                entry=self._entry,
-                on_forked=self._forked,
-                on_exited=self._exited,
-                on_gone=self._factory_gone,
-            )
+        return self._watch_factory(launch(self._logs, environment=variables, entry=self._entry))
+
+    def _watch_factory(self, launched: Launched) -> FactoryHandle:
+        factory = FactoryHandle(
+            launched=launched, on_forked=self._forked, on_exited=self._exited, on_gone=self._factory_gone
+        )
         self._all_factories[factory.pid] = factory
         return factory
 
@@ -260,7 +272,11 @@ class WorkerProcesses:
     def _ended(self, pid: int) -> None:
         """The kernel says that it is gone; the factory will say how."""
         worker = self._by_pid.get(pid)
-        if worker is not None:
+        if worker is None:
+            return
+        if worker.orphaned is not None:
+            self._gone(worker, -signal.SIGKILL, worker.orphaned)
+        else:
             self._loop.call_later(_LAST_WORD_S, self._no_last_word, worker)
 
     def _no_last_word(self, worker: WorkerProcess) -> None:
@@ -277,11 +293,14 @@ class WorkerProcesses:
         if not factory.closing and not self._closing:
             log.error("a factory ended: pid=%d", factory.pid)
         for worker in [worker for worker in self._workers.values() if worker.factory is factory]:
-            if worker.pid:
-                # The kernel ends it with its factory; its group is ours to end.
+            if worker.pid and worker.watch is not None and not worker.watch.ended:
+                # The kernel ends it with its factory; its group is ours to end. It is gone when its pidfd says so.
+                worker.orphaned = "its factory ended"
                 process.kill_group(worker.pid)
-            text = "its factory ended" + ("" if worker.pid else f" before it was forked (see {self._logs}/factory.log)")
-            self._gone(worker, -9 if worker.pid else None, text)
+            elif worker.pid:
+                self._gone(worker, -signal.SIGKILL, "its factory ended")
+            else:
+                self._gone(worker, None, f"its factory ended before it was forked (see {self._logs}/factory.log)")
 
     def _gone(self, worker: WorkerProcess, status: int | None, text: str) -> None:
         if self._workers.pop(worker.worker_id, None) is None:
