@@ -20,7 +20,7 @@ from manta.client.lease import (
     wanted_leases,
 )
 from manta.client.values import Failure
-from manta.core.resources import to_floats
+from manta.core.resources import show
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.channel import encode
 
