@@ -648,7 +648,7 @@ class Submitter:
         for key in self._by_number:
             for ahead, record in enumerate(key.pending):
                 if record[0] == oid:
-                    needs = to_floats(dict(key.message.resources.amounts))
+                    needs = show(dict(key.message.resources.amounts))
                     name = self._templates[record[1]].name
                     return f"task {name}, {f'behind {ahead} others ' if ahead else ''}waiting for a worker with {needs}"
         extra = self.extras.get(oid)
