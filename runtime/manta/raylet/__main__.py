@@ -9,7 +9,6 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import argparse
-import asyncio
 import json
 import logging
 import shutil
@@ -18,11 +17,17 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from manta.core.environment import setting
 from manta.core.errors import MantaError
 from manta.core.resources import CPU, GPU, to_fixed
 from manta.raylet.config import RayletConfig
+from manta.raylet.workers.launch import Launched, launch
+from manta.raylet.workers.process import become_subreaper
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 log = logging.getLogger("manta.raylet")
 
@@ -109,12 +114,14 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int]:
     )
 
 
-async def run(config: RayletConfig, ready_fd: int) -> int:
+async def run(config: RayletConfig, ready_fd: int, launched: Launched) -> int:
     """Be a node until it is told to end; the exit code."""
+    import asyncio
+
     from manta.raylet.server import serve
 
     loop = asyncio.get_running_loop()
-    async with serve(config) as raylet:
+    async with serve(config, launched=launched) as raylet:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, raylet.end, f"signal {number.name}")
         loop.add_signal_handler(signal.SIGCHLD, raylet.processes.reap)
@@ -141,12 +148,14 @@ def main() -> int:
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    from manta.raylet.workers.process import become_subreaper
-
     become_subreaper()
     try:
+        # First of all: it imports what it needs while we do the same.
+        launched = launch(config.logs, entry=config.worker_entry)
+        import asyncio
+
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(run(config, ready_fd))
+            return runner.run(run(config, ready_fd, launched))
     except Exception as failure:
         log.exception("the node failed")
         _say_failed(ready_fd, failure)
@@ -156,12 +165,12 @@ def main() -> int:
             _remove(config.session_dir)
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def _loop_factory() -> Callable[[], AbstractEventLoop] | None:
     try:
         import uvloop
     except ImportError:
         return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    factory: Callable[[], AbstractEventLoop] = uvloop.new_event_loop
     return factory
 
 

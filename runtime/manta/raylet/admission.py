@@ -10,13 +10,15 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
+from google.protobuf.message import DecodeError
+
 from manta.core.errors import MantaError, ProtocolError
 from manta.raylet import events as ev
 from manta.raylet.clients import Client, Clients, Job
 from manta.raylet.config import RayletConfig
 from manta.raylet.control_client import ControlLink
 from manta.raylet.runner import Runner
-from manta.raylet.workers.pool import WorkerProcesses, environment_of
+from manta.raylet.workers.pool import WorkerProcesses
 from manta.raylet.workers.process import Watch
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
@@ -33,6 +35,9 @@ _REGISTER_S: Final = 30.0
 _LEAVE_S: Final = 5.0
 
 _ID_BYTES: Final = 28
+
+#: Variables that the loader, the C library or the interpreter read once.
+_READ_AT_START: Final = ("LD_", "PYTHON", "MALLOC_", "GLIBC_")
 
 
 class Admission:
@@ -153,6 +158,7 @@ class Admission:
                 request_id=os.urandom(16),
                 driver=client.address(self._config.node_id),
                 driver_pid=client.pid,
+                entrypoint=settings_of(message.job_config).entrypoint,
                 config=message.job_config,
                 namespace=message.namespace,
             )
@@ -167,12 +173,13 @@ class Admission:
             job = Job(response.job.job_id, response.job.config, response.job.namespace)
         client.job = job.job_id
         job.driver, job.local = client.address(self._config.node_id), True
+        job.log_to_driver = settings_of(job.config).log_to_driver
         self._jobs[job.job_id] = job
         if client.connection.closed:
             # It left while it was being registered.
             self._finish_job(client)
             return
-        self._processes.job_variables(job.job_id, variables_of(job.config))
+        self._processes.job_variables(job.job_id, variables_of(settings_of(job.config)))
         self._welcome(client, job)
         self._runner.tell(ev.JobStarted(job.job_id))
 
@@ -271,8 +278,19 @@ class Admission:
                 path.unlink()
 
 
-def variables_of(job_config: bytes) -> dict[str, str]:
-    """Environment variables that a job asks for, if its configuration is one that we can read."""
-    with suppress(ProtocolError):
-        return environment_of(job_config)
+def settings_of(job_config: bytes) -> pb.JobConfig:
+    """A job's configuration; an empty one when it is not one of ours: what is in it is the workers' business."""
+    with suppress(DecodeError):
+        return pb.JobConfig.FromString(job_config)
+    return pb.JobConfig(log_to_driver=True)
+
+
+def variables_of(settings: pb.JobConfig) -> dict[str, str]:
+    """Environment variables with which a job's factory has to be started.
+
+    Workers set their job's variables themselves, so that they can come from a factory that was started before the job. Some
+    are read only when a process starts: a job that sets one of those gets a factory of its own.
+    """
+    if any(name.startswith(_READ_AT_START) for name in settings.env_vars):
+        return dict(settings.env_vars)
     return {}

@@ -49,6 +49,8 @@ class Job:
     driver: common.Address | None = None
     #: Its driver is connected to this very node.
     local: bool = False
+    #: Its driver wants to see what its workers print.
+    log_to_driver: bool = True
 
 
 class Clients:

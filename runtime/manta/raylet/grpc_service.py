@@ -12,7 +12,7 @@ import grpc.aio
 from manta.core.errors import MantaError
 from manta.raylet import events as ev
 from manta.raylet.actors import Actors
-from manta.raylet.admission import variables_of
+from manta.raylet.admission import settings_of, variables_of
 from manta.raylet.clients import Clients, Job
 from manta.raylet.runner import Runner
 from manta.raylet.workers.pool import WorkerProcesses
@@ -74,7 +74,7 @@ class RayletService(raylet_pb2_grpc.RayletServiceServicer):
             if job is None:
                 # Its driver is elsewhere, or gone: what its workers need comes with the order.
                 job = self._jobs[request.job_id] = Job(request.job_id, request.job_config, request.namespace)
-                self._processes.job_variables(job.job_id, variables_of(job.config))
+                self._processes.job_variables(job.job_id, variables_of(settings_of(job.config)))
             if not self._runner.scheduler.ledger.feasible(resources_from_proto(request.place)):
                 self._actors.refuse(request.actor_id)
                 verdict, reason = rpb.StartActorResponse.VERDICT_REFUSED, "the node does not have what it asks for"

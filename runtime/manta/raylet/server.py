@@ -6,14 +6,15 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 from manta.aio.supervisor import Supervisor
 from manta.raylet import events as ev
 from manta.raylet.actors import Actors
-from manta.raylet.clients import Clients, Job
+from manta.raylet.clients import Client, Clients, Job
 from manta.raylet.config import RayletConfig
 from manta.raylet.leases import WorkerState
 from manta.raylet.ledger import Ledger
@@ -25,6 +26,7 @@ from manta.raylet.objects.commands import ArenaEvent
 from manta.raylet.objects.keeper import Keeper
 from manta.raylet.objects.table import ObjectTable
 from manta.raylet.scheduler import Limits, Scheduler
+from manta.raylet.workers.launch import Launched
 from manta.raylet.workers.pool import WorkerProcesses
 from manta.raylet.workers.process import Watch
 from manta.rpc.v1 import channel_pb2 as pb
@@ -40,6 +42,8 @@ _MARGIN_BYTES: Final = 64 << 20
 _MAX_UNSENT_LINES: Final = 4 << 20
 #: A worker's files are looked at for so long after its work, seconds: threads it left behind may print.
 _RECENT_S: Final = 1.0
+#: How long the end of a dead worker's socket is waited for, seconds.
+_LAST_FRAMES_S: Final = 0.05
 
 
 class Raylet:
@@ -53,6 +57,8 @@ class Raylet:
         #: Set when the node has to end: its parent is gone, or control has given it up.
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._tasks: Supervisor | None = None
+        #: Dead workers whose last frames are awaited, with what is done then.
+        self._dying: dict[bytes, Callable[[], None]] = {}
 
     def end(self, reason: str) -> None:
         """Ask whoever runs the node to end it."""
@@ -68,7 +74,7 @@ class Raylet:
             _task = self._tasks.start(coro, name=name)
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
+    async def open(self, launched: Launched | None) -> AsyncIterator[None]:
         """Everything the node consists of, in dependency order."""
         config = self.config
         async with AsyncExitStack() as stack:
@@ -85,7 +91,7 @@ class Raylet:
             cpus = config.resources.get("CPU", 0) // 10_000
             channel = ChannelServer(config.channel_path, self._frames, self._closed)
             await stack.enter_async_context(channel)
-            self.processes.prepare(min(config.prestart, max(1, cpus)))
+            self.processes.prepare(min(config.prestart, max(1, cpus)), launched)
 
             self._tasks = await stack.enter_async_context(Supervisor())
             self._open_store(stack)
@@ -157,7 +163,7 @@ class Raylet:
             describe=self._registration,
             available=lambda: common.Resources(amounts=self.scheduler.available()),
             on_registered=self._registered,
-            on_actor=lambda info: self.channel.actor_state(info),
+            on_actor=self._actor_state,
         )
         self.runner = Runner(
             scheduler=self.scheduler,
@@ -226,8 +232,12 @@ class Raylet:
         self.channel.frames(connection, frames)
 
     def _closed(self, connection: AsyncConnection, reason: str) -> None:
-        if self._tasks is not None:
-            self.channel.closed(connection, reason)
+        if self._tasks is None:
+            return
+        self.channel.closed(connection, reason)
+        client = connection.peer
+        if isinstance(client, Client) and client.worker_id in self._dying:
+            self._dying.pop(client.worker_id)()
 
     def _worker_asked_for(self, worker_id: bytes) -> None:
         worker = self.scheduler.worker(worker_id)
@@ -237,17 +247,36 @@ class Raylet:
         self.admission.adopted(worker_id)
 
     def _worker_died(self, worker_id: bytes, status: int | None, text: str, out_of_memory: bool) -> None:
-        worker = self.scheduler.worker(worker_id)
+        """A worker's process is gone. What it said last may still be in its socket: that comes first, up to its end of file."""
+        client = self.clients.get(worker_id)
+        bury = partial(self._bury, worker_id, status, text, out_of_memory)
+        if client is None or client.connection.closed or self._tasks is None:
+            bury()
+            return
+        self._dying[worker_id] = bury
+        # A child of its may hold the socket open for ever.
+        asyncio.get_running_loop().call_later(_LAST_FRAMES_S, self._bury_late, worker_id)
+
+    def _bury_late(self, worker_id: bytes) -> None:
+        bury = self._dying.pop(worker_id, None)
+        if bury is not None:
+            bury()
+
+    def _bury(self, worker_id: bytes, status: int | None, text: str, out_of_memory: bool) -> None:
+        known = self.scheduler.worker(worker_id) is not None
         self.logs.ended(worker_id)
         self.admission.worker_gone(worker_id)
         self.runner.tell(ev.WorkerDied(worker_id, status, text, out_of_memory))
-        if worker is not None:
+        if known:
             self.link.worker_died(worker_id, lambda coro: self.start(coro, "report dead workers"))
 
     def _job_over(self, job: bytes) -> None:
         self.logs.flush(job)
         self.objects.job_over(job)
         self.actors.forget_job(job)
+
+    def _actor_state(self, info: cpb.ActorInfo) -> None:
+        self.channel.actor_state(info)
 
     def _registration(self) -> cpb.RegisterNodeRequest:
         config = self.config
@@ -299,7 +328,7 @@ class Raylet:
             driver.connection.send(lines)
 
     def _takes_lines(self, job: bytes) -> bool:
-        driver = self.clients.driver_of(job)
+        driver = self.clients.driver_of(job) if job in self.jobs and self.jobs[job].log_to_driver else None
         return driver is not None and driver.connection.unsent_bytes < _MAX_UNSENT_LINES
 
     def _busy_workers(self) -> list[bytes]:
@@ -328,7 +357,7 @@ class Raylet:
                         worker_id=worker.worker_id,
                         pid=process.pid,
                         private_bytes=reader.private_bytes(process.pid),
-                        idle=lease is None,
+                        idle=worker.state in (WorkerState.IDLE, WorkerState.STARTING),
                         is_actor=lease is not None and lease.actor is not None,
                         since=lease.granted_at if lease is not None else worker.idle_since,
                         name=self.scheduler.name_of(worker.worker_id),
@@ -370,8 +399,13 @@ class Raylet:
 
 
 @asynccontextmanager
-async def serve(config: RayletConfig) -> AsyncIterator[Raylet]:
-    """Run a node: its channel listens when the block starts; control may come later."""
+async def serve(config: RayletConfig, *, launched: Launched | None = None) -> AsyncIterator[Raylet]:
+    """Run a node: its channel listens when the block starts; control may come later.
+
+    Args:
+        config: The node.
+        launched: A factory that was started before the loop was; the node's own from now on.
+    """
     raylet = Raylet(config)
-    async with raylet.open():
+    async with raylet.open(launched):
         yield raylet

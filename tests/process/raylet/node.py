@@ -96,6 +96,7 @@ class Raylet:
         self.process, self.channel, self.session = process, channel, session
 
     def driver(self, **hello: Any) -> Client:
+        hello.setdefault("job_config", pb.JobConfig(log_to_driver=True).SerializeToString())
         return Client(self.channel, pb.ROLE_DRIVER, **hello)
 
     @contextlib.contextmanager

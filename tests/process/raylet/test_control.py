@@ -135,7 +135,10 @@ def test_work_goes_on_while_control_is_away_and_calls_wait_for_it(node, raylet):
     driver.read(pb.LeaseGranted)
     driver.send(
         pb.ControlCall(
-            request_id=7, method="GetActor", payload=cpb.GetActorRequest(actor_id=actor_id).SerializeToString(), timeout_s=20
+            request_id=7,
+            method="GetActor",
+            payload=cpb.GetActorRequest(actor_id=actor_id).SerializeToString(),
+            timeout_s=20,
         )
     )
     node.start_control()
@@ -146,7 +149,9 @@ def test_work_goes_on_while_control_is_away_and_calls_wait_for_it(node, raylet):
     wait_until(lambda: raylet.status()["registered"], what="the node is tied again")
     wait_until(
         lambda: (
-            cpb.GetActorResponse.FromString(call(driver, "GetActor", cpb.GetActorRequest(actor_id=actor_id)).payload).actor.state
+            cpb.GetActorResponse.FromString(
+                call(driver, "GetActor", cpb.GetActorRequest(actor_id=actor_id)).payload
+            ).actor.state
             == cpb.ACTOR_PHASE_ALIVE
         ),
         what="control knows that the actor still lives",
@@ -184,11 +189,13 @@ def test_two_raylets_on_one_machine_are_two_nodes(node):
     assert first.welcome.node_id != second.welcome.node_id
 
     wait_until(
-        lambda: 4.0
-        == cpb.ClusterResourcesResponse.FromString(
-            call(first, "ClusterResources", cpb.ClusterResourcesRequest()).payload
-        ).total.amounts["CPU"]
-        / 10_000,
+        lambda: (
+            4.0
+            == cpb.ClusterResourcesResponse.FromString(
+                call(first, "ClusterResources", cpb.ClusterResourcesRequest()).payload
+            ).total.amounts["CPU"]
+            / 10_000
+        ),
         what="control knows both",
     )
     first.lease().back()

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -107,8 +106,8 @@ def test_a_node_ends_with_its_parent(node):
     parent.wait()
 
     assert 0 == raylet.process.wait(10)
-    assert [Path(raylet.channel)] != list(node.session.glob("raylet-*"))
-    assert [] == list(node.session.glob("*.sock"))
+    # Control has a parent of its own here, and perhaps makes its socket only now.
+    assert {"logs"} >= {path.name for path in node.session.iterdir() if not path.name.startswith("control")}
 
 
 def test_a_worker_that_only_closes_its_socket_is_not_dead(raylet):

@@ -21,6 +21,17 @@ def test_a_printed_line_reaches_the_driver_with_its_source(raylet):
     driver.goodbye()
 
 
+def test_a_driver_that_wants_no_lines_gets_none(raylet):
+    driver = raylet.driver(job_config=pb.JobConfig().SerializeToString())
+    driver.lease().tell("print quietly")
+
+    driver.send(pb.Goodbye(finished=True))
+    driver.read(pb.Farewell)
+
+    assert not any(isinstance(message, pb.LogLines) for _, message, _ in driver.unread)
+    driver.close()
+
+
 def test_lines_of_one_job_do_not_reach_the_driver_of_another(raylet):
     one, two = raylet.driver(), raylet.driver()
     one.lease().tell("print from one")

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import BinaryIO
 
 from manta.core.errors import ProtocolError
+from manta.raylet.workers.launch import Launched
 from manta.raylet.workers.process import Watch
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.channel import Frame
@@ -22,9 +18,7 @@ class FactoryHandle:
     """A running `python -m manta.worker`. Forks are asked for at once, even before it is ready: they wait in its socket.
 
     Args:
-        environment: Added to our own environment.
-        log: Where its output goes.
-        entry: What its workers run.
+        launched: From `launch`.
         on_forked: Called with (worker id, pid, error); pid is 0 when the fork failed.
         on_exited: Called with (pid, status) of a worker.
         on_gone: Called once with this handle when the factory has ended; its workers end with it.
@@ -33,34 +27,14 @@ class FactoryHandle:
     def __init__(
         self,
         *,
-        environment: Mapping[str, str],
-        log: BinaryIO,
-        entry: str | None,
+        launched: Launched,
         on_forked: Callable[[bytes, int, str], None],
         on_exited: Callable[[int, int], None],
         on_gone: Callable[[FactoryHandle], None],
     ) -> None:
         loop = asyncio.get_running_loop()
         self._on_forked, self._on_exited, self._on_gone = on_forked, on_exited, on_gone
-        ours, theirs = socket.socketpair()
-        try:
-            arguments = [str(theirs.fileno()), str(os.getpid())]
-            # From the main thread only: PR_SET_PDEATHSIG in the child speaks of the thread that started it.
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "manta.worker", *arguments, *([entry] if entry else [])],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **environment},
-                # A Ctrl-C in the terminal is for the driver.
-                start_new_session=True,
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+        self._process, ours = launched
         self.pid = self._process.pid
         self._connection = AsyncConnection(ours, self._frames, self._closed, loop=loop)
         self._watch = Watch(loop, self.pid, self._ended)

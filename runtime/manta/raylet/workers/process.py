@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
@@ -106,6 +108,11 @@ class Watch:
             loop.call_soon(on_end, pid)
             return
         loop.add_reader(self._fd, self._ended)
+
+    @property
+    def ended(self) -> bool:
+        """It has called back, or will in a moment, or was closed."""
+        return self._fd < 0
 
     def _ended(self) -> None:
         self.close()
