@@ -177,15 +177,6 @@ def test_a_detached_actor_outlives_its_handles():
     ray.kill(ray.get_actor("detached"))
 
 
-def test_named_actors_are_listed():
-    from ray.util import list_named_actors
-
-    cell = Cell.options(name="listed").remote()
-    ray.get(cell.read.remote())
-    assert "listed" in list_named_actors()
-    assert {"name": "listed", "namespace": "semantics"} in list_named_actors(all_namespaces=True)
-
-
 # -- kill and exit -----------------------------------------------------------------------------------------------------
 
 

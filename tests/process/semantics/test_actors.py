@@ -106,7 +106,7 @@ def test_the_text_of_an_error_names_class_method_and_actor():
     with pytest.raises(ValueError) as caught:
         ray.get(counter.fail.remote())
     first = plain(caught.value).splitlines()[0]
-    assert re.match(r"ray::Counter\.fail\(\) \(pid=\d+, ip=[\d.]+, actor_id=[0-9a-f]{32}, repr=.*Counter object", first)
+    assert re.match(r"ray::Counter\.fail\(\) \(pid=\d+, ip=[\d.]+, actor_id=[0-9a-f]{32}, repr=.*Counter", first)
 
 
 def test_repr_of_the_instance_is_in_the_text_of_an_error():

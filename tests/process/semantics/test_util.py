@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import ray
-from ray.util import as_completed, map_unordered
+import ray.util
 
 from tests.process.semantics.support import Gate
 
@@ -20,7 +20,7 @@ def after(gate, value):
 
 def test_as_completed_gives_values_as_they_come(gate: Gate):
     refs = [after.remote(gate, "late"), after.remote(None, "early")]
-    results = as_completed(refs, chunk_size=1)
+    results = ray.util.as_completed(refs, chunk_size=1)
     assert next(results) == "early"
     gate.open()
     assert list(results) == ["late"]
@@ -28,20 +28,20 @@ def test_as_completed_gives_values_as_they_come(gate: Gate):
 
 def test_as_completed_can_give_refs():
     refs = [after.remote(None, n) for n in range(3)]
-    assert set(as_completed(refs, yield_obj_refs=True)) == set(refs)
+    assert set(ray.util.as_completed(refs, yield_obj_refs=True)) == set(refs)
 
 
 def test_as_completed_of_nothing():
-    assert list(as_completed([])) == []
+    assert list(ray.util.as_completed([])) == []
 
 
 def test_as_completed_of_many():
-    assert sorted(as_completed([after.remote(None, n) for n in range(50)])) == list(range(50))
+    assert sorted(ray.util.as_completed([after.remote(None, n) for n in range(50)])) == list(range(50))
 
 
 def test_map_unordered():
     square = ray.remote(lambda x: x * x)
-    assert sorted(map_unordered(square, range(30), backpressure_size=8, chunk_size=4)) == sorted(
+    assert sorted(ray.util.map_unordered(square, range(30), backpressure_size=8, chunk_size=4)) == sorted(
         n * n for n in range(30)
     )
 
@@ -56,7 +56,7 @@ def test_map_unordered_keeps_few_in_flight(ledger):
             ledger.write(n)
             yield n
 
-    results = map_unordered(f, items(), backpressure_size=4, chunk_size=1)
+    results = ray.util.map_unordered(f, items(), backpressure_size=4, chunk_size=1)
     next(results)
     assert len(ledger.read()) < 40
     assert len(list(results)) == 39

@@ -31,12 +31,13 @@ def test_module_globals_stay_in_a_worker():
         json.calls = getattr(json, "calls", 0) + 1
         return os.getpid(), json.calls
 
-    seen = dict(ray.get([count.remote() for _ in range(20)]))
+    seen: dict[int, int] = {}
+    for process, calls in ray.get([count.remote() for _ in range(20)]):
+        seen[process] = max(calls, seen.get(process, 0))
     assert sum(seen.values()) >= 20
 
 
 def test_max_calls_ends_a_process():
-    once = pid.options()
     once = ray.remote(max_calls=1)(lambda: os.getpid())
     pids = [ray.get(once.remote()) for _ in range(3)]
     assert len(set(pids)) == 3
