@@ -80,6 +80,8 @@ class ChannelService:
             pb.StatusRequest: inspection.status,
             **objects.handlers,
         }
+        #: Last state of each actor that somebody here watches.
+        self._states: dict[bytes, pb.ActorState] = {}
         #: What a tool may send: it asks, it holds nothing.
         self._for_tools = frozenset({pb.Goodbye, pb.ControlCall, pb.StackRequest, pb.StatusRequest})
 
@@ -180,6 +182,9 @@ class ChannelService:
         client.actors |= added
         removed = set(message.remove) & client.actors
         client.actors -= removed
+        for actor_id in added & self._states.keys():
+            # Known here already, and control says nothing new of what has not changed.
+            client.connection.send(self._states[actor_id])
         if added:
             self._link.watch_actors(added, set())
         if removed:
@@ -191,11 +196,13 @@ class ChannelService:
             if other is not client:
                 gone -= other.actors
         if gone:
+            for actor_id in gone:
+                self._states.pop(actor_id, None)
             self._link.watch_actors(set(), gone)
 
     def actor_state(self, info: cpb.ActorInfo) -> None:
         """Control says how an actor stands: tell who wants to know."""
-        state = pb.ActorState(info=info.SerializeToString())
+        state = self._states[info.actor_id] = pb.ActorState(info=info.SerializeToString())
         for client in self._clients:
             if info.actor_id in client.actors:
                 client.connection.send(state)
