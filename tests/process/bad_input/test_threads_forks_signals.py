@@ -128,7 +128,7 @@ interrupts = rounds = wrong = 0
 last = 1
 
 def rounds_until(end):
-    """Outcomes are checked after each round; an interrupt ends a round, wherever it lands."""
+    # Outcomes are checked after each round; an interrupt ends a round, wherever it lands.
     global interrupts, rounds, wrong, last
     while time.monotonic() < end:
         try:
