@@ -1,0 +1,85 @@
+"""Which cluster a command is about."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from manta.api import embedded
+from manta.core.environment import env
+
+HOW_TO_START: Final = """\
+No cluster of yours runs on this machine{where}.
+
+An embedded cluster lives as long as the program that started it:
+    python -c "import manta; manta.init(); input('Enter ends it ')"
+Another one is named by its raylet's socket, as `manta.init().address_info["address"]` says:
+    manta {command} --address unix:/path/to/raylet.sock"""
+
+
+class NoClusterError(Exception):
+    """There is nothing to ask. The text says how there would be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """An embedded cluster, by the note its driver left."""
+
+    #: Path of its raylet's socket.
+    raylet: str
+    session_dir: str
+    #: The process that started it; 0 if unknown.
+    driver_pid: int
+    #: When, in Unix seconds; 0 if unknown.
+    started: float
+
+    @property
+    def address(self) -> str:
+        """As `init(address=...)` and `--address` take it."""
+        return f"unix:{self.raylet}"
+
+    def age_s(self) -> float:
+        """How long it has been running."""
+        return max(0.0, time.time() - self.started) if self.started else 0.0
+
+
+def running() -> list[Cluster]:
+    """This user's clusters on this machine, the newest first."""
+    return [
+        Cluster(entry["raylet"], entry["session_dir"], _number(entry.get("pid")), float(entry["started"]))
+        for entry in embedded.running()
+    ]
+
+
+def find(address: str | None, command: str) -> Cluster:
+    """The cluster an address names.
+
+    Args:
+        address: `unix:PATH`, a path, or "auto"; None means MANTA_ADDRESS (or RAY_ADDRESS), else "auto": the newest.
+        command: The command's name, for the text.
+    Raises:
+        NoClusterError: There is none; says how there would be.
+    """
+    wanted = address or env("ADDRESS") or "auto"
+    clusters = running()
+    if wanted in ("auto", "local"):
+        if not clusters:
+            looked = f" (looked in {embedded.root()})"
+            raise NoClusterError(HOW_TO_START.format(where=looked, command=command))
+        return clusters[0]
+    path = os.path.abspath(wanted.removeprefix("unix:"))
+    known = next((cluster for cluster in clusters if cluster.raylet == path), None)
+    if known is not None:
+        return known
+    if not os.path.exists(path):
+        raise NoClusterError(
+            f"Nothing is at {path}. Clusters of yours that run here: "
+            f"{', '.join(cluster.address for cluster in clusters) or 'none'}"
+        )
+    return Cluster(path, os.path.dirname(path), 0, 0.0)
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
