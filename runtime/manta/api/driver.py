@@ -8,6 +8,7 @@ import sys
 
 from manta.api.output import Printer
 from manta.client.direct import DirectSession
+from manta.client.failures import exception_of
 from manta.core import errors
 from manta.core.environment import setting
 from manta.rpc.v1 import channel_pb2 as pb
@@ -50,6 +51,10 @@ def connect_driver(options: InitOptions, raylet: str) -> DirectSession:
     if show:
         session.print_lines = printer.show
         session.finish_lines = printer.finish
+    if not setting("IGNORE_UNHANDLED_ERRORS"):
+        session.on_unread = lambda failure: log.error(
+            "Unhandled error (suppress with 'RAY_IGNORE_UNHANDLED_ERRORS=1'): %s", exception_of(failure)
+        )
     session.on_infeasible = lambda text: session.background.run(lambda: log.warning("%s", text))
     return session
 

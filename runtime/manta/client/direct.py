@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from itertools import chain
 from operator import attrgetter
 
@@ -121,6 +122,8 @@ class DirectSession:
         self._capture = threading.local()
         self.finish_lines: Callable[[], None] = lambda: None
         self.print_lines: Callable[[pb.LogLines], None] = lambda lines: None
+        #: A task failed and its ref was dropped unread.
+        self.on_unread: Callable[[Failure], None] = lambda failure: None
         self.on_infeasible: Callable[[str], None] = lambda text: None
         self.on_exit: Callable[[str], None] = lambda reason: None
         self._last_round_release = 0.0
@@ -165,7 +168,7 @@ class DirectSession:
         self.links.adopt(self.raylet)
         self.interrupts.install()
         self.pump.start()
-        os.register_at_fork(after_in_child=self._after_fork)
+        _sessions.add(self)
 
     def _install_handlers(self) -> None:
         on = self.links.on
@@ -336,9 +339,10 @@ class DirectSession:
             self.raylet_send(pb.FreeObjects(object_ids=stored))
 
     def _unread_failure(self, oid: bytes, failure: Failure) -> None:
-        """A failed ref was dropped: if nobody ever read it, say so."""
-        if getattr(failure, "read", True):
+        """A failed ref was dropped: if nobody ever saw what its task raised, say so."""
+        if failure.read or self.closed or failure.fields.kind != pb.FAILURE_KIND_APPLICATION:
             return
+        self.background.run(lambda: self.on_unread(failure))
 
     # -- sending
 
@@ -558,6 +562,7 @@ class DirectSession:
             message.value.size = value.size
             message.value.node_id = value.node_id
         else:
+            value.read = True  # type: ignore[union-attr]
             message.failure.CopyFrom(value.fields)  # type: ignore[union-attr]
         self.send(link, message)
 
@@ -606,6 +611,7 @@ class DirectSession:
         """
         kind = type(value)
         if kind is Failure:
+            value.read = True  # type: ignore[union-attr]
             raise failures.exception_of(value)  # type: ignore[arg-type]
         if kind is Stored:
             views = self.store.get([oid], deadline)
@@ -1063,3 +1069,15 @@ class DirectSession:
         """For tests: how far a borrow has come."""
         borrow = self.ownership.borrows.get(oid)
         return UNREGISTERED if borrow is None else borrow.state
+
+
+#: Sessions of this process, for a fork to cut off in the child.
+_sessions: weakref.WeakSet[DirectSession] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for session in list(_sessions):
+        session._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

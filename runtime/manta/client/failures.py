@@ -90,6 +90,7 @@ def _describe(fields: pb.TaskFailure) -> Described:
 
 def of_argument(argument: Failure, function: str, pid: int, ip: str) -> Failure:
     """The failure of a call that never ran because an argument of it failed."""
+    argument.read = True
     fields = argument.fields
     if fields.kind == pb.FAILURE_KIND_CANCELLED:
         return argument

@@ -30,10 +30,12 @@ class Stored:
 class Failure:
     """A value that is an error, in the fields its worker gave. Unpickled by its reader only."""
 
-    __slots__ = ("fields",)
+    __slots__ = ("fields", "read")
 
     def __init__(self, fields: pb.TaskFailure) -> None:
         self.fields = fields
+        #: Somebody has seen it: raised it, passed it on, or made a task fail by it.
+        self.read = False
 
 
 #: A value: its bytes, its place, or why there is none.

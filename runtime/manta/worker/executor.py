@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 #: A finished result is not held back while a task starts that is expected to take longer than this, in microseconds.
 HOLD_BACK_US = 200
 
+#: How often a worker that should leave, but owns objects that others hold, looks whether they still do.
+OWNER_LINGERS_S = 0.2
+
 #: A task as it waits here: link, id of its first result, template, serialised arguments, what is special about it.
 Queued = tuple["Link", bytes, "WorkerTemplate", bytes, "pb.TaskExtra | None"]
 
@@ -278,12 +281,14 @@ class Executor:
             if not self.queue:
                 with session.lock:
                     self.flush_all()
-                    if self.leaving is not None or self._retire:
+                    leaving = self.leaving is not None or self._retire
+                    if leaving and not session.ownership.borrowers:
                         return self._exit_code
                     if self.queue or self.actor is not None:
                         continue
                     idle = self._idle = Waiter()
-                session.pump.wait(idle)
+                # Whoever owns what others still need stays until they let go.
+                session.pump.wait(idle, session.now() + OWNER_LINGERS_S if leaving else None)
                 self._idle = None
                 continue
             with session.lock:
