@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -115,7 +116,8 @@ class Admission:
         ours = f"{sys.version_info.major}.{sys.version_info.minor}"
         theirs = ".".join(message.python.split(".")[:2])
         if message.role != pb.ROLE_TOOL and theirs != ours:
-            return f"this process runs Python {message.python or '(unknown)'}, the cluster runs {ours}: use the same minor version"
+            version = message.python or "(unknown)"
+            return f"this process runs Python {version}, the cluster runs {ours}: use the same minor version"
         if len(message.worker_id) != _ID_BYTES:
             return f"a process id has {_ID_BYTES} bytes, got {len(message.worker_id)}"
         if message.role == pb.ROLE_WORKER:
@@ -262,8 +264,8 @@ class Admission:
 
     def worker_gone(self, worker_id: bytes) -> None:
         """A worker's process has ended: so has its connection, and what it owned."""
-        self._remove_sockets(worker_id)
         client = self._clients.get(worker_id)
+        self._remove_sockets(worker_id, client)
         if client is None:
             return
         self._clients.remove(client)
@@ -271,9 +273,16 @@ class Admission:
         if client.welcomed:
             self._on_left(worker_id)
 
-    def _remove_sockets(self, worker_id: bytes) -> None:
-        """What a worker listened on bears its id; it may have died before it told us the name."""
-        for path in self._config.session_dir.glob(f"*-{worker_id.hex()[:8]}*.sock"):
+    def _remove_sockets(self, worker_id: bytes, client: Client | None) -> None:
+        """Remove what a worker listened on; only in our own folder, as the name came from the worker."""
+        folder = self._config.session_dir
+        if client is not None:
+            path = Path(client.endpoint.removeprefix("unix:"))
+            found = [path] if path.parent == folder else []
+        else:
+            # It died before it told us the name, which bears its id.
+            found = list(folder.glob(f"*-{worker_id.hex()[:8]}*.sock"))
+        for path in found:
             with suppress(OSError):
                 path.unlink()
 

@@ -283,14 +283,14 @@ class ControlLink:
         while True:
             await self.registered.wait()
             try:
-                return await self.call(method, request, response, timeout_s=_ATTEMPT_S)
+                return response.FromString(await self.relay(method, request.SerializeToString(), _ATTEMPT_S))
             except TimeoutError:
                 continue
-            except MantaError as refused:
-                if refused.code in ("RPC_TIMEOUT", "RPC_ERROR"):
+            except grpc.aio.AioRpcError as error:
+                if error.code() in transport.REPEATABLE:
                     await asyncio.sleep(_AGAIN_S)
                     continue
-                log.warning("control refused %s: %s", method, refused)
+                log.warning("control refused %s: %s", method, status.info_from(error).message)
                 return None
 
     def worker_died(self, worker_id: bytes, start: Callable[[Coroutine[Any, Any, None]], object]) -> None:

@@ -64,6 +64,7 @@ class RayletService(raylet_pb2_grpc.RayletServiceServicer):
         self._job_over = job_over
 
     async def StartActor(self, request: rpb.StartActorRequest, context: _Context) -> rpb.StartActorResponse:  # noqa: N802
+        """Note the order and queue it; what becomes of it is reported to control."""
         await self._check(request.node_id, context)
         verdict, reason = self._actors.admit(request)
         if (
@@ -95,6 +96,7 @@ class RayletService(raylet_pb2_grpc.RayletServiceServicer):
         return rpb.StartActorResponse(verdict=verdict, reason=reason, available=available)
 
     async def KillActor(self, request: rpb.KillActorOnNodeRequest, context: _Context) -> rpb.KillActorOnNodeResponse:  # noqa: N802
+        """End one incarnation: queued, starting or running."""
         await self._check(request.node_id, context)
         life = self._actors.unwanted(request.actor_id, request.incarnation, request.reason, graceful=request.graceful)
         if life is not None:
@@ -107,15 +109,18 @@ class RayletService(raylet_pb2_grpc.RayletServiceServicer):
         return rpb.KillActorOnNodeResponse()
 
     async def FinishJob(self, request: rpb.FinishJobOnNodeRequest, context: _Context) -> rpb.FinishJobOnNodeResponse:  # noqa: N802
+        """Free what the job holds here."""
         await self._check(request.node_id, context)
         self._job_over(request.job_id)
         return rpb.FinishJobOnNodeResponse()
 
     async def Ping(self, request: rpb.PingRequest, context: _Context) -> rpb.PingResponse:  # noqa: N802
+        """Answer, if it is us who are meant."""
         await self._check(request.node_id, context)
         return rpb.PingResponse()
 
     async def GetStats(self, request: rpb.GetStatsRequest, context: _Context) -> rpb.GetStatsResponse:  # noqa: N802
+        """The node's numbers."""
         return rpb.GetStatsResponse(json=json.dumps(self._describe(), sort_keys=True))
 
     async def _check(self, node_id: bytes, context: _Context) -> None:

@@ -59,6 +59,8 @@ class Worker:
     lent: bool = False
     #: The lease it is under; 0 for none.
     lease_id: int = 0
+    #: How deep in tasks that wait for tasks its work is, or was last.
+    depth: int = 0
     #: Leases that ended well.
     leases_done: int = 0
 

@@ -151,7 +151,7 @@ class MemoryReader:
 
     def _groups(self) -> Iterator[Usage]:
         for line in _text(self._proc / "self" / "cgroup").splitlines():
-            _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+            _, controllers, path = [*line.split(":", 2), "", ""][:3]
             if not controllers:
                 root, names = self._cgroups, ("memory.current", "memory.max", "inactive_file")
             elif "memory" in controllers.split(","):

@@ -183,7 +183,9 @@ class Scheduler:
             return
         pool_key = (event.job, event.environment)
         amounts = sorted_amounts(event.amounts)
-        shape_key: ShapeKey = (pool_key, event.depth, amounts, amounts, False)
+        # What a task submits is one deeper than itself, whether its process says so or not.
+        depth = max(event.depth, asking.depth + 1) if asking is not None else event.depth
+        shape_key: ShapeKey = (pool_key, depth, amounts, amounts, False)
         if demand is not None and demand.shape != shape_key:
             # Another depth or other amounts under the same number: what is out stays out, the rest waits anew.
             self._want(demand, 0)
@@ -473,6 +475,7 @@ class Scheduler:
         lease = Lease(self._last_lease, demand.owner, demand.key, worker.worker_id, shape.key, now, demand.actor)
         self._leases[lease.lease_id] = lease
         worker.state = WorkerState.BUSY
+        worker.depth = shape.depth
         worker.holds, worker.shares, worker.lease_id = shape.holds, shares, lease.lease_id
         shape.active += 1
         shape.missing -= 1

@@ -28,12 +28,12 @@ def run(worker_id: bytes, raylet: str) -> int:
         worker_id=worker_id,
         endpoint=f"unix:{path}",
         pid=os.getpid(),
-        python="%d.%d.%d" % sys.version_info[:3],
+        python=".".join(map(str, sys.version_info[:3])),
     )
     connection.send(hello)
     actor = pb.StartActor()
     while True:
-        readable, _, _ = select.select([listener, *([] if connection.closed else [connection.fd])], [], [])
+        readable, _, _ = select.select([listener.fileno(), *([] if connection.closed else [connection.fd])], [], [])
         if not connection.closed and connection.fd in readable:
             try:
                 frames = connection.receive()
@@ -49,7 +49,7 @@ def run(worker_id: bytes, raylet: str) -> int:
                     connection.send(
                         pb.StackReply(request_id=message.request_id, pid=os.getpid(), title="fake", stacks=["here"])
                     )
-        if listener in readable:
+        if listener.fileno() in readable:
             peer, _ = listener.accept()
             with peer:
                 order, _, argument = peer.recv(65536).decode().partition(" ")

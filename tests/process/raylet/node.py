@@ -120,7 +120,7 @@ class Client:
         self.connection = Connection.dial(path)
         self.connection.settimeout(WAIT_S)
         self.unread: list[Frame] = []
-        hello.setdefault("python", "%d.%d.%d" % sys.version_info[:3])
+        hello.setdefault("python", ".".join(map(str, sys.version_info[:3])))
         hello.setdefault("protocol", PROTOCOL)
         self.connection.send(
             pb.Hello(role=role, worker_id=self.worker_id, pid=pid or os.getpid(), endpoint="unix:/nowhere", **hello)  # type: ignore[arg-type]

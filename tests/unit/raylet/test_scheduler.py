@@ -132,8 +132,8 @@ def test_recursion_of_depth_100_gets_its_next_level_every_time():
     """One CPU, one task per level that waits for the next one."""
     bench = Bench({"CPU": 10_000})
     owner = b"driver"
-    for depth in range(100):
-        commands = bench.want(owner, 1, depth=depth)
+    for _ in range(100):
+        commands = bench.want(owner, 1)
         (start,) = [command for command in commands if isinstance(command, ev.StartWorker)]
         ((_, _, owner),) = grants(bench.ready(start.worker_id))
         bench.tell(ev.WorkerBlocked(owner))
@@ -142,7 +142,7 @@ def test_recursion_of_depth_100_gets_its_next_level_every_time():
 
 
 def test_a_thousand_waiting_tasks_do_not_become_a_thousand_processes():
-    """Those of one shape are as many as there are CPUs; the brake yields in steps that get longer, so that nothing waits for ever."""
+    """Those of one shape are as many as there are CPUs; the brake yields in ever longer steps, so that nothing waits for ever."""
     bench = Bench({"CPU": 20_000})
     bench.workers(2)
     bench.want(b"driver", 1000)

@@ -14,7 +14,7 @@ from manta.raylet.ledger import Ledger
 from manta.raylet.scheduler import Limits, Scheduler
 
 TOTAL = {"CPU": 30_000, "GPU": 20_000, "memory": 50_000}
-AMOUNTS = (
+AMOUNTS: tuple[dict[str, int], ...] = (
     {"CPU": 10_000},
     {"CPU": 20_000},
     {"CPU": 5_000},
@@ -101,7 +101,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 process.state = "dying"
             case ev.AskExit():
                 process = self.processes[command.worker_id]
-                assert process.state == "idle" and not process.holds
+                assert ("idle", {}) == (process.state, process.holds)
                 process.state = "leaving"
             case ev.TellLeaseLost():
                 owner, _, worker_id = self.leases.pop(command.lease_id)
@@ -273,9 +273,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             # What is reserved for workers on their way is the only thing that the referee does not see.
             assert free <= total - used.get(name, 0)
             assert reserved or free == total - used.get(name, 0)
-        assert {lease for lease in self.leases} == {
-            lease for lease in self.leases if self.scheduler.lease(lease) is not None
-        }, "a lease ends only by a word"
+        lost = [lease for lease in self.leases if self.scheduler.lease(lease) is None]
+        assert [] == lost, "a lease ends only by a word"
 
     @invariant()
     def nobody_waits_for_nothing(self):

@@ -104,6 +104,8 @@ class WorkerProcesses:
         #: What a job's own environment sets, for jobs that set anything.
         self._job_variables: dict[bytes, dict[str, str]] = {}
         self._closing = False
+        #: Set at each end of a factory or worker.
+        self._some_end = asyncio.Event()
 
     # ---- before the first job
 
@@ -228,8 +230,12 @@ class WorkerProcesses:
     # ---- inside
 
     async def _until(self, done: Callable[[], bool], deadline: float) -> None:
-        while not done() and self._loop.time() < deadline:
-            await asyncio.sleep(0.002)
+        """Wait for ends until there have been enough, or the time is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                while not done():
+                    self._some_end.clear()
+                    await self._some_end.wait()
 
     def _new_factory(self, variables: dict[str, str]) -> FactoryHandle:
         return self._watch_factory(launch(self._logs, environment=variables, entry=self._entry))
@@ -286,6 +292,7 @@ class WorkerProcesses:
 
     def _factory_gone(self, factory: FactoryHandle) -> None:
         self._all_factories.pop(factory.pid, None)
+        self._some_end.set()
         if self._spare is factory:
             self._spare = None
         for pool in [pool for pool, other in self._factories.items() if other is factory]:
@@ -309,6 +316,7 @@ class WorkerProcesses:
             self._spare_workers.remove(worker.worker_id)
         if worker.pid:
             self._by_pid.pop(worker.pid, None)
+            self._some_end.set()
             self._end_orphans(worker)
         if worker.watch is not None:
             worker.watch.close()
