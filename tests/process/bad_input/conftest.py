@@ -32,6 +32,18 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def no_driver_left() -> Iterator[None]:
+    """A test that failed half-way leaves no driver behind."""
+    from tests.process.semantics.support import started_drivers
+
+    yield
+    while started_drivers:
+        driver = started_drivers.pop()
+        driver.kill()
+        driver.communicate()
+
+
+@pytest.fixture(autouse=True)
 def still_works(request: pytest.FixtureRequest, cluster: None) -> Iterator[None]:
     """The process lives and nothing is lost: after the mistake an honest call is answered."""
     yield

@@ -96,7 +96,6 @@ def run_program(folder: str, *, timeout_s: float = 180, **environment: str) -> R
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,
     )
     try:
         stdout, stderr = driver.communicate(timeout=timeout_s)
@@ -106,5 +105,7 @@ def run_program(folder: str, *, timeout_s: float = 180, **environment: str) -> R
         raise AssertionError(
             f"{folder} was not done after {timeout_s} s\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
         ) from None
+    finally:
+        driver.kill()  # also when this test itself is being ended
     cells, forwarded = parse(stdout)
     return Run(cells, forwarded, ANSI.sub("", stderr), driver.returncode, driver.pid)
