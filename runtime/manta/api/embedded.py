@@ -107,9 +107,7 @@ def start(
     node_id = os.urandom(28).hex()
     control_socket = os.path.join(session_dir, "control.sock")
     parent = str(os.getpid())
-    control = [
-        "manta.control", "--session-dir", session_dir, "--socket", control_socket, "--parent-pid", parent,
-    ]  # fmt: skip
+    control = ["manta.control", "--session-dir", session_dir, "--socket", control_socket]
     raylet = [
         "manta.raylet", "--session-dir", session_dir, "--control", f"unix:{control_socket}", "--parent-pid", parent,
         "--node-id", node_id, "--head", "--object-store-memory", str(object_store_bytes), "--remove-session-dir",
@@ -128,8 +126,12 @@ def start(
     ready: dict[int, str] = {}
     try:
         with open(os.path.join(session_dir, "logs", "start.log"), "a+b") as output:
-            for arguments in (control, raylet):
+            for arguments in ([*control, "--parent-pid", parent], raylet):
                 mine, theirs = os.pipe()
+                if processes:
+                    # The raylet starts control again if that ends.
+                    again = json.dumps([sys.executable, "-m", *control])
+                    arguments += ["--control-pid", str(processes[0].pid), "--control-command", again]
                 ready[mine] = arguments[0]
                 try:
                     processes.append(

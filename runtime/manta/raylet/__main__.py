@@ -23,6 +23,7 @@ from manta.core.environment import setting
 from manta.core.errors import MantaError
 from manta.core.resources import CPU, GPU, to_fixed
 from manta.raylet.config import RayletConfig
+from manta.raylet.control_keeper import read_command
 from manta.raylet.workers.launch import Launched, launch
 from manta.raylet.workers.process import become_subreaper
 
@@ -63,6 +64,8 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int]:
     parser.add_argument("--session-name", default="", help="name of the session (default: the folder's)")
     parser.add_argument("--token-file", type=Path, default=None, help="file with the session's token")
     parser.add_argument("--head", action="store_true", help="control runs beside this node")
+    parser.add_argument("--control-pid", type=int, default=0, help="start control again when this process ends")
+    parser.add_argument("--control-command", type=read_command, default=(), help="how, as a JSON list of words")
     parser.add_argument("--parent-pid", type=int, default=0, help="end with this process")
     parser.add_argument("--remove-session-dir", action="store_true", help="remove the session's folder at the end")
     parser.add_argument(
@@ -109,6 +112,8 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int]:
             prestart=flags.prestart,
             token=token,
             remove_session_dir=flags.remove_session_dir,
+            control_pid=flags.control_pid,
+            control_command=flags.control_command,
         ),
         flags.ready_fd,
     )

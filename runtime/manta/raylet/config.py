@@ -31,6 +31,8 @@ class RayletConfig:
         prestart: Workers kept ready before the first driver comes.
         token: The session's token for gRPC; empty where the sockets' folder is the credential.
         remove_session_dir: The folder goes with the node, logs aside.
+        control_pid: Process of a control that this node starts again when it ends; 0 for none (see `control_keeper`).
+        control_command: What it was started as.
     """
 
     session_dir: Path
@@ -51,6 +53,8 @@ class RayletConfig:
     prestart: int = 4
     token: str = ""
     remove_session_dir: bool = False
+    control_pid: int = 0
+    control_command: tuple[str, ...] = ()
 
     @property
     def channel_path(self) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -16,6 +17,7 @@ from manta.raylet import events as ev
 from manta.raylet.actors import Actors
 from manta.raylet.clients import Client, Clients, Job
 from manta.raylet.config import RayletConfig
+from manta.raylet.control_keeper import ControlKeeper
 from manta.raylet.leases import WorkerState
 from manta.raylet.ledger import Ledger
 from manta.raylet.logs import LogTail
@@ -59,6 +61,8 @@ class Raylet:
         self._tasks: Supervisor | None = None
         #: Dead workers whose last frames are awaited, with what is done then.
         self._dying: dict[bytes, Callable[[], None]] = {}
+        #: Reports about actors on their way to control, in order.
+        self._reports: dict[bytes, deque[cpb.ReportActorRequest]] = {}
 
     def end(self, reason: str) -> None:
         """Ask whoever runs the node to end it."""
@@ -104,6 +108,9 @@ class Raylet:
                     asyncio.get_running_loop(), config.parent_pid, lambda _pid: self.end("its driver has ended")
                 )
                 stack.callback(watch.close)
+            if config.control_pid:
+                keeper = ControlKeeper(config.control_pid, config.control_command, config.logs / "start.log")
+                stack.push_async_callback(keeper.close)
             try:
                 yield
             finally:
@@ -267,6 +274,7 @@ class Raylet:
         self.logs.ended(worker_id)
         self.admission.worker_gone(worker_id)
         self.runner.tell(ev.WorkerDied(worker_id, status, text, out_of_memory))
+        self._forget_jobs()
         if known:
             self.link.worker_died(worker_id, lambda coro: self.start(coro, "report dead workers"))
 
@@ -274,6 +282,7 @@ class Raylet:
         self.logs.flush(job)
         self.objects.job_over(job)
         self.actors.forget_job(job)
+        self._forget_jobs()
 
     def _actor_state(self, info: cpb.ActorInfo) -> None:
         self.channel.actor_state(info)
@@ -300,25 +309,47 @@ class Raylet:
 
     def _registered(self, response: cpb.RegisterNodeResponse) -> None:
         for actor in response.kill_actors:
-            if self.actors.unwanted(
-                actor.actor_id, actor.incarnation, "control does not know it any more", graceful=False
-            ):
-                self.runner.tell(
-                    ev.ActorUnwanted(actor.actor_id, actor.incarnation, "control does not know it any more")
-                )
+            self._end_actor(actor.actor_id, actor.incarnation, "control does not know it any more")
         for job in response.finished_job_ids:
             self.admission.job_over(job)
 
     def _report_actor(self, report: cpb.ReportActorRequest) -> None:
-        self.start(self._deliver_report(report), f"report actor {report.actor_id.hex()}")
+        """Reports about one actor arrive in order: that it died never overtakes that it started."""
+        waiting = self._reports.get(report.actor_id)
+        if waiting is not None:
+            waiting.append(report)
+            return
+        self._reports[report.actor_id] = deque((report,))
+        self.start(self._deliver_reports(report.actor_id), f"report actor {report.actor_id.hex()}")
+
+    async def _deliver_reports(self, actor_id: bytes) -> None:
+        waiting = self._reports[actor_id]
+        try:
+            while waiting:
+                await self._deliver_report(waiting[0])
+                waiting.popleft()
+        finally:
+            del self._reports[actor_id]
 
     async def _deliver_report(self, report: cpb.ReportActorRequest) -> None:
         report.available.CopyFrom(common.Resources(amounts=self.scheduler.available()))
         answer = await self.link.tell("ReportActor", report, cpb.ReportActorResponse)
         if answer is not None and not answer.keep and report.HasField("started"):
-            why = "nobody wants this incarnation any more"
-            if self.actors.unwanted(report.actor_id, report.incarnation, why, graceful=False) is not None:
-                self.runner.tell(ev.ActorUnwanted(report.actor_id, report.incarnation, why))
+            self._end_actor(report.actor_id, report.incarnation, "nobody wants this incarnation any more")
+
+    def _end_actor(self, actor_id: bytes, incarnation: int, why: str) -> None:
+        if self.actors.unwanted(actor_id, incarnation, why, graceful=False) is not None:
+            self.runner.tell(ev.ActorUnwanted(actor_id, incarnation, why))
+
+    def _forget_jobs(self) -> None:
+        """Forget jobs that are over and of which nothing runs here any more."""
+        over = [job_id for job_id, job in self.jobs.items() if not job.local]
+        if not over:
+            return
+        busy = {worker.pool[0] for worker in self.scheduler.workers()} | self.actors.jobs()
+        for job_id in over:
+            if job_id not in busy:
+                del self.jobs[job_id]
 
     # ---- what we tell others
 
