@@ -9,15 +9,18 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from manta.util.serialization import deregister_serializer, inspect_serializability, register_serializer
+    from manta.util.streaming import as_completed, map_unordered
 
 #: Public names and the modules that hold them.
 _HOMES = {
+    "as_completed": "streaming",
     "deregister_serializer": "serialization",
     "inspect_serializability": "serialization",
+    "map_unordered": "streaming",
     "register_serializer": "serialization",
 }
 
-__all__ = ["deregister_serializer", "inspect_serializability", "register_serializer"]
+__all__ = ["as_completed", "deregister_serializer", "inspect_serializability", "map_unordered", "register_serializer"]
 
 
 def __getattr__(name: str) -> object:
