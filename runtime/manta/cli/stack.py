@@ -13,7 +13,7 @@ from typing import Any, Final
 from manta.cli import clusters, processes
 from manta.cli.frames import Frame, Stack, Whose, parse, shortest
 from manta.cli.screen import Screen, harmless, wants_color
-from manta.cli.tool import SilentError, Tool
+from manta.cli.tool import Tool
 
 _EXAMPLES: Final = """\
 examples:
@@ -90,15 +90,11 @@ def gather(raylet: str) -> list[Process]:
     """Ask every process of a node.
 
     Raises:
-        SilentError: The raylet does not answer; says what the kernel knows of it.
+        SilentError: The raylet does not answer.
     """
     found = []
     with Tool(raylet) as tool:
-        node = int(tool.status().get("pid", 0))
-        try:
-            replies = list(tool.stacks())
-        except SilentError as mute:
-            raise SilentError(f"{mute}; pid {node}: {processes.glimpse(node).told()}") from mute
+        replies = list(tool.stacks())
     shares = processes.cpu_shares(reply.pid for reply in replies if not reply.stacks)
     for reply in replies:
         silent = "" if reply.stacks else processes.glimpse(reply.pid).told(shares.get(reply.pid))

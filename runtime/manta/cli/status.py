@@ -239,7 +239,7 @@ def render(facts: Mapping[str, Any], screen: Screen, *, wide: bool) -> None:
 def _render_nodes(nodes: list[dict[str, Any]], screen: Screen, *, wide: bool) -> None:
     alive = sum(node["state"] == "ALIVE" for node in nodes)
     dead = sum(node["state"] == "DEAD" for node in nodes)
-    screen.heading("Nodes", f"   {_counted((alive, 'alive'), (dead, 'dead'))}")
+    screen.heading("Nodes", f"   {_counted((alive, 'alive'), (dead, 'dead'), (len(nodes) - alive - dead, 'unknown'))}")
     rows = []
     for node in nodes:
         if node["state"] == "DEAD" and not wide:

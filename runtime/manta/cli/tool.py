@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import struct
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -11,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
+from manta.cli.processes import glimpse
 from manta.core.errors import ProtocolError
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.channel import NUMBER, PROTOCOL, Connection
@@ -99,6 +102,12 @@ class Tool:
                 return
             yield reply
 
+    def _pid(self) -> int:
+        """The raylet's process: whoever made the socket we are connected to."""
+        with socket.socket(fileno=os.dup(self._connection.fd)) as sock:
+            pid, _uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return int(pid)
+
     def _next(self) -> int:
         self._requests += 1
         return self._requests
@@ -129,4 +138,6 @@ class Tool:
             # An answer to an earlier question may still come after its deadline.
             if isinstance(message, kind) and getattr(message, "request_id", self._requests) == self._requests:
                 return message
-        raise SilentError(f"the raylet at {self._path} did not answer within {timeout_s:g} s")
+        raise SilentError(
+            f"the raylet did not answer within {timeout_s:g} s: pid {self._pid()}, {glimpse(self._pid()).told()}"
+        )
