@@ -125,6 +125,10 @@ class Actors:
         """What a worker has become."""
         return next((life for life in self._lives.values() if life.worker_id == worker_id), None)
 
+    def jobs(self) -> set[bytes]:
+        """Jobs that have an actor here."""
+        return {life.order.job_id for life in self._lives.values()}
+
     def __len__(self) -> int:
         return len(self._lives)
 

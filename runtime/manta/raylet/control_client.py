@@ -197,8 +197,16 @@ class ControlLink:
             stream.cancel()
 
     async def _tell_interest(self, stream: Any) -> None:
+        """Say what changed; what changed meanwhile goes along, as actors are often born in tens."""
         while True:
-            await stream.write(await self._interest.get())
+            request = await self._interest.get()
+            added, removed = set(request.actor_ids), set(request.remove_actor_ids)
+            while not self._interest.empty():
+                later = self._interest.get_nowait()
+                # What was said last about an actor counts.
+                added = added - set(later.remove_actor_ids) | set(later.actor_ids)
+                removed = removed - set(later.actor_ids) | set(later.remove_actor_ids)
+            await stream.write(cpb.WatchRequest(actor_ids=sorted(added), remove_actor_ids=sorted(removed)))
 
     def _event(self, response: cpb.WatchResponse) -> None:
         match response.WhichOneof("event"):

@@ -73,7 +73,7 @@ class ControlKeeper:
                     self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
                 )
         except OSError as error:
-            log.error("control cannot be started: %s", error)
+            log.warning("control cannot be started: %s", error)
             self._ended(0)
             return
         log.warning("control started: pid=%d", self._process.pid)
