@@ -30,7 +30,7 @@ from manta.core import errors
 from manta.core.ids import IdMaker
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
-from manta.serde import deserialize, install_hooks, serialize, to_bytes
+from manta.serde import Serialized, deserialize, install_hooks, serialize, to_bytes
 from manta.transport.channel import NUMBER, PROTOCOL, Connection
 from manta.transport.convert import error_from_proto
 
@@ -454,9 +454,8 @@ class DirectSession:
         finally:
             self._capture.refs = before
 
-    def hold_contained(self, oid: bytes, refs: Sequence[ObjectRef[Any]]) -> None:
+    def hold_contained(self, oid: bytes, inner: Sequence[bytes]) -> None:
         """The value of `oid` contains these refs: they live as long as it does. Called under the lock."""
-        inner = [ref._id for ref in refs]
         for one in inner:
             self.ownership.add(one)
         self.ownership.store_contained(oid, inner)
@@ -644,7 +643,7 @@ class DirectSession:
         with self.lock:
             self.ownership.counts[oid] = 1
             if serialized.refs or serialized.handles:
-                self.hold_contained(oid, serialized.refs)
+                self.hold_contained(oid, counted_inside(serialized))
             self.values.known[oid] = data
             if len(released) > 64:
                 self._drain_released()
@@ -902,7 +901,7 @@ class DirectSession:
                 else:
                     plain_args[position] = None
             serialized = serialize((tuple(plain_args), plain_kwargs))
-        held.extend(ref._id for ref in serialized.refs)
+        held.extend(counted_inside(serialized))
         payload = to_bytes(serialized)
         with self.lock:
             for oid in held:
@@ -1069,6 +1068,13 @@ class DirectSession:
         """For tests: how far a borrow has come."""
         borrow = self.ownership.borrows.get(oid)
         return UNREGISTERED if borrow is None else borrow.state
+
+
+def counted_inside(serialized: Serialized) -> list[bytes]:
+    """Ids of the refs and of the counted actor handles inside a value."""
+    inner = [ref._id for ref in serialized.refs]
+    inner.extend(handle._client.handle for handle in serialized.handles if handle._counted)
+    return inner
 
 
 #: Sessions of this process, for a fork to cut off in the child.

@@ -15,7 +15,7 @@ import time
 from collections import deque
 
 from manta.client import current, failures
-from manta.client.direct import DirectSession
+from manta.client.direct import DirectSession, counted_inside
 from manta.client.pump import Waiter
 from manta.client.running import Running, running
 from manta.client.signals import open_to_interrupts
@@ -466,8 +466,7 @@ class Executor:
             session.store.create(oid, serialized)
             message.size = serialized.size
             message.node_id = session.welcome.node_id
-        refs = [ref._id for ref in serialized.refs]
-        refs.extend(handle._client.handle for handle in serialized.handles if handle._counted)
+        refs = counted_inside(serialized)
         if refs:
             self._lend(link, message, refs)
         return message
