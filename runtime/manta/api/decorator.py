@@ -9,10 +9,9 @@ from manta.core.options import REMOTE_MISUSE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any, Protocol
 
-    from manta.client.generators import ObjectRefGenerator
     from manta.client.refs import ObjectRef
 
     class _Class(Protocol[P, T_co]):
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
         @overload
         def __call__(self, target: _Class[P, T_co], /) -> ActorClass[P, T_co]: ...  # type: ignore[overload-overlap]
         @overload
-        def __call__(  # type: ignore[overload-overlap]
-            self, target: Callable[P, Iterator[T]], /
-        ) -> RemoteFunction[P, ObjectRefGenerator[T]]: ...
-        @overload
         def __call__(self, target: Callable[P, T], /) -> RemoteFunction[P, ObjectRef[T]]: ...
 
     class _FunctionDecorator(Protocol):
@@ -37,10 +32,6 @@ if TYPE_CHECKING:
 
 @overload
 def remote(target: _Class[P, T_co], /) -> ActorClass[P, T_co]: ...  # type: ignore[overload-overlap]
-@overload
-def remote(  # type: ignore[overload-overlap]
-    target: Callable[P, Iterator[T]], /
-) -> RemoteFunction[P, ObjectRefGenerator[T]]: ...
 @overload
 def remote(target: Callable[P, T], /) -> RemoteFunction[P, ObjectRef[T]]: ...
 @overload

@@ -7,13 +7,13 @@ from collections import deque
 from types import GenericAlias
 
 from manta.client import current
-from manta.core.generics import FitsAnywhere, Generic, T_co
+from manta.core.generics import FitsAnywhere, Generic, T, T_co
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import concurrent.futures
     from asyncio import Future
-    from collections.abc import Generator
+    from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
     from typing import Any, Never
 
     from manta.core.ids import JobID, TaskID
@@ -52,9 +52,16 @@ class ObjectRef(FitsAnywhere, Generic[T_co]):
     _id: bytes
 
     if TYPE_CHECKING:
-        __iter__: None
         __getitem__: None
         __call__: None
+
+        # What a generator task returns is an ObjectRefGenerator, but its function's type says no more than that it returns an
+        # iterator. So a ref of an iterator can be iterated over, with refs for items; annotate a variable as
+        # ObjectRefGenerator[T] for the rest of its methods.
+        def __iter__(self: ObjectRef[Iterator[T]]) -> Iterator[ObjectRef[T]]: ...
+        def __next__(self: ObjectRef[Iterator[T]]) -> ObjectRef[T]: ...
+        def __aiter__(self: ObjectRef[Iterator[T]]) -> AsyncIterator[ObjectRef[T]]: ...
+        def __anext__(self: ObjectRef[Iterator[T]]) -> Awaitable[ObjectRef[T]]: ...
 
         def __add__(self, other: Never, /) -> Never: ...
         def __sub__(self, other: Never, /) -> Never: ...
