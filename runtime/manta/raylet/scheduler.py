@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
-from manta.core.resources import CPU, UNIT, show
+from manta.core.resources import CPU, MEMORY, OBJECT_STORE_MEMORY, UNIT
 from manta.raylet.events import (
     ActorUnwanted,
     ActorWanted,
@@ -66,6 +66,9 @@ from manta.raylet.ledger import Amounts, GpuShares, Ledger
 
 #: The "owner" of leases that actors hold; no process has this id.
 CONTROL_OWNER: Final = b"control"
+
+#: Names of resources that say only which node it is, or that it is one.
+_NODES_OWN: Final = ("node:", OBJECT_STORE_MEMORY)
 
 #: Events remembered for `story`.
 STORY_EVENTS: Final = 4096
@@ -527,10 +530,11 @@ class Scheduler:
     def _why_infeasible(self, shape: Shape, demand: Demand) -> str:
         what = "actor" if demand.actor is not None else "task"
         name = f" {demand.name!r}" if demand.name else ""
-        has = [show(amounts) for amounts in self._cluster.values()] or [show(self.ledger.total)]
+        nodes_have = list(self._cluster.values()) or [self.ledger.total]
+        has = [_for_people(amounts, shape.needs) for amounts in nodes_have]
         nodes = f"the only node has {has[0]}" if len(has) == 1 else f"the nodes have {'; '.join(has)}"
         return (
-            f"the {what}{name} asks for {show(shape.needs)}, which no node can ever give: {nodes}. "
+            f"the {what}{name} asks for {_for_people(shape.needs, shape.needs)}, which no node can ever give: {nodes}. "
             "It waits until a node joins that can; ask for less, or cancel it."
         )
 
@@ -887,3 +891,14 @@ class Scheduler:
             pool_ = self._pools.get(shape.pool)
             if shape.wants > 0 and shape.feasible and ledger.fits(shape.needs) and pool_ is not None and pool_.idle:
                 assert shape.yields_at is not None, "somebody waits although a worker and the resources are free"
+
+
+def _for_people(amounts: Amounts, asked: Amounts) -> str:
+    """Amounts with what was asked for in any case, without what every node has and nobody asked for."""
+    names = dict.fromkeys(asked)
+    names.update(dict.fromkeys(name for name in amounts if name != MEMORY and not name.startswith(_NODES_OWN)))
+    shown = []
+    for name in sorted(names):
+        amount = amounts.get(name, 0) / UNIT
+        shown.append(f"{name}: {amount / (1 << 30):.2f} GiB" if name.endswith(MEMORY) else f"{name}: {amount:g}")
+    return "{" + ", ".join(shown) + "}"

@@ -174,6 +174,16 @@ def test_an_infeasible_demand_is_told_at_once_and_stays():
     assert 2 == bench.scheduler.statistics()["demands"][0]["wanted"]
 
 
+def test_the_text_of_an_infeasible_demand_holds_what_matters():
+    bench = Bench({"CPU": 20_000, "memory": 10_000 << 30, "node:127.0.0.1": 10_000, "disk": 10_000})
+
+    (told,) = bench.want(b"driver", 1, amounts={"GPU": 10_000, "memory": 5_000 << 30})
+
+    assert isinstance(told, ev.TellInfeasible)
+    assert "asks for {GPU: 1, memory: 0.50 GiB}," in told.text
+    assert "the only node has {CPU: 2, GPU: 0, disk: 1, memory: 1.00 GiB}." in told.text
+
+
 def test_gpus_are_named_and_fractions_share_one():
     bench = Bench({"CPU": 40_000, "GPU": 20_000})
     bench.workers(4)
