@@ -7,18 +7,21 @@ found by looking into every heap, every running call and every message.
 
 from __future__ import annotations
 
+import random
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from manta.client.ownership import Ownership
+from manta.client.ownership import REGISTERED, Ownership
 
-NAMES = (b"driver", b"anna", b"bert", b"carl")
-PICK = st.integers(0, 1 << 16)
-MANY = st.lists(PICK, max_size=3)
+NAMES = (b"driver", b"anna", b"bert")
+PICK = st.integers(0, 255)
+MANY = st.lists(PICK, max_size=2)
+SOME = st.lists(PICK, min_size=1, max_size=2)
 
 
 @dataclass(eq=False)
@@ -31,6 +34,10 @@ class Call:
     held: list[bytes]
     local: list[bytes] = field(default_factory=list)
     received: list[bytes] = field(default_factory=list)
+    #: Refs on their way home to their owner.
+    homing: list[bytes] = field(default_factory=list)
+    #: Refs of third parties in the result: the caller is registered for each.
+    promised: list[bytes] = field(default_factory=list)
     state: str = "pushed"  # running, ending, over
 
 
@@ -55,6 +62,13 @@ class Process:
     def receive(self, oid: bytes) -> None:
         self.table.receive(oid, owner_of(oid), owner_of(oid) == self.name)
 
+    def lose(self, oid: bytes) -> None:
+        """User code drops one reference."""
+        self.refs[oid] -= 1
+        if not self.refs[oid]:
+            del self.refs[oid]
+        self.table.drop(oid)
+
     def perform(self) -> None:
         commands = self.table.take_commands()
         if commands is None:
@@ -62,7 +76,7 @@ class Process:
         for oid in commands.freed:
             assert owner_of(oid) == self.name
             self.world.check_nobody_refers_to(oid)
-            del self.values[oid]
+            self.values.pop(oid, None)
         for oid in commands.forgotten:
             assert oid not in self.table.counts
         for owner, oid in commands.releases:
@@ -71,7 +85,8 @@ class Process:
 
     def lend_own(self, oid: bytes, borrower: bytes) -> None:
         """Write a borrower down, and make sure to hear of its death."""
-        assert self.table.add_borrower(oid, borrower), "a borrower registers while its lender holds the object"
+        known = self.table.add_borrower(oid, borrower)
+        assert known or oid in self.world.orphaned, "a borrower registers while its lender holds the object"
         if not self.world.connect(self.name, borrower):
             self.table.borrower_died(borrower)
 
@@ -146,6 +161,12 @@ class Process:
                 self.lend_own(oid, call.caller)
             elif owner != call.caller:
                 elsewhere.setdefault(owner, []).append(oid)
+                call.promised.append(oid)
+            elif oid not in call.received:
+                # A ref goes home. Our release, on another connection, must not be there first: hold it until the result is.
+                # (What came as an argument of this very call is held by the call.)
+                self.table.add(oid)
+                call.homing.append(oid)
         self.announce(elsewhere, call.caller, lambda: self.report(call, returned))
 
     def report(self, call: Call, returned: list[bytes]) -> None:
@@ -161,6 +182,12 @@ class Process:
         def send() -> None:
             call.state = "over"
             self.world.send("call", self.name, call.caller, ("result", call, returned, mine))
+            if not self.world.connect(self.name, call.caller):
+                self.table.drop_many(call.homing)
+            elif call.homing:
+                request = self.world.number()
+                self.acks[request] = (call.caller, lambda: self.table.drop_many(call.homing))
+                self.world.send("call", self.name, call.caller, ("add", request, [], self.name, self.name))
 
         self.register(unknown, send)
 
@@ -227,6 +254,11 @@ class World:
         self.wires: dict[tuple[str, bytes, bytes], deque[tuple]] = {}
         self.links: set[frozenset[bytes]] = set()
         self.calls: list[Call] = []
+        #: Objects whose lender died before the borrower was registered: no protocol can keep them.
+        self.orphaned: set[bytes] = set()
+        #: (object, borrower) registered by a lender that died before its result arrived. The known price of registering first:
+        #: such an object is kept until that borrower ends.
+        self.overpromised: list[tuple[bytes, bytes]] = []
         self.serial = 0
 
     def number(self) -> int:
@@ -255,12 +287,18 @@ class World:
         self.validate()
 
     def value(self, oid: bytes) -> tuple[bytes, ...]:
-        return self.processes[owner_of(oid)].values[oid]
+        values = self.processes[owner_of(oid)].values
+        return values.get(oid, ()) if oid in self.orphaned else values[oid]
 
     def die(self, name: bytes) -> None:
         """SIGKILL. A worker does not survive the callers of what it runs: its raylet sees to that."""
         dead = self.processes[name]
         dead.alive = False
+        for process in self.processes.values():
+            borrows = process.table.borrows
+            self.orphaned.update(
+                oid for oid, borrow in borrows.items() if borrow.state != REGISTERED and oid in dead.table.counts
+            )
         for where in [where for where in self.wires if where[2] == name or where[:2] == ("call", name)]:
             del self.wires[where]  # results of a dead worker are not read: what it ran has failed
         for other in self.processes.values():
@@ -269,6 +307,9 @@ class World:
         for caller in sorted({call.caller for call in self.calls if call.callee == name}):
             if self.processes[caller].alive:
                 self.wires.setdefault(("raylet", name, caller), deque()).append(("crashed", name))
+        for call in self.calls:
+            if call.callee == name:
+                self.overpromised += [(oid, call.caller) for oid in call.promised]
         orphans = {call.callee for call in self.calls if call.caller == name and call.state in ("running", "ending")}
         self.calls = [call for call in self.calls if call.caller != name]
         for orphan in sorted(orphans):
@@ -301,6 +342,8 @@ class World:
         return found
 
     def check_nobody_refers_to(self, oid: bytes) -> None:
+        if oid in self.orphaned:
+            return
         found = self.references(oid)
         assert not found, f"{oid!r} is freed although there is {', '.join(found)}"
 
@@ -318,28 +361,41 @@ class OwnershipMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
+        self.steps = 0
+        for process in self.living():
+            self.put_in(process, ())
 
     # ---- picking
 
     def living(self) -> list[Process]:
         return [process for process in self.world.processes.values() if process.alive]
 
-    def one(self, pick: int) -> Process:
-        living = self.living()
-        return living[pick % len(living)]
+    def one(self, pick: int, among: list[Process] | None = None) -> Process:
+        among = among or self.living()
+        return among[pick % len(among)]
+
+    def holders(self) -> list[Process]:
+        return [process for process in self.living() if process.refs]
 
     @staticmethod
     def refs_of(process: Process, picks: list[int]) -> list[bytes]:
-        mine = sorted(oid for oid, count in process.refs.items() if count)
+        mine = sorted(process.refs)
         return [mine[pick % len(mine)] for pick in picks] if mine else []
+
+    def done(self, process: Process) -> None:
+        process.perform()
+        self.world.validate()
+        self.steps += 1
 
     # ---- what user code does
 
     @rule(who=PICK, inner=MANY)
     def put(self, who, inner):
         process = self.one(who)
+        self.put_in(process, tuple(self.refs_of(process, inner)))
+
+    def put_in(self, process: Process, contents: tuple[bytes, ...]) -> None:
         oid = b"%s:%d" % (process.name, self.world.number())
-        contents = tuple(self.refs_of(process, inner))
         for one in contents:
             process.table.add(one)
         process.table.add(oid)
@@ -349,26 +405,27 @@ class OwnershipMachine(RuleBasedStateMachine):
         process.refs[oid] += 1
         self.done(process)
 
-    @rule(who=PICK, which=PICK)
-    def copy(self, who, which):
-        process = self.one(who)
-        for oid in self.refs_of(process, [which]):
-            process.table.add(oid)
-            process.refs[oid] += 1
-        self.done(process)
-
-    @rule(who=PICK, which=MANY)
+    @precondition(holders)
+    @rule(who=PICK, which=SOME)
     def drop(self, who, which):
-        process = self.one(who)
-        for pick in which:
-            for oid in self.refs_of(process, [pick]):
-                process.refs[oid] -= 1
-                process.table.drop(oid)
+        process = self.one(who, self.holders())
+        for oid in self.refs_of(process, which):
+            if process.refs[oid]:
+                process.lose(oid)
         self.done(process)
 
+    @precondition(holders)
+    @rule(who=PICK)
+    def drop_all(self, who):
+        process = self.one(who, self.holders())
+        for oid in list(process.refs.elements()):
+            process.lose(oid)
+        self.done(process)
+
+    @precondition(holders)
     @rule(who=PICK, which=PICK)
     def get(self, who, which):
-        process = self.one(who)
+        process = self.one(who, self.holders())
         for oid in self.refs_of(process, [which]):
             owner = owner_of(oid)
             if owner == process.name:
@@ -379,35 +436,43 @@ class OwnershipMachine(RuleBasedStateMachine):
                 self.world.send("peer", process.name, owner, ("want", oid, process.name))
         self.done(process)
 
-    @rule(who=PICK, whom=PICK, which=MANY)
-    def call(self, who, whom, which):
-        caller, callee = self.one(who), self.one(whom)
-        if caller is callee or callee.name == b"driver":
+    @precondition(lambda self: self.holders() and len(self.living()) > 1)
+    @rule(who=PICK, whom=PICK, which=SOME, last=st.booleans())
+    def call(self, who, whom, which, last):
+        caller = self.one(who, self.holders())
+        callees = [process for process in self.living()[1:] if process is not caller]
+        if not callees:
             return
+        callee = self.one(whom, callees)
         held = self.refs_of(caller, which)
         for oid in held:
             caller.table.add(oid)
         call = Call(self.world.number(), caller.name, callee.name, held)
         self.world.calls.append(call)
         self.world.send("call", caller.name, callee.name, ("push", call))
+        if last:  # f.remote(ref), and the name goes out of scope
+            for oid in set(held):
+                while oid in caller.refs:
+                    caller.lose(oid)
         self.done(caller)
 
-    @precondition(lambda self: any(call.state == "running" for call in self.world.calls))
-    @rule(which=PICK, keep=MANY, returned=MANY, own=st.booleans())
-    def finish(self, which, keep, returned, own):
-        running = [call for call in self.world.calls if call.state == "running"]
+    @precondition(lambda self: self.running())
+    @rule(which=PICK, keep=MANY, returned=MANY, others=st.booleans())
+    def finish(self, which, keep, returned, others):
+        running = self.running()
         call = running[which % len(running)]
         callee = self.world.processes[call.callee]
-        if not callee.alive:
-            return
         local = call.local
-        there = local + self.refs_of(callee, [0, 1, 2])
+        there = self.refs_of(callee, [0, 1, 2]) if others else local
         callee.finish(
             call,
             [local[pick % len(local)] for pick in keep] if local else [],
-            [there[pick % len(there)] for pick in returned] if there and own else local[: len(returned)],
+            [there[pick % len(there)] for pick in returned] if there else [],
         )
         self.done(callee)
+
+    def running(self) -> list[Call]:
+        return [c for c in self.world.calls if c.state == "running" and self.world.processes[c.callee].alive]
 
     # ---- what the world does
 
@@ -417,27 +482,31 @@ class OwnershipMachine(RuleBasedStateMachine):
         wires = sorted(self.world.wires)
         self.world.deliver(wires[which % len(wires)])
 
+    @precondition(lambda self: self.world.wires)
+    @rule(which=PICK)
+    def deliver_all_of_one_wire(self, which):
+        wires = sorted(self.world.wires)
+        where = wires[which % len(wires)]
+        while where in self.world.wires:
+            self.world.deliver(where)
+
     @precondition(lambda self: len(self.world.wires) > 1)
-    @rule(which=PICK, count=st.integers(2, 8))
-    def one_wire_is_slow(self, which, count):
-        """All others go ahead of it: the crossings that matter take several steps."""
+    @rule(which=PICK, count=st.integers(1, 8))
+    def all_but_one_wire(self, which, count):
+        """One is slow: the crossings that matter take several steps."""
         wires = sorted(self.world.wires)
         slow = wires[which % len(wires)]
         for _ in range(count):
             for where in [where for where in sorted(self.world.wires) if where != slow][:1]:
                 self.world.deliver(where)
 
-    @precondition(lambda self: len(self.living()) > 2)
-    @rule(which=PICK, often=st.integers(0, 3))
-    def die(self, which, often):
-        if not often:  # most of what is interesting takes living ones
-            workers = self.living()[1:]
-            self.world.die(workers[which % len(workers)].name)
-            self.world.validate()
-
-    def done(self, process: Process) -> None:
-        process.perform()
+    @precondition(lambda self: self.steps > 15 and len(self.living()) > 2)
+    @rule(which=PICK)
+    def die(self, which):
+        workers = self.living()[1:]
+        self.world.die(workers[which % len(workers)].name)
         self.world.validate()
+        self.steps = 0
 
     def teardown(self) -> None:
         """Everybody ends what they do and lets go of everything: nothing is left in any table."""
@@ -448,15 +517,20 @@ class OwnershipMachine(RuleBasedStateMachine):
                     callee.finish(call, [], [])
                     callee.perform()
             for process in self.living():
-                for oid, count in process.refs.items():
-                    for _ in range(count):
-                        process.table.drop(oid)
-                process.refs.clear()
+                for oid in list(process.refs.elements()):
+                    process.lose(oid)
                 process.perform()
             while self.world.wires:
                 self.world.deliver(min(self.world.wires))
             if not self.world.calls and not any(process.refs.total() for process in self.living()):
                 break
+        for oid, borrower in self.world.overpromised:
+            owner = self.world.processes[owner_of(oid)]
+            if owner.alive and self.world.processes[borrower].alive:
+                owner.table.remove_borrower(oid, borrower)
+                owner.perform()
+        while self.world.wires:
+            self.world.deliver(min(self.world.wires))
         for process in self.living():
             left = process.table.statistics()
             assert not any(left.values()), f"{process.name!r} is left with {left}: {process.table.borrowers}"
@@ -469,3 +543,46 @@ class OwnershipMachine(RuleBasedStateMachine):
 
 TestOwnershipMachine = OwnershipMachine.TestCase
 TestOwnershipMachine.settings = settings(stateful_step_count=60)
+
+
+def walk(seed: int, steps: int) -> None:
+    """The same rules, chosen with weights that differ from walk to walk: some crossings take a long and patient adversary."""
+    chance = random.Random(seed)
+    machine = OwnershipMachine()
+
+    def pick() -> int:
+        return chance.randrange(256)
+
+    def some(least: int) -> list[int]:
+        return [pick() for _ in range(chance.randint(least, 2))]
+
+    rules = {
+        "put": (lambda: True, lambda: machine.put(pick(), some(0))),
+        "drop": (machine.holders, lambda: machine.drop(pick(), some(1))),
+        "drop_all": (machine.holders, lambda: machine.drop_all(pick())),
+        "get": (machine.holders, lambda: machine.get(pick(), pick())),
+        "call": (machine.holders, lambda: machine.call(pick(), pick(), some(1), chance.random() < 0.5)),
+        "finish": (machine.running, lambda: machine.finish(pick(), some(0), some(0), chance.random() < 0.5)),
+        "deliver": (lambda: machine.world.wires, lambda: machine.deliver(pick())),
+        "deliver_all": (lambda: machine.world.wires, lambda: machine.deliver_all_of_one_wire(pick())),
+        "slow": (lambda: len(machine.world.wires) > 1, lambda: machine.all_but_one_wire(pick(), chance.randint(1, 8))),
+        "die": (lambda: machine.steps > 15 and len(machine.living()) > 2, lambda: machine.die(pick())),
+    }
+    weights = {name: chance.choice((0, 1, 1, 3, 10)) for name in rules}
+    weights["die"] = chance.choice((0, 0, 0.2))
+    for _ in range(steps):
+        able = [name for name, (possible, _) in rules.items() if weights[name] and possible()]
+        if not able:
+            break
+        rules[chance.choices(able, [weights[name] for name in able])[0]][1]()
+    machine.teardown()
+
+
+@pytest.mark.parametrize("first", range(0, 2000, 500))
+def test_long_walks_lose_nothing_and_leave_nothing(first):
+    """A failing walk names its seed; `walk(seed, 80)` repeats it."""
+    for seed in range(first, first + 500):
+        try:
+            walk(seed, 80)
+        except AssertionError as wrong:
+            raise AssertionError(f"seed {seed}: {wrong}") from wrong
