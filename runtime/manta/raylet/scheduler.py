@@ -21,7 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
-from manta.core.resources import CPU, MEMORY, OBJECT_STORE_MEMORY, UNIT
+from manta.core.resources import CPU, UNIT
+from manta.raylet.audit import check
 from manta.raylet.events import (
     ActorUnwanted,
     ActorWanted,
@@ -51,6 +52,7 @@ from manta.raylet.events import (
     WorkerReady,
     WorkerUnblocked,
 )
+from manta.raylet.fairness import whom_to_ask
 from manta.raylet.leases import (
     Demand,
     Lease,
@@ -63,12 +65,10 @@ from manta.raylet.leases import (
     sorted_amounts,
 )
 from manta.raylet.ledger import Amounts, GpuShares, Ledger
+from manta.raylet.texts import why_infeasible
 
 #: The "owner" of leases that actors hold; no process has this id.
 CONTROL_OWNER: Final = b"control"
-
-#: Names of resources that say only which node it is, or that it is one.
-_NODES_OWN: Final = ("node:", OBJECT_STORE_MEMORY)
 
 #: Events remembered for `story`.
 STORY_EVENTS: Final = 4096
@@ -520,73 +520,31 @@ class Scheduler:
                 if demand.told:
                     continue
                 demand.told = True
-                text = self._why_infeasible(shape, demand)
+                text = why_infeasible(shape, demand, self._cluster.values(), self.ledger.total)
                 if demand.actor is None:
                     out.append(TellInfeasible(demand.owner, demand.key, text, cause))
                 else:
                     actor = demand.actor
                     out.append(TellActorWaits(actor.actor_id, actor.incarnation, demand.job, text, cause))
 
-    def _why_infeasible(self, shape: Shape, demand: Demand) -> str:
-        what = "actor" if demand.actor is not None else "task"
-        name = f" {demand.name!r}" if demand.name else ""
-        nodes_have = list(self._cluster.values()) or [self.ledger.total]
-        has = [_for_people(amounts, shape.needs) for amounts in nodes_have]
-        nodes = f"the only node has {has[0]}" if len(has) == 1 else f"the nodes have {'; '.join(has)}"
-        return (
-            f"the {what}{name} asks for {_for_people(shape.needs, shape.needs)}, which no node can ever give: {nodes}. "
-            "It waits until a node joins that can; ask for less, or cancel it."
-        )
-
     def _ask_back(self, now: float, cause: str, out: list[Command]) -> None:
         """Ask owners that have leases for as many as others wait for, at most once a turn each."""
-        starved = {
-            shape.key: shape for shape in self._waiting.values() if shape.feasible and not self.ledger.fits(shape.needs)
-        }
+        starved = [shape for shape in self._waiting.values() if shape.feasible and not self.ledger.fits(shape.needs)]
         if not starved:
             return
-        held: dict[bytes, int] = {}
-        for lease in self._leases.values():
-            if lease.actor is None:
-                held[lease.owner] = held.get(lease.owner, 0) + 1
-        waiters: dict[bytes, int] = {}
-        keys: dict[bytes, set[int]] = {}
-        for shape in starved.values():
-            for demand in shape.turns:
-                waiters[demand.owner] = waiters.get(demand.owner, 0) + demand.missing
-                keys.setdefault(demand.owner, set()).add(demand.key)
-        helpful: dict[bytes, int] = {}
-        oldest: float | None = None
-        for lease in self._leases.values():
-            if lease.actor is not None or self._workers[lease.worker_id].lent:
-                continue
-            if not self._somebody_poorer(lease, held, waiters, keys):
-                continue
-            if now - lease.granted_at >= self.limits.turn_s:
-                helpful[lease.owner] = helpful.get(lease.owner, 0) + 1
-            oldest = lease.granted_at if oldest is None else min(oldest, lease.granted_at)
-        if oldest is None:
-            return
-        wanted = sum(waiters.values())
+        lent = {lease_id for lease_id, lease in self._leases.items() if self._workers[lease.worker_id].lent}
+        helpful, look_again = whom_to_ask(
+            [lease for lease in self._leases.values() if lease.actor is None and lease.lease_id not in lent],
+            [demand for shape in starved for demand in shape.turns],
+            turn_s=self.limits.turn_s,
+            now=now,
+        )
         for owner, count in helpful.items():
             if now - self._reclaimed_at.get(owner, float("-inf")) >= self.limits.turn_s:
                 self._reclaimed_at[owner] = now
-                out.append(Reclaim(owner, min(count, wanted), cause))
-        self._wake(max(now, oldest) + self.limits.turn_s)
-
-    @staticmethod
-    def _somebody_poorer(
-        lease: Lease, held: dict[bytes, int], waiters: dict[bytes, int], keys: dict[bytes, set[int]]
-    ) -> bool:
-        """Whether a waiting owner has fewer leases than this one's, or its own owner waits under another key."""
-        mine = held[lease.owner]
-        for owner in waiters:
-            if owner == lease.owner:
-                if keys[owner] != {lease.key}:
-                    return True
-            elif held.get(owner, 0) < mine:
-                return True
-        return False
+                out.append(Reclaim(owner, count, cause))
+        if look_again is not None:
+            self._wake(look_again)
 
     def _keep_spares(self, now: float, cause: str, out: list[Command]) -> None:
         """Fork workers before actors ask for them."""
@@ -832,73 +790,4 @@ class Scheduler:
 
     def validate(self) -> None:
         """Check every invariant. Raises AssertionError that names the broken one."""
-        ledger = self.ledger
-        taken: dict[str, int] = {}
-        gpu_free = dict.fromkeys(ledger.gpu_ids, UNIT)
-
-        def count(amounts: Amounts, shares: GpuShares, lent: bool = False) -> None:
-            for name, amount in amounts.items():
-                taken[name] = taken.get(name, 0) + (0 if lent and name == CPU else amount)
-            for gpu, share in shares:
-                gpu_free[gpu] -= share
-
-        for worker in self._workers.values():
-            count(worker.holds, worker.shares, worker.lent)
-            pool = self._pools[worker.pool]
-            assert worker.worker_id in pool.workers, "a worker's pool does not know it"
-            assert (worker.worker_id in pool.idle) == (worker.state is WorkerState.IDLE), "idle line is wrong"
-            assert (worker.worker_id in pool.starting) == (worker.state is WorkerState.STARTING), (
-                "starting set is wrong"
-            )
-            assert not worker.holds or worker.state in (WorkerState.BUSY, WorkerState.DYING), "an idle worker holds"
-            if worker.state is WorkerState.BUSY:
-                assert worker.lease_id in self._leases, "a busy worker without a lease"
-        for pool in self._pools.values():
-            assert pool.workers <= self._workers.keys(), "a pool knows dead workers"
-            assert len(pool.reservations) <= len(pool.starting), "a reservation that no worker comes for"
-            for reservation in pool.reservations:
-                count(reservation.shape.holds, reservation.shares)
-        for name in ledger.total.keys() | ledger.available.keys():
-            free = ledger.total.get(name, 0) - taken.get(name, 0)
-            assert ledger.available.get(name, 0) == free, f"{name} is not conserved"
-            assert free >= 0 or name == CPU, f"{name} was given twice"
-        assert gpu_free == ledger.gpu_free(), "GPUs are not conserved"
-        missing: dict[ShapeKey, int] = {}
-        held: dict[tuple[bytes, int], int] = {}
-        active: dict[ShapeKey, int] = {}
-        for lease in self._leases.values():
-            active[lease.shape] = active.get(lease.shape, 0) + 1
-            assert self._workers[lease.worker_id].lease_id == lease.lease_id, "two leases on one worker"
-            if lease.actor is None:
-                held[lease.owner, lease.key] = held.get((lease.owner, lease.key), 0) + 1
-        for where, demand in self._demands.items():
-            assert demand.held == held.pop(where, 0), "a demand miscounts its leases"
-            if demand.missing:
-                missing[demand.shape] = missing.get(demand.shape, 0) + demand.missing
-        assert not held, "leases without a demand"
-        for shape in self._shapes.values():
-            assert shape.missing == missing.get(shape.key, 0), "a shape miscounts what it misses"
-            assert shape.active == active.get(shape.key, 0), "a shape miscounts its leases"
-            assert 0 <= shape.reserved <= shape.missing, "more is reserved than missed"
-            assert (shape.key in self._waiting) == bool(shape.missing), "a shape waits wrongly"
-            in_line = {(demand.owner, demand.key) for demand in shape.turns}
-            expected = {
-                where for where, demand in self._demands.items() if demand.shape == shape.key and demand.missing
-            }
-            assert in_line == expected, "a line has the wrong people in it"
-        assert missing.keys() <= self._shapes.keys(), "a demand without its shape"
-        for shape in self._waiting.values():
-            pool_ = self._pools.get(shape.pool)
-            if shape.wants > 0 and shape.feasible and ledger.fits(shape.needs) and pool_ is not None and pool_.idle:
-                assert shape.yields_at is not None, "somebody waits although a worker and the resources are free"
-
-
-def _for_people(amounts: Amounts, asked: Amounts) -> str:
-    """Amounts with what was asked for in any case, without what every node has and nobody asked for."""
-    names = dict.fromkeys(asked)
-    names.update(dict.fromkeys(name for name in amounts if name != MEMORY and not name.startswith(_NODES_OWN)))
-    shown = []
-    for name in sorted(names):
-        amount = amounts.get(name, 0) / UNIT
-        shown.append(f"{name}: {amount / (1 << 30):.2f} GiB" if name.endswith(MEMORY) else f"{name}: {amount:g}")
-    return "{" + ", ".join(shown) + "}"
+        check(self)

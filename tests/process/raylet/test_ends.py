@@ -152,3 +152,18 @@ def test_a_raylet_that_cannot_start_says_why(node):
     assert 70 == process.returncode
     assert b"\0" == said[:1]
     assert "too small" in common.ErrorInfo.FromString(said[1:]).message
+
+
+def test_a_worker_ended_for_memory_says_so_to_its_owner(node):
+    """With a threshold that is always crossed, whoever runs is ended."""
+    node.start_control()
+    raylet = node.start_raylet(extra={"MANTA_memory_usage_threshold": "0.0001"})
+    driver = raylet.driver()
+    driver.want(1, name="train")
+
+    died = driver.read(pb.WorkerDied)
+
+    assert died.out_of_memory
+    for part in ("memory ran low on node 127.0.0.1", "task 'train'", "Largest processes: pid="):
+        assert part in died.cause
+    driver.goodbye()

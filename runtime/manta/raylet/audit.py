@@ -1,0 +1,73 @@
+"""The scheduler's invariants, counted the slow way. Tests check them after every event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from manta.core.resources import CPU, UNIT
+from manta.raylet.leases import ShapeKey, WorkerState
+from manta.raylet.ledger import Amounts, GpuShares
+
+if TYPE_CHECKING:
+    from manta.raylet.scheduler import Scheduler
+
+
+def check(scheduler: Scheduler) -> None:
+    """Raises AssertionError that names the first broken invariant."""
+    ledger = scheduler.ledger
+    taken: dict[str, int] = {}
+    gpu_free = dict.fromkeys(ledger.gpu_ids, UNIT)
+
+    def count(amounts: Amounts, shares: GpuShares, lent: bool = False) -> None:
+        for name, amount in amounts.items():
+            taken[name] = taken.get(name, 0) + (0 if lent and name == CPU else amount)
+        for gpu, share in shares:
+            gpu_free[gpu] -= share
+
+    for worker in scheduler._workers.values():
+        count(worker.holds, worker.shares, worker.lent)
+        pool = scheduler._pools[worker.pool]
+        assert worker.worker_id in pool.workers, "a worker's pool does not know it"
+        assert (worker.worker_id in pool.idle) == (worker.state is WorkerState.IDLE), "idle line is wrong"
+        assert (worker.worker_id in pool.starting) == (worker.state is WorkerState.STARTING), "starting set is wrong"
+        assert not worker.holds or worker.state in (WorkerState.BUSY, WorkerState.DYING), "an idle worker holds"
+        if worker.state is WorkerState.BUSY:
+            assert worker.lease_id in scheduler._leases, "a busy worker without a lease"
+    for pool in scheduler._pools.values():
+        assert pool.workers <= scheduler._workers.keys(), "a pool knows dead workers"
+        assert len(pool.reservations) <= len(pool.starting), "a reservation that no worker comes for"
+        for reservation in pool.reservations:
+            count(reservation.shape.holds, reservation.shares)
+    for name in ledger.total.keys() | ledger.available.keys():
+        free = ledger.total.get(name, 0) - taken.get(name, 0)
+        assert ledger.available.get(name, 0) == free, f"{name} is not conserved"
+        assert free >= 0 or name == CPU, f"{name} was given twice"
+    assert gpu_free == ledger.gpu_free(), "GPUs are not conserved"
+    missing: dict[ShapeKey, int] = {}
+    held: dict[tuple[bytes, int], int] = {}
+    active: dict[ShapeKey, int] = {}
+    for lease in scheduler._leases.values():
+        active[lease.shape] = active.get(lease.shape, 0) + 1
+        assert scheduler._workers[lease.worker_id].lease_id == lease.lease_id, "two leases on one worker"
+        if lease.actor is None:
+            held[lease.owner, lease.key] = held.get((lease.owner, lease.key), 0) + 1
+    for where, demand in scheduler._demands.items():
+        assert demand.held == held.pop(where, 0), "a demand miscounts its leases"
+        if demand.missing:
+            missing[demand.shape] = missing.get(demand.shape, 0) + demand.missing
+    assert not held, "leases without a demand"
+    for shape in scheduler._shapes.values():
+        assert shape.missing == missing.get(shape.key, 0), "a shape miscounts what it misses"
+        assert shape.active == active.get(shape.key, 0), "a shape miscounts its leases"
+        assert 0 <= shape.reserved <= shape.missing, "more is reserved than missed"
+        assert (shape.key in scheduler._waiting) == bool(shape.missing), "a shape waits wrongly"
+        in_line = {(demand.owner, demand.key) for demand in shape.turns}
+        expected = {
+            where for where, demand in scheduler._demands.items() if demand.shape == shape.key and demand.missing
+        }
+        assert in_line == expected, "a line has the wrong people in it"
+    assert missing.keys() <= scheduler._shapes.keys(), "a demand without its shape"
+    for shape in scheduler._waiting.values():
+        pool_ = scheduler._pools.get(shape.pool)
+        if shape.wants > 0 and shape.feasible and ledger.fits(shape.needs) and pool_ is not None and pool_.idle:
+            assert shape.yields_at is not None, "somebody waits although a worker and the resources are free"

@@ -1,0 +1,43 @@
+"""What the scheduler tells people."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from manta.core.resources import MEMORY, OBJECT_STORE_MEMORY, UNIT
+from manta.raylet.leases import Demand, Shape
+from manta.raylet.ledger import Amounts
+
+#: Names of resources that say only which node it is, or that it is one.
+_NODES_OWN: Final = ("node:", OBJECT_STORE_MEMORY)
+
+
+def why_infeasible(shape: Shape, demand: Demand, cluster: Collection[Amounts], node: Amounts) -> str:
+    """Why a demand waits in vain, and what to do.
+
+    Args:
+        shape: What it asks for.
+        demand: Who asks.
+        cluster: What each node has, as far as that is known.
+        node: What this one has.
+    """
+    what = "actor" if demand.actor is not None else "task"
+    name = f" {demand.name!r}" if demand.name else ""
+    has = [_for_people(amounts, shape.needs) for amounts in cluster or [node]]
+    nodes = f"the only node has {has[0]}" if len(has) == 1 else f"the nodes have {'; '.join(has)}"
+    return (
+        f"the {what}{name} asks for {_for_people(shape.needs, shape.needs)}, which no node can ever give: {nodes}. "
+        "It waits until a node joins that can; ask for less, or cancel it."
+    )
+
+
+def _for_people(amounts: Amounts, asked: Amounts) -> str:
+    """Amounts with what was asked for in any case, without what every node has and nobody asked for."""
+    names = dict.fromkeys(asked)
+    names.update(dict.fromkeys(name for name in amounts if name != MEMORY and not name.startswith(_NODES_OWN)))
+    shown = []
+    for name in sorted(names):
+        amount = amounts.get(name, 0) / UNIT
+        shown.append(f"{name}: {amount / (1 << 30):.2f} GiB" if name.endswith(MEMORY) else f"{name}: {amount:g}")
+    return "{" + ", ".join(shown) + "}"
