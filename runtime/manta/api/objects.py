@@ -178,8 +178,4 @@ def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
         raise ActorHandleNotFoundError(
             f"ActorHandle objects are not valid across Ray sessions: {actor!r} belongs to an earlier cluster"
         )
-    session.control(
-        "KillActor",
-        ctl.KillActorRequest(request_id=os.urandom(16), actor_id=actor._actor_id, no_restart=no_restart),
-        ctl.KillActorResponse,
-    )
+    session.kill_actor(actor._client, no_restart=no_restart)

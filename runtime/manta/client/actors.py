@@ -527,6 +527,9 @@ class ActorClients:
         client = self.by_id.get(info.actor_id)
         if client is None or client.phase == ctl.ACTOR_PHASE_DEAD:
             return
+        if info.state == ctl.ACTOR_PHASE_UNSPECIFIED:
+            self._announce(client)
+            return
         if info.incarnation < client.incarnation:
             return
         client.info = info
@@ -544,8 +547,26 @@ class ActorClients:
         elif info.state == ctl.ACTOR_PHASE_DEAD:
             self._died(client, death_of(info))
 
+    def _announce(self, client: ActorClient) -> None:
+        """Control was replaced: say again what it may have forgotten. Named and detached actors are in its store."""
+        request = self._created.get(client.actor_id)
+        if request is None:
+            return
+        again = ctl.CreateActorRequest()
+        again.CopyFrom(request)
+        again.request_id = os.urandom(16)  # with the old one, the answer would be the old one too
+        info = client.info
+        if info is not None and info.incarnation:
+            again.known.actor_id = client.actor_id
+            again.known.incarnation = info.incarnation
+            again.known_num_restarts = info.num_restarts
+            if info.state == ctl.ACTOR_PHASE_ALIVE:
+                again.known_address.CopyFrom(info.address)
+        self._session.control_async("CreateActor", again, lambda frame: self._create_answered(client, frame))
+
     def _alive(self, client: ActorClient, info: ctl.ActorInfo) -> None:
-        if client.link is not None:
+        if client.link is not None or client.inflight:
+            # Also when nobody told of the restart between two lives.
             self._interrupted(client)
         link = self._session.links.peer(info.address.worker_id, info.address.endpoint)
         client.incarnation = info.incarnation
@@ -603,6 +624,16 @@ class ActorClients:
 
     def worker_died(self, frame: pb.WorkerDied) -> None:
         """A leased worker died: no actor."""
+
+    def kill(self, client: ActorClient, *, no_restart: bool) -> None:
+        """Ask control to kill it. Calls from here on see it dead, or in its next life, and never the one being killed."""
+        if client.phase == ctl.ACTOR_PHASE_DEAD:
+            return
+        if client.link is not None:
+            self._by_worker.pop(client.link.worker_id, None)
+            client.link = None
+        request = ctl.KillActorRequest(request_id=os.urandom(16), actor_id=client.actor_id, no_restart=no_restart)
+        self._session.control_async("KillActor", request, lambda frame: None)
 
     # -- the end of handles
 

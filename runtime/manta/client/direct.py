@@ -30,6 +30,7 @@ from manta.core import errors
 from manta.core.ids import IdMaker
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
+from manta.rpc.v1 import control_pb2 as ctl
 from manta.serde import Serialized, deserialize, install_hooks, serialize, to_bytes
 from manta.transport.channel import NUMBER, PROTOCOL, Connection
 from manta.transport.convert import error_from_proto
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from manta.client.actors import ActorClient
     from manta.client.generators import StreamReader
     from manta.client.lease import Lease
     from manta.client.values import Value
@@ -394,6 +396,9 @@ class DirectSession:
         for reply in self._replies.values():
             if isinstance(reply, Reply):
                 self.pump.finish(reply)
+        for stream in list(self.streams.values()):
+            stream.failed(failure)
+        self.store.raylet_lost()
         self.on_exit("the raylet is gone")
 
     def _peer_lost(self, link: Link) -> None:
@@ -980,6 +985,17 @@ class DirectSession:
         first = frame.object_id[:24] + b"\1\0\0\0"
         if not self.actors.cancel(first, force=frame.force, recursive=frame.recursive):
             self.submitter.cancel(first, force=frame.force, recursive=frame.recursive)
+
+    def kill_actor(self, client: ActorClient, *, no_restart: bool) -> None:
+        """Kill an actor: its later calls fail, or wait for its next life."""
+        with self.lock:
+            self.check()
+            self.actors.kill(client, no_restart=no_restart)
+            named = client.info is not None and client.info.name
+        self.pump.attend()
+        if named:
+            # Its name has to be free when we return.
+            self.control("GetActor", ctl.GetActorRequest(actor_id=client.actor_id), ctl.GetActorResponse)
 
     # -- control, relayed
 
