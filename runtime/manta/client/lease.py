@@ -114,8 +114,9 @@ class Lease:
         self.queued_us = 0
         #: The running task waits for something: nothing more is pushed.
         self.blocked = False
-        #: Until the worker confirms, nothing is pushed: a fresh token could start a task that was taken back.
-        self.taking_back = False
+        #: How often tasks were taken back that the worker has not confirmed to have forgotten. Until it has, every time, nothing
+        #: is pushed: a fresh token could start a task that was taken back.
+        self.taking_back = 0
         #: To be returned as soon as it is empty.
         self.draining = False
         #: Template numbers and function hashes the worker knows.
@@ -155,8 +156,12 @@ class Lease:
             taken.append(record)
         taken.reverse()
         if taken:
-            self.taking_back = True
+            self.taking_back += 1
         return taken
+
+    def took_back(self) -> None:
+        """The worker has forgotten what one `take_back` took."""
+        self.taking_back -= 1
 
     def lost(self) -> tuple[list[Record], list[Record]]:
         """The worker is dead: tasks that may have begun, and tasks that surely had not."""
