@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from manta.client.pump import Waiter
+from manta.core import errors
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.serde import Serialized, write_into
 from manta.shm.block import Blocks
@@ -98,7 +99,8 @@ class StoreClient:
                 session.raylet_send(pb.AbortObject(object_id=oid))
             raise
         frame = waiter.frame
-        assert frame is not None
+        if frame is None:
+            raise errors.LocalRayletDiedError
         if frame.HasField("error"):
             raise error_from_proto(frame.error)
         if frame.exists:
@@ -169,7 +171,8 @@ class StoreClient:
         if not done:
             return None
         frame = waiter.frame
-        assert frame is not None
+        if frame is None:
+            raise errors.LocalRayletDiedError
         if frame.HasField("error"):
             raise error_from_proto(frame.error)
         arena = self._arena
@@ -190,6 +193,16 @@ class StoreClient:
         """Tell the raylet which pins are gone."""
         if self._arena.released:
             self._session.raylet_send(pb.ReleaseObjects(object_ids=self._arena.drain()))  # type: ignore[arg-type]
+
+    def raylet_lost(self) -> None:
+        """Nobody will answer any more: every wait ends. Called under the lock."""
+        for waiters in self._creating.values():
+            for waiter in waiters:
+                self._session.pump.finish(waiter)
+        for got in self._asking.values():
+            self._session.pump.finish(got)
+        self._creating.clear()
+        self._asking.clear()
 
     def close(self) -> None:
         """Make no more views; those that live keep their memory."""

@@ -215,6 +215,10 @@ class ControlLink:
             case "unknown_actor":
                 # Without a state: who owns it has to say it again.
                 self._on_actor(cpb.ActorInfo(actor_id=response.unknown_actor.actor_id))
+            case "resync":
+                # A new control knows from us that they run, and from nobody whether they may be restarted.
+                for actor_id in sorted(self._watched):
+                    self._on_actor(cpb.ActorInfo(actor_id=actor_id))
             case _:
                 pass
 
