@@ -11,22 +11,41 @@
 `import manta as ray` runs Ray Core programs unchanged; `python -m manta.compat script.py` runs those that say `import ray`.
 """
 
-from manta.api.actor_classes import exit_actor, get_actor, method
-from manta.api.cluster import available_resources, cluster_resources, nodes
-from manta.api.context import get_gpu_ids, get_runtime_context
-from manta.api.decorator import remote
-from manta.api.init import init, is_initialized, shutdown
-from manta.api.objects import cancel, get, kill, put, wait
-from manta.client.refs import ObjectRef
-from manta.core.ids import ActorID, JobID, NodeID, ObjectID, PlacementGroupID, TaskID, UniqueID, WorkerID
 from manta.version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from manta.client.generators import ObjectRefGenerator as ObjectRefGenerator
-    from manta.client.handles import ActorHandle as ActorHandle
+    from manta import actor, exceptions, util
+    from manta.api.actor_classes import exit_actor, get_actor, method
+    from manta.api.cluster import available_resources, cluster_resources, nodes
+    from manta.api.context import get_gpu_ids, get_runtime_context
+    from manta.api.decorator import remote
+    from manta.api.init import init, is_initialized, shutdown
+    from manta.api.objects import cancel, get, kill, put, wait
+    from manta.client.generators import ObjectRefGenerator
+    from manta.client.handles import ActorHandle
+    from manta.client.refs import ObjectRef
+    from manta.core.ids import ActorID, JobID, NodeID, ObjectID, PlacementGroupID, TaskID, UniqueID, WorkerID
+
+#: Where each name lives. It is fetched at its first use: control and raylet import this package too, and need none of them.
+_HOMES = {
+    **dict.fromkeys(("exit_actor", "get_actor", "method"), "api.actor_classes"),
+    **dict.fromkeys(("available_resources", "cluster_resources", "nodes"), "api.cluster"),
+    **dict.fromkeys(("get_gpu_ids", "get_runtime_context"), "api.context"),
+    "remote": "api.decorator",
+    **dict.fromkeys(("init", "is_initialized", "shutdown"), "api.init"),
+    **dict.fromkeys(("cancel", "get", "kill", "put", "wait"), "api.objects"),
+    "ObjectRefGenerator": "client.generators",
+    "ActorHandle": "client.handles",
+    "ObjectRef": "client.refs",
+    **dict.fromkeys(
+        ("ActorID", "JobID", "NodeID", "PlacementGroupID", "TaskID", "UniqueID", "WorkerID", "ObjectID"), "core.ids"
+    ),
+}
+_MODULES = frozenset(("actor", "compat", "exceptions", "util"))
 
 __all__ = [
+    "ActorHandle",
     "ActorID",
     "JobID",
     "NodeID",
@@ -59,17 +78,17 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Names that would make `import manta` slow: modules below it, and the handle's class."""
-    if name in ("util", "exceptions", "compat", "actor"):
-        import importlib
+    home = _HOMES.get(name)
+    if home is None and name not in _MODULES:
+        raise AttributeError(f"module 'manta' has no attribute '{name}'")
+    import importlib
 
-        return importlib.import_module(f"manta.{name}")
-    if name == "ObjectRefGenerator":
-        from manta.client.generators import ObjectRefGenerator
+    found: object = importlib.import_module(f"manta.{home or name}")
+    if home is not None:
+        found = getattr(found, name)
+    globals()[name] = found
+    return found
 
-        return ObjectRefGenerator
-    if name == "ActorHandle":
-        from manta.client.handles import ActorHandle
 
-        return ActorHandle
-    raise AttributeError(f"module 'manta' has no attribute '{name}'")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -95,6 +95,7 @@ class DirectSession:
         self.interrupts = Interrupts(self.pump.interrupt_main, self._attend)
         self.pump.interrupted = self.interrupts.pending
         self.pump.on_round = self._round
+        self.pump.holds = lambda: bool(self.ownership.counts)
         self.store: StoreClient = None  # type: ignore[assignment]
         self.welcome = pb.Welcome()
         self.address = common.Address()
@@ -643,7 +644,7 @@ class DirectSession:
         if serialized.size <= INLINE_BYTES:
             data: Any = to_bytes(serialized)
         else:
-            self.store.create(oid, serialized)
+            self.store.create(oid, serialized, self.worker_id)
             data = Stored(serialized.size, self.welcome.node_id)
         with self.lock:
             self.ownership.counts[oid] = 1

@@ -60,9 +60,13 @@ class StoreClient:
 
     # -- creating
 
-    def create(self, oid: bytes, value: Serialized) -> None:
+    def create(self, oid: bytes, value: Serialized, owner: bytes) -> None:
         """Write a value into the arena and seal it.
 
+        Args:
+            oid: The object.
+            value: What to write.
+            owner: Worker id of the process it belongs to; it is freed when that one is gone.
         Raises:
             ObjectStoreFullError: There was no room in time, or never will be.
         """
@@ -84,13 +88,15 @@ class StoreClient:
                 raise
             with session.lock:
                 self._blocks.sealed(block_id)
-                session.raylet_send(pb.SealInBlock(block_id=block_id, object_ids=[oid], offsets=[offset], sizes=[size]))
+                session.raylet_send(
+                    pb.SealInBlock(block_id=block_id, object_ids=[oid], offsets=[offset], sizes=[size], owners=[owner])
+                )
                 self._return_blocks()
             return
         waiter = _Created()
         with session.lock:
             self._creating.setdefault(oid, []).append(waiter)
-            session.raylet_send(pb.CreateObject(object_id=oid, size=size))
+            session.raylet_send(pb.CreateObject(object_id=oid, size=size, owner=owner))
         try:
             session.wait_for(waiter, "room in the object store")
         except BaseException:

@@ -463,7 +463,7 @@ class Executor:
         if serialized.size <= INLINE_BYTES:
             message.value = to_bytes(serialized)
         else:
-            session.store.create(oid, serialized)
+            session.store.create(oid, serialized, link.worker_id)
             message.size = serialized.size
             message.node_id = session.welcome.node_id
         refs = counted_inside(serialized)

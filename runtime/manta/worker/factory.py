@@ -238,6 +238,8 @@ def main(fd: int, raylet_pid: int, entry: str) -> None:
     run: Run = getattr(importlib.import_module(module), function)
     for name in _PRELOAD:
         importlib.import_module(name)
+    # Its reducers are taken over at the first value that is not plain data; in the factory, once for all workers.
+    importlib.import_module("manta.serde.pickler").load_cloudpickle()
     # What was built so far lives as long as every worker: the collector need not look at it, and pages stay shared.
     gc.collect()
     gc.freeze()
