@@ -21,6 +21,10 @@ from typing import Any, Final
 #: How long nobody may hold the baton before the service thread takes it.
 NAP_S: Final = 0.002
 
+#: A reference that user code drops while it calls nothing of ours wakes nobody (`__del__` may not): while the process holds any,
+#: the service thread looks this often, seconds.
+LOOK_S: Final = 0.1
+
 #: Checks during which one and the same thread held the baton, after which the service thread sleeps until called.
 IDLE_CHECKS: Final = 10
 
@@ -91,6 +95,8 @@ class Pump:
         self._due: float | None = None
         #: A signal handler asks the main thread to leave its wait: see `signals`.
         self.interrupted: Callable[[], bool] = lambda: False
+        #: Whether the process holds references that could be dropped.
+        self.holds: Callable[[], bool] = lambda: False
         self._main_waiter: Waiter | None = None
         self._main = threading.main_thread().ident
         self._loop_readable: Callable[[], None] = lambda: None
@@ -362,7 +368,10 @@ class Pump:
             try:
                 while not (self._give_up or self._sleepers or self._closing):
                     due = self._due
-                    self._round(None if due is None else max(0.0, due - time.monotonic()))
+                    timeout = None if due is None else max(0.0, due - time.monotonic())
+                    if (timeout is None or timeout > LOOK_S) and self.holds():
+                        timeout = LOOK_S
+                    self._round(timeout)
             finally:
                 self._service_reads = False
                 self._give_up = False
