@@ -9,7 +9,7 @@ from manta.api.functions import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, 
 from manta.client import current
 from manta.client.signatures import UNKNOWN, checker_of_text, text_of
 from manta.core import errors
-from manta.core.generics import Generic, P, T_co
+from manta.core.generics import Class_co, Generic, P, T, overload
 from manta.core.options import actor_options, method_options
 
 TYPE_CHECKING = False
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 METHOD_OPTIONS = "__manta_method_options__"
 
 
+@overload
+def method(function: F, /) -> F: ...
+@overload
+def method(**options: Any) -> Callable[[F], F]: ...
 def method(*args: Any, **options: Any) -> Any:
     """Set options of one actor method: `@method(num_returns=2)`.
 
@@ -53,7 +57,7 @@ def method(*args: Any, **options: Any) -> Any:
     return decorate
 
 
-class ActorClass(Generic[P, T_co]):
+class ActorClass(Generic[Class_co]):
     """A class whose instances live in processes of their own: `Class.remote(...)` creates one and returns its handle."""
 
     def __init__(self, actual: type[Any], given: Mapping[str, Any]) -> None:
@@ -93,14 +97,15 @@ class ActorClass(Generic[P, T_co]):
             raise AttributeError(name)
         return getattr(self._class, name)
 
-    def remote(self, *args: P.args, **kwargs: P.kwargs) -> ActorHandle[T_co]:
+    def remote(self: ActorClass[Callable[P, T]], *args: P.args, **kwargs: P.kwargs) -> ActorHandle[T]:
         """Create an actor. Returns its handle at once; its constructor runs elsewhere."""
         return self._create(self._options, args, kwargs)
 
-    def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> ActorHandle[T_co]:
-        return self.options(**options).remote(*(args or ()), **(kwargs or {}))
+    def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> ActorHandle[Any]:
+        chosen = actor_options(self._given, over=options, is_async=self._is_async)
+        return self._create(chosen, tuple(args or ()), dict(kwargs or {}))
 
-    def options(self, **options: Any) -> OptionedActorClass[P, T_co]:
+    def options(self, **options: Any) -> OptionedActorClass[Class_co]:
         """The same class with other options, for actors created through what this returns."""
         return OptionedActorClass(self, actor_options(self._given, over=options, is_async=self._is_async))
 
@@ -140,7 +145,7 @@ class ActorClass(Generic[P, T_co]):
             self._table = table
         return self._blob, self._table
 
-    def _create(self, options: ActorOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle[T_co]:
+    def _create(self, options: ActorOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle[Any]:
         from manta.api.templates import environment_bytes
         from manta.client.actors import handle_id
         from manta.client.handles import ActorHandle
@@ -211,7 +216,7 @@ class ActorClass(Generic[P, T_co]):
         if counted:
             with session.lock:
                 session.ownership.add(handle_id(actor_id))
-        handle: ActorHandle[T_co] = ActorHandle(actor_id, mine, session.address_bytes, counted=counted)
+        handle: ActorHandle[Any] = ActorHandle(actor_id, mine, session.address_bytes, counted=counted)
         if options.name:
             session.actors.named_created(actor_id, extra)
         else:
@@ -226,14 +231,14 @@ class ActorClass(Generic[P, T_co]):
         return f"ActorClass({self._name})"
 
 
-class OptionedActorClass(Generic[P, T_co]):
+class OptionedActorClass(Generic[Class_co]):
     """An actor class with options of its own: only to create actors."""
 
-    def __init__(self, actor_class: ActorClass[P, T_co], options: ActorOptions) -> None:
+    def __init__(self, actor_class: ActorClass[Class_co], options: ActorOptions) -> None:
         self._actor_class = actor_class
         self._options = options
 
-    def remote(self, *args: P.args, **kwargs: P.kwargs) -> ActorHandle[T_co]:
+    def remote(self: OptionedActorClass[Callable[P, T]], *args: P.args, **kwargs: P.kwargs) -> ActorHandle[T]:
         """Create an actor; see `ActorClass.remote`."""
         return self._actor_class._create(self._options, args, kwargs)
 

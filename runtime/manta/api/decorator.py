@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from manta.api.actor_classes import ActorClass
 from manta.api.functions import RemoteFunction
-from manta.core.generics import P, T, T_co, overload
+from manta.core.generics import Class, P, T, overload
 from manta.core.options import REMOTE_MISUSE
 
 TYPE_CHECKING = False
@@ -14,15 +14,9 @@ if TYPE_CHECKING:
 
     from manta.client.refs import ObjectRef
 
-    class _Class(Protocol[P, T_co]):
-        # `type[T]` alone would lose the constructor's parameters, a callable alone would also be any function.
-        @property
-        def __mro__(self) -> tuple[type, ...]: ...
-        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co: ...
-
     class _Decorator(Protocol):
         @overload
-        def __call__(self, target: _Class[P, T_co], /) -> ActorClass[P, T_co]: ...  # type: ignore[overload-overlap]
+        def __call__(self, target: Class, /) -> ActorClass[Class]: ...  # type: ignore[overload-overlap]
         @overload
         def __call__(self, target: Callable[P, T], /) -> RemoteFunction[P, ObjectRef[T]]: ...
 
@@ -31,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @overload
-def remote(target: _Class[P, T_co], /) -> ActorClass[P, T_co]: ...  # type: ignore[overload-overlap]
+def remote(target: Class, /) -> ActorClass[Class]: ...  # type: ignore[overload-overlap]
 @overload
 def remote(target: Callable[P, T], /) -> RemoteFunction[P, ObjectRef[T]]: ...
 @overload

@@ -122,7 +122,7 @@ def start(
     if node_name:
         raylet += ["--node-name", node_name]
     environment = child_environment()
-    processes = []
+    processes: list[subprocess.Popen[bytes]] = []
     ready: dict[int, str] = {}
     try:
         with open(os.path.join(session_dir, "logs", "start.log"), "a+b") as output:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from operator import attrgetter
 
@@ -167,7 +166,6 @@ def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
     """
     from manta.client.handles import ActorHandle
     from manta.core.errors import ActorHandleNotFoundError
-    from manta.rpc.v1 import control_pb2 as ctl
 
     session = current.require()
     if not isinstance(actor, ActorHandle):

@@ -7,14 +7,14 @@ from collections import deque
 from types import GenericAlias
 
 from manta.client import current
-from manta.core.generics import FitsAnywhere, Generic, T, T_co
+from manta.core.generics import Awaitable, FitsAnywhere, T, T_co
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import concurrent.futures
     from asyncio import Future
-    from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
-    from typing import Any, Never
+    from collections.abc import AsyncIterator, Generator, Iterator
+    from typing import Any
 
     from manta.core.ids import JobID, TaskID
 
@@ -31,15 +31,15 @@ _untrack.restype = None
 SIZE = 28
 
 
-class ObjectRef(FitsAnywhere, Generic[T_co]):
+class ObjectRef(Awaitable[T_co], FitsAnywhere):
     """A reference to an object somewhere in the cluster: the future result of a task, or a value that was put.
 
     The object lives as long as a reference to it lives anywhere. Pass refs to tasks, return them, store them in other objects;
     read the value with `get` or `await`.
 
     To type checkers a ref fits where any value is expected: a task's parameter says `int`, and is called with ints and with
-    refs of ints, by position and by name; nothing else in the type system can say so. What is surely a forgotten `get` is an
-    error all the same: computing with a ref, indexing it, looping over it.
+    refs of ints, by position and by name; nothing else in the type system can say so. The price is that a forgotten `get` goes
+    unnoticed there, unless a ref is indexed, called or looped over.
 
     Args:
         id: 28 bytes: the id of the task that makes the object, then its number in little endian.
@@ -62,18 +62,6 @@ class ObjectRef(FitsAnywhere, Generic[T_co]):
         def __next__(self: ObjectRef[Iterator[T]]) -> ObjectRef[T]: ...
         def __aiter__(self: ObjectRef[Iterator[T]]) -> AsyncIterator[ObjectRef[T]]: ...
         def __anext__(self: ObjectRef[Iterator[T]]) -> Awaitable[ObjectRef[T]]: ...
-
-        def __add__(self, other: Never, /) -> Never: ...
-        def __sub__(self, other: Never, /) -> Never: ...
-        def __mul__(self, other: Never, /) -> Never: ...
-        def __truediv__(self, other: Never, /) -> Never: ...
-        def __floordiv__(self, other: Never, /) -> Never: ...
-        def __mod__(self, other: Never, /) -> Never: ...
-        def __matmul__(self, other: Never, /) -> Never: ...
-        def __lt__(self, other: Never, /) -> Never: ...
-        def __gt__(self, other: Never, /) -> Never: ...
-        def __le__(self, other: Never, /) -> Never: ...
-        def __ge__(self, other: Never, /) -> Never: ...
     else:
         __class_getitem__ = classmethod(GenericAlias)
 
