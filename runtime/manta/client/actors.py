@@ -12,12 +12,14 @@ import os
 from collections import deque
 
 from manta.client import failures
+from manta.client.refs import ObjectRef, make_ref
 from manta.client.submit import GATHER, GATHER_S, Extra, Template, Waiting
-from manta.client.values import Failure
+from manta.client.values import INLINE_BYTES, Failure
 from manta.core import errors
 from manta.core.ids import ActorCallIds, creation_task_id
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import control_pb2 as ctl
+from manta.serde import serialize, to_bytes
 from manta.transport.channel import encode
 
 TYPE_CHECKING = False
@@ -226,10 +228,6 @@ class ActorClients:
 
     def call(self, client: ActorClient, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a method. Returns its ref, a list of refs, or None, as the template says."""
-        from manta.client.refs import ObjectRef, make_ref
-        from manta.client.values import INLINE_BYTES
-        from manta.serde import serialize, to_bytes
-
         session = self._session
         special = template.num_returns != 1
         if not special:
@@ -269,8 +267,6 @@ class ActorClients:
     def _call_special(
         self, client: ActorClient, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        from manta.client.refs import make_ref
-
         session = self._session
         extra = Extra()
         payload, missing = session.prepare(args, kwargs, extra)
@@ -565,7 +561,7 @@ class ActorClients:
         self._session.control_async("CreateActor", again, lambda frame: self._create_answered(client, frame))
 
     def _alive(self, client: ActorClient, info: ctl.ActorInfo) -> None:
-        if client.link is not None or client.inflight:
+        if client.link is not None or info.incarnation != client.incarnation:
             # Also when nobody told of the restart between two lives.
             self._interrupted(client)
         link = self._session.links.peer(info.address.worker_id, info.address.endpoint)

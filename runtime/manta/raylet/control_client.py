@@ -82,7 +82,6 @@ class ControlLink:
         self._on_actor = on_actor
         self._channel: grpc.aio.Channel | None = None
         self._calls: dict[str, Callable[..., Awaitable[bytes]]] = {}
-        self._connected = asyncio.Event()
         #: Set once control knows the node; cleared while it has to be told again.
         self.registered = asyncio.Event()
         self._period_s = 1.0
@@ -138,11 +137,9 @@ class ControlLink:
     async def _open_channel(self) -> AsyncIterator[None]:
         channel = self._channel = transport.channel(self._target)
         self._calls.clear()
-        self._connected.set()
         try:
             yield
         finally:
-            self._connected.clear()
             self._channel = None
             await channel.close(grace=None)
 
@@ -253,7 +250,8 @@ class ControlLink:
         deadline = loop.time() + timeout_s
         while True:
             async with asyncio.timeout_at(deadline):
-                await self._connected.wait()
+                # Not before it knows this node again: what a call is about may be something that only we can tell it of.
+                await self.registered.wait()
             call = self._call(method)
             try:
                 return await call(payload, timeout=max(0.001, deadline - loop.time()), metadata=self._metadata)

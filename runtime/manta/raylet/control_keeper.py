@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 #: Pause before the first new start, and the longest between two, seconds. A control that cannot start (a full disk, a broken
 #: store) is tried again and again: what runs does not need it, and somebody may mend what is wrong.
 FIRST_PAUSE_S: Final = 0.05
-LONGEST_PAUSE_S: Final = 5.0
+LONGEST_PAUSE_S: Final = 2.0
 #: One that lived so long was well; the next pause is short again, seconds.
-WELL_S: Final = 10.0
+WELL_S: Final = 1.0
 #: How long it may take to end at our own end before it is killed, seconds.
 STOP_S: Final = 1.0
 

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import pytest
 
 import manta
 from manta.rpc.v1 import channel_pb2 as pb
+from manta.shm.copy import copy
 from manta.transport.channel import PROTOCOL, Connection
 from tests.process.semantics.support import Gate, Ledger, is_running
 from tests.support.waiting import wait_until
@@ -58,15 +60,24 @@ class Node:
         store: dict[str, int] = self.status()["store"]
         return store
 
-    def is_at_rest(self) -> bool:
-        """Nothing runs, nothing waits, every resource is back."""
+    def unrest(self) -> dict[str, Any]:
+        """What runs, waits or is taken; empty when every resource is back."""
         books = self.status()["scheduler"]
-        return bool(books["available"] == books["total"] and not books["leases"] and not demanded(books))
+        taken = {name: total - books["available"].get(name, 0) for name, total in books["total"].items()}
+        found = {
+            "taken": {name: amount for name, amount in taken.items() if amount},
+            "leases": books["leases"],
+            "demands": [demand for demand in books["demands"] if demand["wanted"]],
+        }
+        return {name: value for name, value in found.items() if value}
 
 
-def demanded(books: dict[str, Any]) -> list[dict[str, Any]]:
-    """Demands that want something."""
-    return [demand for demand in books["demands"] if demand["wanted"]]
+def at_rest(node: Node, *, timeout_s: float = PATIENCE_S) -> None:
+    """Wait until every resource is back, or fail naming what is not."""
+    end = time.monotonic() + timeout_s
+    while unrest := node.unrest():
+        assert time.monotonic() < end, f"not at rest after {timeout_s} s: {unrest}"
+        time.sleep(0.01)
 
 
 class Cluster(Node):
@@ -113,7 +124,12 @@ def running_cluster(**settings: Any) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session", autouse=True)
 def base_temp(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """pytest makes its own folder at the first `tmp_path`; inside of a sandbox that would count as left behind."""
+    """What comes into being once per process and stays: inside of a sandbox it would count as left behind.
+
+    pytest's own folder (made at the first `tmp_path`), and the thread that helps with large copies.
+    """
+    origin, to = bytearray(64 * MIB), bytearray(64 * MIB)
+    copy(memoryview(to), memoryview(origin))
     return tmp_path_factory.getbasetemp()
 
 
@@ -137,7 +153,7 @@ def cluster(module_cluster: Cluster | None) -> Iterator[Cluster | None]:
         return
     before = module_cluster.store()["objects"]
     yield module_cluster
-    wait_until(module_cluster.is_at_rest, timeout_s=PATIENCE_S, what="every resource to be back")
+    at_rest(module_cluster)
     wait_until(lambda: module_cluster.store()["objects"] <= before, what="every object to be freed")
 
 
