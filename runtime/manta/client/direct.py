@@ -60,6 +60,12 @@ _ids_of = attrgetter("_id")
 _NO_KWARGS: dict[str, Any] = {}
 
 
+class Capture(threading.local):
+    """Per thread: a list that takes the ids of refs coming out of pickles, while somebody wants to know them."""
+
+    refs: list[bytes] | None = None
+
+
 class Reply(Waiter):
     """Waits for the answer to a relayed call."""
 
@@ -122,7 +128,8 @@ class DirectSession:
         self.pid = os.getpid()
         #: Called around waits of a worker's task: (begins, ends).
         self.blocking: tuple[Callable[[], None], Callable[[], None]] | None = None
-        self._capture = threading.local()
+        #: Where refs that come out of pickles in this thread are noted.
+        self.capture = Capture()
         self.finish_lines: Callable[[], None] = lambda: None
         self.print_lines: Callable[[pb.LogLines], None] = lambda lines: None
         #: A task failed and its ref was dropped unread.
@@ -297,8 +304,11 @@ class DirectSession:
         try:
             while True:
                 oid = released.popleft()
-                if (
-                    counts.get(oid) == 1
+                count = counts.get(oid, 0)
+                if count > 1:
+                    counts[oid] = count - 1
+                elif (
+                    count == 1
                     and type(known.get(oid)) is bytes
                     and oid not in ownership.contains
                     and oid not in ownership.borrows
@@ -437,7 +447,7 @@ class DirectSession:
 
     def ref_received(self, oid: bytes, owner: bytes) -> None:
         """A ref came out of a pickle."""
-        captured = getattr(self._capture, "refs", None)
+        captured = self.capture.refs
         if captured is not None:
             captured.append(oid)
         with self.lock:
@@ -453,12 +463,13 @@ class DirectSession:
 
     def loads_capturing(self, data: bytes | memoryview) -> tuple[Any, list[bytes]]:
         """Deserialise, and the ids of the refs that came out."""
-        before = getattr(self._capture, "refs", None)
-        refs = self._capture.refs = []
+        before = self.capture.refs
+        refs: list[bytes] = []
+        self.capture.refs = refs
         try:
             return deserialize(data), refs
         finally:
-            self._capture.refs = before
+            self.capture.refs = before
 
     def hold_contained(self, oid: bytes, inner: Sequence[bytes]) -> None:
         """The value of `oid` contains these refs: they live as long as it does. Called under the lock."""

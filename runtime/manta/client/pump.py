@@ -79,6 +79,8 @@ class Pump:
         #: The service thread holds the baton and may be asked to give it up.
         self._service_reads = False
         self._give_up = False
+        #: Handlers run: whoever is finished now is either asleep or the thread that runs them.
+        self._handling = False
         #: Counts how often a user thread took the baton.
         self._turns = 0
         self._napping = False
@@ -130,35 +132,56 @@ class Pump:
 
     def _patient_round(self, timeout: float | None) -> None:
         """A round for a thread whose answer may be microseconds away: look for a moment, then sleep."""
-        self._waits += 1
-        if (self._misses < SPIN_MISSES or not self._waits % SPIN_AGAIN) and (timeout is None or timeout > SPIN_S):
-            poll, end = self._epoll.poll, time.monotonic() + SPIN_S
-            while True:
-                events = poll(0, MAX_EVENTS)
-                if events:
-                    self._misses = 0
-                    self._handle(events)
-                    return
-                os.sched_yield()
-                if time.monotonic() > end:
-                    break
-            self._misses += 1
+        if (timeout is None or timeout > SPIN_S) and self._spin():
+            return
         self._round(timeout)
+
+    def _spin(self) -> bool:
+        """Look again and again for a moment; whether there was something to handle. The caller holds the baton."""
+        self._waits += 1
+        if self._misses >= SPIN_MISSES and self._waits % SPIN_AGAIN:
+            return False
+        poll, end = self._epoll.poll, time.monotonic() + SPIN_S
+        while True:
+            events = poll(0, MAX_EVENTS)
+            if events:
+                self._misses = 0
+                self._handle(events)
+                return True
+            os.sched_yield()
+            if time.monotonic() > end:
+                break
+        self._misses += 1
+        return False
+
+    def look_around(self) -> bool:
+        """For an event loop with nothing to do: see for a moment whether something comes."""
+        if not self._baton.acquire(blocking=False):
+            return False
+        self._turns += 1
+        try:
+            return self._spin()
+        finally:
+            self._release()
 
     def _handle(self, events: list[tuple[int, int]]) -> None:
         with self.lock:
             handlers = self._handlers
-            for fd, mask in events:
-                if fd == self._wake_fd:
-                    try:
-                        os.eventfd_read(fd)
-                    except BlockingIOError:
-                        pass
-                    continue
-                handler = handlers.get(fd)
-                if handler is not None:
-                    handler(mask)
-            self._due = self.on_round(time.monotonic())
+            self._handling = True
+            try:
+                for fd, mask in events:
+                    if fd == self._wake_fd:
+                        try:
+                            os.eventfd_read(fd)
+                        except BlockingIOError:
+                            pass
+                        continue
+                    handler = handlers.get(fd)
+                    if handler is not None:
+                        handler(mask)
+                self._due = self.on_round(time.monotonic())
+            finally:
+                self._handling = False
 
     def poll_once(self) -> bool:
         """Handle what is there now, without waiting; False when another thread is at it."""
@@ -192,8 +215,9 @@ class Pump:
             if self._loop is not None:
                 delay = max(0.0, due - time.monotonic())
                 self._loop.call_soon_threadsafe(self._loop.call_later, delay, self._loop_readable)
-            elif self._service_reads:
-                self.wake()
+            elif self._baton.locked():
+                if not self._handling:
+                    self.wake()
             else:
                 self.attend()
 
@@ -217,6 +241,9 @@ class Pump:
         waiter.done = True
         if waiter.sleeping:
             self._rouse(waiter)
+        elif not self._handling:
+            # Not a frame's doing but another thread's, which cancelled a task say: the waiting thread may be the one that reads.
+            self.wake()
 
     def _rouse(self, waiter: Waiter) -> None:
         waiter.sleeping = False
@@ -256,6 +283,9 @@ class Pump:
         finally:
             if main:
                 self._main_waiter = None
+            if self._sleepers and self._baton.acquire(blocking=False):
+                # Whoever gave the baton back may have chosen this thread, which has no use for it any more: pass it on.
+                self._release()
         return waiter.done
 
     def _read_for(self, waiter: Waiter, deadline: float | None, main: bool) -> bool:

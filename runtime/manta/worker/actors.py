@@ -269,7 +269,7 @@ class ActorHost:
 
         def work(task: Queued) -> None:
             nonlocal under_way
-            session._capture.refs = executor._received
+            session.capture.refs = executor._received
             now = Running(task[1], task[2].name, 0, task[2])
             with session.lock:
                 self.now_running[task[1][:24]] = now

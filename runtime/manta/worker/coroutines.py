@@ -125,6 +125,9 @@ class AsyncActor:
         self._flushing = False
         with self._session.lock:
             self._executor.flush_all()
+        if not self._tasks and self._session.pump.look_around():
+            # A caller that calls again as soon as it has its answer finds us awake.
+            self._drain()
 
     def cancel(self, task_id: bytes) -> bool:
         """Cancel a call's coroutine; it may catch that."""

@@ -274,7 +274,7 @@ class Executor:
     def run(self) -> int:
         """Run tasks, or the actor this worker becomes, until told to leave. Returns the exit code."""
         session = self.session
-        session._capture.refs = self._received
+        session.capture.refs = self._received
         while True:
             if self.actor is not None:
                 return self.actor.run()
