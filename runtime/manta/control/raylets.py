@@ -148,7 +148,10 @@ class Raylets:
                 self._answered(command, runner, Verdict(response.verdict or Verdict.REFUSED), response.reason, response)
             case KillOnNode():
                 await self._method(
-                    command.node_id, "KillActor", raylet_pb2.KillActorOnNodeRequest, raylet_pb2.KillActorOnNodeResponse
+                    command.node_id,
+                    "KillActorOnNode",
+                    raylet_pb2.KillActorOnNodeRequest,
+                    raylet_pb2.KillActorOnNodeResponse,
                 )(
                     raylet_pb2.KillActorOnNodeRequest(
                         node_id=command.node_id,
@@ -163,7 +166,10 @@ class Raylets:
                 )
             case FinishJobOnNode():
                 await self._method(
-                    command.node_id, "FinishJob", raylet_pb2.FinishJobOnNodeRequest, raylet_pb2.FinishJobOnNodeResponse
+                    command.node_id,
+                    "FinishJobOnNode",
+                    raylet_pb2.FinishJobOnNodeRequest,
+                    raylet_pb2.FinishJobOnNodeResponse,
                 )(
                     raylet_pb2.FinishJobOnNodeRequest(
                         node_id=command.node_id, job_id=command.job_id, epoch=runner.state.epoch

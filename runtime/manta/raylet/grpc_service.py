@@ -95,7 +95,9 @@ class RayletService(raylet_pb2_grpc.RayletServiceServicer):
         available = common.Resources(amounts=self._runner.scheduler.available())
         return rpb.StartActorResponse(verdict=verdict, reason=reason, available=available)
 
-    async def KillActor(self, request: rpb.KillActorOnNodeRequest, context: _Context) -> rpb.KillActorOnNodeResponse:  # noqa: N802
+    async def KillActorOnNode(  # noqa: N802
+        self, request: rpb.KillActorOnNodeRequest, context: _Context
+    ) -> rpb.KillActorOnNodeResponse:
         """End one incarnation: queued, starting or running."""
         await self._check(request.node_id, context)
         life = self._actors.unwanted(request.actor_id, request.incarnation, request.reason, graceful=request.graceful)
@@ -108,7 +110,9 @@ class RayletService(raylet_pb2_grpc.RayletServiceServicer):
                 self._runner.tell(ev.ActorUnwanted(request.actor_id, request.incarnation, request.reason))
         return rpb.KillActorOnNodeResponse()
 
-    async def FinishJob(self, request: rpb.FinishJobOnNodeRequest, context: _Context) -> rpb.FinishJobOnNodeResponse:  # noqa: N802
+    async def FinishJobOnNode(  # noqa: N802
+        self, request: rpb.FinishJobOnNodeRequest, context: _Context
+    ) -> rpb.FinishJobOnNodeResponse:
         """Free what the job holds here."""
         await self._check(request.node_id, context)
         self._job_over(request.job_id)
