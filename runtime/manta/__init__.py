@@ -15,7 +15,9 @@ from manta.version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from manta import actor, exceptions, util
+    from manta import actor as actor
+    from manta import exceptions as exceptions
+    from manta import util as util
     from manta.api.actor_classes import exit_actor, get_actor, method
     from manta.api.cluster import available_resources, cluster_resources, nodes
     from manta.api.context import get_gpu_ids, get_runtime_context

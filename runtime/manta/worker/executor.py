@@ -578,7 +578,7 @@ def run_worker(worker_id: bytes, raylet: str) -> int:
     # Before the first frame can arrive: the service thread reads as soon as the process is connected.
     executor = Executor(session)
     path = raylet.removeprefix("unix:")
-    session.connect(path, pb.Hello(python="%d.%d.%d" % sys.version_info[:3]), directory=os.path.dirname(path))
+    session.connect(path, pb.Hello(python=".".join(map(str, sys.version_info[:3]))), directory=os.path.dirname(path))
     current.session = session
     from manta.worker.setup import apply_job
 
