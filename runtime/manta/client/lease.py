@@ -92,7 +92,9 @@ class Lease:
         "key",
         "lease_id",
         "pid",
+        "progress_at",
         "queued_us",
+        "retiring",
         "taking_back",
         "templates",
         "tokens",
@@ -119,6 +121,10 @@ class Lease:
         self.taking_back = 0
         #: To be returned as soon as it is empty.
         self.draining = False
+        #: The worker has run what it may run and leaves.
+        self.retiring = False
+        #: Monotonic seconds when the worker was first seen with several tasks after it last sent a result; 0 for not since.
+        self.progress_at = 0.0
         #: Template numbers and function hashes the worker knows.
         self.templates: set[int] = set()
         self.functions: set[bytes] = set()

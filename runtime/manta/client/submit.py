@@ -42,6 +42,10 @@ GATHER = 32
 #: And how long they gather at most.
 GATHER_S = 0.001
 
+#: A worker with more than one task that has sent nothing for so long runs one that takes longer than was expected: the tasks
+#: behind it go elsewhere. Several times what may be queued, so that a busy machine is not taken for a long task.
+STALL_S = 0.02
+
 
 class SchedulingKey:
     """Tasks that can use each other's leases: same resources, same strategy, same environment."""
@@ -124,6 +128,10 @@ class Waiting:
         self._go = go
         self._failed = failed
 
+    def give_up(self) -> None:
+        """The task is over: what comes now is of no use."""
+        self.missing = 0
+
     def ready(self, oid: bytes, value: object) -> None:
         """One argument is there."""
         if self.missing <= 0:
@@ -147,9 +155,12 @@ class Submitter:
         self._keys: dict[bytes, SchedulingKey] = {}
         self._by_number: list[SchedulingKey] = []
         self._templates: list[Template] = []
+        self._same: dict[tuple[bytes, int, int], Template] = {}
         self._leases: dict[int, Lease] = {}
         #: What only some tasks have, by id of their first result.
         self.extras: dict[bytes, Extra] = {}
+        #: Tasks whose arguments are not all there, by id of their first result.
+        self._waiting: dict[bytes, tuple[Record, Waiting]] = {}
         self._dirty: set[SchedulingKey] = set()
         self._gathered = 0
         self._gather_due: float | None = None
@@ -171,10 +182,20 @@ class Submitter:
     def add_template(
         self, definition: pb.DefineTemplate, key: SchedulingKey | None, *, max_retries: int, function_blob: bytes = b""
     ) -> Template:
-        """Number a template."""
-        definition.number = len(self._templates)
-        template = Template(definition.number, definition, key, max_retries=max_retries, function_blob=function_blob)
-        self._templates.append(template)
+        """The number of a template; one that says the same as another has its number.
+
+        Programs say `f.options(...)` and unpickle handles in loops: here and in workers templates stay as few as they differ.
+        """
+        definition.ClearField("number")
+        identity = (definition.SerializeToString(deterministic=True), -1 if key is None else key.number, max_retries)
+        template = self._same.get(identity)
+        if template is None:
+            definition.number = len(self._templates)
+            template = Template(
+                definition.number, definition, key, max_retries=max_retries, function_blob=function_blob
+            )
+            self._templates.append(template)
+            self._same[identity] = template
         return template
 
     # -- submitting
@@ -214,18 +235,18 @@ class Submitter:
             self._requeue(template, record)
 
         def failed(failure: Failure) -> None:
+            del self._waiting[record[0]]
             self._dependency_failed(template, record, failure)
 
         waiting = Waiting(len(wanted), go, failed)
+        self._waiting[record[0]] = (record, waiting)
         for oid in wanted:
             self._session.watch(oid, waiting)
 
     def _requeue(self, template: Template, record: Record) -> None:
         key = template.key
         assert key is not None
-        extra = self.extras.get(record[0])
-        if extra is not None and extra.cancelled:
-            return
+        del self._waiting[record[0]]
         key.pending.append(record)
         self._dirty.add(key)
         self._session.pump.schedule(0.0)
@@ -244,6 +265,15 @@ class Submitter:
             self.flush()
             due = None
         for lease in list(self._leases.values()):
+            if len(lease.inflight) > 1 and not lease.blocked:
+                if not lease.progress_at:
+                    lease.progress_at = now
+                end = lease.progress_at + STALL_S
+                if now >= end:
+                    self.blocked(lease.lease_id)
+                elif due is None or end < due:
+                    due = end
+                continue
             if lease.inflight or lease.key.pending or lease.connection is None:
                 continue
             end = lease.idle_since + (0.0 if lease.draining else IDLE_LEASE_S)
@@ -310,6 +340,8 @@ class Submitter:
                     extra = extras.get(oid)
                     if extra is not None:
                         if extra.cancelled:
+                            name = templates[number].name
+                            self._finish_failed(record, self._session.failures.cancelled(name, oid))
                             continue
                         special.append((len(ids), extra))
                 if number not in best.templates:
@@ -363,9 +395,9 @@ class Submitter:
         if not lease.inflight:
             self._steal_for(lease)
 
-    def _return(self, lease: Lease, *, kill: bool = False, retire: bool = False) -> None:
+    def _return(self, lease: Lease, *, kill: bool = False) -> None:
         self._forget(lease)
-        self._session.raylet_send(pb.LeaseReturned(lease_id=lease.lease_id, kill=kill, retire=retire))
+        self._session.raylet_send(pb.LeaseReturned(lease_id=lease.lease_id, kill=kill, retire=lease.retiring))
         key = lease.key
         self._demand(key)
 
@@ -411,19 +443,26 @@ class Submitter:
             default=None,
         )
         if longest is None or longest.taking_back:
-            return
+            return  # in the second case `took_back` tries again
         if self._recover_tail(longest, len(longest.inflight) // 2):
             self._push(idle.key)
 
     def took_back(self, lease_id: int) -> None:
         """The worker forgot what was taken back."""
         lease = self._leases.get(lease_id)
-        if lease is not None:
-            lease.taking_back = False
-            if not lease.inflight and lease.draining:
-                self._return(lease)
-            elif lease.key.pending:
-                self._push(lease.key)
+        if lease is None:
+            return
+        lease.took_back()
+        if lease.taking_back:
+            return
+        if not lease.inflight and lease.draining:
+            self._return(lease)
+        elif lease.key.pending:
+            self._push(lease.key)
+        else:
+            for idle in list(lease.key.leases.values()):
+                if not idle.inflight and idle.pushable:
+                    self._steal_for(idle)
 
     def blocked(self, lease_id: int) -> None:
         """The running task waits for something: its queue goes elsewhere."""
@@ -520,6 +559,7 @@ class Submitter:
             if own_extras and oid in own_extras:
                 ownership.drop_many(own_extras.pop(oid).held)
         lease.blocked = False
+        lease.progress_at = 0.0
         key = lease.key
         if lease.draining and not inflight and not lease.taking_back:
             self._return(lease)
@@ -536,7 +576,7 @@ class Submitter:
         for borrowed in result.borrowed:
             self._ownership.add_borrower(borrowed, worker_id)
         if lease is not None and result.last_call:
-            lease.draining = True
+            lease.draining = lease.retiring = True
             self._recover_tail(lease, len(lease.inflight))
         if result.HasField("failure"):
             failure = result.failure
@@ -609,9 +649,13 @@ class Submitter:
             elif lease.connection is not None:
                 self._session.send(lease.connection, pb.CancelTask(task_id=oid[:24], recursive=recursive))
             return True
-        extra = self.extras.get(oid)
-        if extra is not None and not extra.cancelled:
-            extra.cancelled = True
+        held_up = self._waiting.pop(oid, None)
+        if held_up is not None:
+            record, waiting = held_up
+            waiting.give_up()
+            for _, _, argument in self.extras[oid].refs:
+                self._values.unwatch((argument,), waiting)
+            self._finish_failed(record, self._session.failures.cancelled(self._templates[record[1]].name, oid))
             return True
         return False
 
