@@ -229,7 +229,7 @@ def running(temp_dir: str | None = None) -> list[dict[str, Any]]:
             started = os.stat(path).st_mtime
             if not (isinstance(entry, dict) and isinstance(entry.get("raylet"), str)):
                 continue
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         if not _listens(entry["raylet"]):
             continue

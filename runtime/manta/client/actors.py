@@ -683,6 +683,9 @@ class ActorClients:
 def death_of(info: ctl.ActorInfo) -> Failure:
     """The failure of every call of an actor that is dead."""
     cause = info.death_cause
+    raised = cause.error.blobs.get("failure")
+    if raised:
+        return failures.constructor_raised(pb.TaskFailure.FromString(raised))
     if cause.kind == ctl.DEATH_KIND_CREATION_FAILED and cause.HasField("error"):
         return Failure(pb.TaskFailure(kind=pb.FAILURE_KIND_SYSTEM, error=cause.error, actor_id=info.actor_id))
     death = errors.ActorDeath(

@@ -44,6 +44,12 @@ def actor_unavailable(actor_id: bytes, class_name: str) -> Failure:
     return system(errors.ActorUnavailableError(f"the process of {class_name} died and is being restarted", actor_id))
 
 
+def constructor_raised(fields: pb.TaskFailure) -> Failure:
+    """The actor never came to be: its constructor raised."""
+    raised = _describe(fields).to_error(None)
+    return system(errors.ActorDiedError(raised if isinstance(raised, errors.RayTaskError) else None))
+
+
 def owner_died(oid: bytes, owner: bytes) -> Failure:
     """The process that owned the object is gone."""
     return system(errors.OwnerDiedError(oid.hex(), owner))

@@ -8,10 +8,9 @@ import time
 from manta.client.pump import Waiter
 from manta.client.running import Running, running
 from manta.client.values import INLINE_BYTES
-from manta.core import errors
 from manta.rpc.v1 import channel_pb2 as pb
+from manta.rpc.v1 import common_pb2 as common
 from manta.serde import deserialize, serialize, to_bytes
-from manta.transport.convert import error_to_proto
 from manta.worker import logs
 from manta.worker.executor import HOLD_BACK_US, ActorExit, Executor, Queued, WorkerTemplate, call
 
@@ -131,11 +130,13 @@ class ActorHost:
                 if isinstance(leaving, ActorExit)
                 else ("sys.exit() was called.")
             )
+            kind = "INTENDED_USER_EXIT"
             text = (
                 "The actor is dead because its worker process has died. Worker exit type: INTENDED_USER_EXIT Worker exit "
                 f"detail: Worker exits by an user request. Worker exits with an exit code 0. {detail}"
             )
         else:
+            kind = "USER_ERROR"
             text = (
                 "The actor is dead because its worker process has died. Worker exit type: USER_ERROR Worker exit detail: "
                 f"Worker exits with an exit code {number}."
@@ -146,7 +147,7 @@ class ActorHost:
                 pb.ActorExiting(
                     actor_id=self.actor_id,
                     incarnation=self.incarnation,
-                    cause=error_to_proto(errors.RaySystemError(text)),
+                    cause=common.ErrorInfo(code=kind, message=text),
                 )
             )
         return number

@@ -68,7 +68,7 @@ def test_every_wait_ends_at_once_and_workers_with_it(gate: Gate):
         never = manta.remote(resources={"nobody has it": 1})(abs).remote(1)
         stream = items.options(num_cpus=0).remote()
         manta.get(next(stream))
-        workers |= {pid for pid in _descendants(cluster.pid("raylet"))}
+        workers |= set(_descendants(cluster.pid("raylet")))
         held = manta.put(bytes(60 * MIB))
         waits = [
             Waiting("get of a task", lambda: manta.get(task)),
@@ -122,7 +122,7 @@ def _descendants(pid: int) -> set[int]:
     while todo:
         one = todo.pop()
         try:
-            with open(f"/proc/{one}/task/{one}/children") as file:  # noqa: PTH123
+            with open(f"/proc/{one}/task/{one}/children") as file:
                 children = {int(word) for word in file.read().split()}
         except OSError:
             continue
