@@ -52,7 +52,8 @@ class Glimpse:
         text += f", {self.threads} thread{'s' if self.threads != 1 else ''}"
         if self.state == "T":
             text += f"; `kill -CONT {self.pid}` lets it go on"
-        elif cpu_share is not None and cpu_share > 0.5:
+        elif cpu_share is not None and (self.state == "R" or cpu_share > 0.1):
+            # Its share may be small on a busy machine.
             text += "; it computes in C code that holds the interpreter's lock"
         elif self.state == "S":
             text += "; C code that holds the interpreter's lock waits for something"

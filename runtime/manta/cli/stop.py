@@ -15,6 +15,8 @@ from manta.cli.screen import duration, harmless
 
 #: How long processes may take to end by themselves before they are killed, seconds.
 GRACE_S: Final = 5.0
+#: How often processes of a session are looked for, should new ones appear meanwhile.
+_ROUNDS: Final = 5
 
 _EXAMPLES: Final = """\
 examples:
@@ -121,8 +123,18 @@ def stop(session_dir: str, *, grace_s: float) -> Stopped:
     Processes are found by the folder in their arguments, so that one that answers nobody is found all the same; workers end
     with their raylet.
     """
-    pids = processes.mine_with(session_dir)
-    killed = processes.end(pids, grace_s=grace_s)
+    pids: list[int] = []
+    killed: list[int] = []
+    # Raylets first: one that lives starts control again when that ends. Hence also a second look.
+    for _ in range(_ROUNDS):
+        left = processes.mine_with(session_dir)
+        raylets = [pid for pid in left if "manta.raylet" in processes.arguments(pid)]
+        if not left:
+            break
+        pids += left
+        killed += processes.end(raylets, grace_s=grace_s)
+        killed += processes.end([pid for pid in left if pid not in raylets], grace_s=grace_s)
+    pids = sorted(set(pids))
     left = [pid for pid in pids if processes.alive(pid)]
     shutil.rmtree(session_dir, ignore_errors=True)
     why = ""

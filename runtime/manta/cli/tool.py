@@ -38,15 +38,15 @@ class Tool:
 
     Args:
         path: The raylet's socket.
-        timeout_s: How long it may take to let the tool in, and for each answer.
+        timeout_s: How long it may take to let the tool in, and for each answer; None means ANSWER_S.
     Raises:
         SilentError: Nobody listens at `path`, or who does says nothing.
         MantaError: The raylet refuses; says why.
     """
 
-    def __init__(self, path: str, *, timeout_s: float = ANSWER_S) -> None:
+    def __init__(self, path: str, *, timeout_s: float | None = None) -> None:
         self._path = path
-        self._timeout_s = timeout_s
+        self._timeout_s = timeout_s = ANSWER_S if timeout_s is None else timeout_s
         self._requests = 0
         try:
             self._connection = Connection.dial(path, timeout_s=timeout_s)

@@ -1,0 +1,1 @@
+"""`manta status`, `manta stack` and `manta stop` against real clusters."""

@@ -1,0 +1,1 @@
+"""Libraries over the API, on a real cluster."""
