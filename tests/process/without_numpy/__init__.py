@@ -1,0 +1,1 @@
+"""Manta where NumPy is not installed."""
