@@ -16,6 +16,7 @@ from manta.client.refs import ObjectRef, make_ref
 from manta.client.submit import GATHER, GATHER_S, Extra, Template, Waiting
 from manta.client.values import INLINE_BYTES, Failure
 from manta.core import errors
+from manta.core.errors.actor import OUT_OF_SCOPE
 from manta.core.ids import ActorCallIds, creation_task_id
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import control_pb2 as ctl
@@ -643,6 +644,11 @@ class ActorClients:
         self._session.control_async(
             "ReleaseActor", ctl.ReleaseActorRequest(request_id=os.urandom(16), actor_id=actor_id), lambda frame: None
         )
+        # No call is under way, or the handle would be held. Handles found by name may still be there, and nobody tells them.
+        death = errors.ActorDeath(
+            actor_id.hex(), client.class_name, OUT_OF_SCOPE, pid=client.info.pid if client.info is not None else 0
+        )
+        self._died(client, failures.system(errors.ActorDiedError(death)))
         self._forget(client)
 
     def handle_forgotten(self, actor_id: bytes) -> None:

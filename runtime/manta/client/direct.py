@@ -101,7 +101,7 @@ class DirectSession:
         self.interrupts = Interrupts(self.pump.interrupt_main, self._attend)
         self.pump.interrupted = self.interrupts.pending
         self.pump.on_round = self._round
-        self.pump.holds = lambda: bool(self.ownership.counts)
+        self.pump.dropped = lambda: bool(released)
         self.store: StoreClient = None  # type: ignore[assignment]
         self.welcome = pb.Welcome()
         self.address = common.Address()
@@ -171,8 +171,7 @@ class DirectSession:
         self.address_bytes = self.address.SerializeToString(deterministic=True)
         self.links.hello.job_id = message.job_id
         self.links.hello.node_id = message.node_id
-        driver = self.role == pb.ROLE_DRIVER
-        self.ids = IdMaker(message.job_id, b"\xff" * 12 if driver else os.urandom(12))
+        self.ids = IdMaker(message.job_id, os.urandom(12))
         self.raylet = Link(connection, endpoint=raylet)
         self._install_handlers()
         self.links.adopt(self.raylet)
@@ -248,6 +247,7 @@ class DirectSession:
             self.closed = True
             self.lock = threading.RLock()
             self.broken = errors.ForkedProcessError()
+            self.values.known.clear()  # so that no call gets by without looking
             self.links.after_fork()
 
     @property
@@ -471,6 +471,23 @@ class DirectSession:
         finally:
             self.capture.refs = before
 
+    def _check_current(self, held: Iterable[bytes], serialized: Serialized) -> None:
+        """Refs and handles that are about to travel are of this session. Called under the lock.
+
+        Raises:
+            StaleRefError, ActorHandleNotFoundError: One is of an earlier cluster.
+        """
+        for handle in serialized.handles:
+            handle.check_session()
+        self._check_counted(held)
+
+    def _check_counted(self, oids: Iterable[bytes]) -> None:
+        # Every ref of this session is counted while it lives: one that is not was made by a session that is over.
+        counts = self.ownership.counts
+        for oid in oids:
+            if oid not in counts:
+                raise errors.StaleRefError(oid.hex())
+
     def hold_contained(self, oid: bytes, inner: Sequence[bytes]) -> None:
         """The value of `oid` contains these refs: they live as long as it does. Called under the lock."""
         for one in inner:
@@ -651,6 +668,10 @@ class DirectSession:
         """Store a value; it may be changed afterwards without effect."""
         self.check()
         serialized = serialize(value)
+        if serialized.refs or serialized.handles:
+            inner = counted_inside(serialized)
+            with self.lock:
+                self._check_current(inner, serialized)
         oid = self.ids.put()
         if serialized.size <= INLINE_BYTES:
             data: Any = to_bytes(serialized)
@@ -660,7 +681,7 @@ class DirectSession:
         with self.lock:
             self.ownership.counts[oid] = 1
             if serialized.refs or serialized.handles:
-                self.hold_contained(oid, counted_inside(serialized))
+                self.hold_contained(oid, inner)
             self.values.known[oid] = data
             if len(released) > 64:
                 self._drain_released()
@@ -705,6 +726,7 @@ class DirectSession:
         """Wait for objects; the first that failed, if one did."""
         with self.lock:
             self.check()
+            self._check_counted(missing)
             waiter = All(len(missing), self.pump.finish)
             for oid in missing:
                 self.watch(oid, waiter)
@@ -798,6 +820,7 @@ class DirectSession:
                 waiter = Some(num_returns - there, self.pump.finish)
                 if there < num_returns:
                     missing = [oid for oid in ids if oid not in known]
+                    self._check_counted(missing)
                     for oid in missing:
                         self.watch(oid, waiter)
                     self.flush()
@@ -812,9 +835,10 @@ class DirectSession:
             ready = self._ready(ids, num_returns)
         elif deadline == 0 and len(ready) < num_returns:
             with self.lock:
-                for oid in ids:
-                    if oid not in known:
-                        self._want(oid)
+                missing = [oid for oid in ids if oid not in known]
+                self._check_counted(missing)
+                for oid in missing:
+                    self._want(oid)
                 self.flush()
             self.pump.poll_once()
             ready = self._ready(ids, num_returns)
@@ -846,6 +870,7 @@ class DirectSession:
 
         with self.lock:
             self.check()
+            self._check_counted((oid,))
             self.watch(oid, Call(complete))
             self.flush()
         self.pump.attend()
@@ -921,6 +946,7 @@ class DirectSession:
         held.extend(counted_inside(serialized))
         payload = to_bytes(serialized)
         with self.lock:
+            self._check_current(held, serialized)
             for oid in held:
                 self.ownership.add(oid)
             known = self.values.known

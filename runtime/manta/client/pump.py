@@ -21,9 +21,10 @@ from typing import Any, Final
 #: How long nobody may hold the baton before the service thread takes it.
 NAP_S: Final = 0.002
 
-#: A reference that user code drops while it calls nothing of ours wakes nobody (`__del__` may not): while the process holds any,
-#: the service thread looks this often, seconds.
+#: A reference that user code drops while it calls nothing of ours wakes nobody (`__del__` may not): the service thread looks for
+#: them, first after so many seconds, then less and less often.
 LOOK_S: Final = 0.1
+LOOK_CAP_S: Final = 0.8
 
 #: Checks during which one and the same thread held the baton, after which the service thread sleeps until called.
 IDLE_CHECKS: Final = 10
@@ -97,8 +98,8 @@ class Pump:
         self._due: float | None = None
         #: A signal handler asks the main thread to leave its wait: see `signals`.
         self.interrupted: Callable[[], bool] = lambda: False
-        #: Whether the process holds references that could be dropped.
-        self.holds: Callable[[], bool] = lambda: False
+        #: Whether references have been dropped since the last round.
+        self.dropped: Callable[[], bool] = lambda: False
         self._main_waiter: Waiter | None = None
         self._main = threading.main_thread().ident
         self._loop_readable: Callable[[], None] = lambda: None
@@ -378,13 +379,13 @@ class Pump:
             if still >= IDLE_CHECKS:
                 self._napping = True
                 if self._baton.locked():
-                    self._nap.acquire()
+                    self._take_a_nap()
                 self._napping = False
                 still = 0
             time.sleep(NAP_S)
             if self._loop is not None:
                 self._napping = True
-                self._nap.acquire()
+                self._take_a_nap()
                 self._napping = False
                 continue
             if self._turns != seen:
@@ -396,17 +397,25 @@ class Pump:
                 continue
             self._service_reads = True
             try:
+                look_s = LOOK_S
                 while not (self._give_up or self._sleepers or self._closing):
                     due = self._due
-                    timeout = None if due is None else max(0.0, due - time.monotonic())
-                    if (timeout is None or timeout > LOOK_S) and self.holds():
-                        timeout = LOOK_S
-                    self._round(timeout)
+                    self._round(look_s if due is None else min(look_s, max(0.0, due - time.monotonic())))
+                    look_s = min(2 * look_s, LOOK_CAP_S)
             finally:
                 self._service_reads = False
                 self._give_up = False
                 self._release()
             still = 0
+
+    def _take_a_nap(self) -> None:
+        """Sleep until there is something to do. Whoever reads meanwhile is shown what others have dropped."""
+        look_s = LOOK_S
+        while not self._nap.acquire(timeout=look_s):
+            look_s = min(2 * look_s, LOOK_CAP_S)
+            if self.dropped():
+                self.wake()
+                look_s = LOOK_S
 
     def close(self) -> None:
         """End the service thread. Descriptors that were added stay with their owners."""

@@ -6,6 +6,7 @@ Fixtures here are imported by the conftest files of `cluster/`, `faults/` and `o
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -95,6 +96,11 @@ class Cluster(Node):
         """Processes of this session that run `python -m module`."""
         return [pid for pid, words in command_lines() if module in words and self.session_dir in words]
 
+    def workers(self) -> list[int]:
+        """Processes of its workers, idle ones included."""
+        factories = [pid for pid in children_of(self.pid("raylet")) if pid not in self.pids("manta.control")]
+        return [pid for factory in factories for pid in children_of(factory)]
+
     def kill(self, role: str) -> int:
         """SIGKILL control or raylet and wait until it is gone; its process id."""
         pid = self.pid(role)
@@ -102,6 +108,15 @@ class Cluster(Node):
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not is_running(pid), what=f"the end of {role}")
         return pid
+
+
+def children_of(pid: int) -> list[int]:
+    """Direct children of a process with one thread that forks."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(word) for word in (thread / "children").read_text().split()]
+    return found
 
 
 def command_lines() -> Iterator[tuple[int, list[str]]]:
@@ -153,6 +168,7 @@ def cluster(module_cluster: Cluster | None) -> Iterator[Cluster | None]:
         return
     before = module_cluster.store()["objects"]
     yield module_cluster
+    gc.collect()  # a caught error and its frame hold each other, and the frame holds the test's refs
     at_rest(module_cluster)
     wait_until(lambda: module_cluster.store()["objects"] <= before, what="every object to be freed")
 
