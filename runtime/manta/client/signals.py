@@ -18,8 +18,9 @@ from typing import Any
 #: Code of functions that call user code: from there outwards the interrupt is the user's.
 _OPEN: set[CodeType] = set()
 
-#: Modules of ours in which an interrupt may land: they hold nothing (serde runs user code inside C picklers).
-_OPEN_MODULES = ("manta.serde", "manta.testing", "manta.cli", "manta.compat", "manta.util")
+#: Modules of ours in which an interrupt may land: they hold nothing (serde runs user code inside C picklers). With their dots,
+#: since `manta.client` begins with `manta.cli`.
+_OPEN_MODULES = ("manta.serde.", "manta.testing.", "manta.cli.", "manta.compat.", "manta.util.")
 
 
 def open_to_interrupts(function: Any) -> Any:
@@ -35,7 +36,7 @@ def in_our_code(frame: FrameType | None) -> bool:
             return False
         module = frame.f_globals.get("__name__", "")
         if isinstance(module, str) and module.startswith("manta."):
-            return not module.startswith(_OPEN_MODULES)
+            return not f"{module}.".startswith(_OPEN_MODULES)
         frame = frame.f_back
     return False
 

@@ -1,0 +1,218 @@
+"""Ctrl-C and waits of several threads in a real driver: prompt, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.process.semantics.support import run_driver, start_driver, until
+
+#: How long the storm blows.
+STORM_S = float(os.environ.get("MANTA_TEST_STORM_S", "4"))
+
+
+def read_line(driver: subprocess.Popen[str]) -> str:
+    assert driver.stdout is not None
+    return driver.stdout.readline().strip()
+
+
+WAITING = """
+import threading, time, manta
+manta.init(num_cpus=1, log_to_driver=False)
+
+@manta.remote
+def for_ever():
+    time.sleep(1000)
+
+@manta.remote
+def quick():
+    return "quick"
+
+ref = for_ever.remote()
+{before}
+print("waiting", flush=True)
+try:
+    {wait}
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+manta.cancel(ref)
+print(manta.get(quick.remote(), timeout=20), flush=True)
+"""
+
+SECOND_READER = """
+threading.Thread(target=lambda: manta.wait([ref], timeout=30), daemon=True).start()
+session = __import__("manta.client.current").client.current.session
+while not session.pump._baton.locked() or session.pump._service_reads:
+    time.sleep(0.01)
+"""
+
+
+def interrupt(tmp_path: Path, wait: str, before: str = "") -> None:
+    driver = start_driver(WAITING.format(wait=wait, before=before), tmp_path)
+    assert read_line(driver) == "waiting"
+    until(lambda: blocked(driver.pid), what="the main thread waits")
+    began = time.monotonic()
+    driver.send_signal(signal.SIGINT)
+    assert read_line(driver) == "interrupted"
+    assert time.monotonic() - began < 0.5
+    stdout, stderr = driver.communicate(timeout=40)
+    assert stdout.strip() == "quick", stderr
+    assert driver.returncode == 0
+
+
+def blocked(pid: int) -> bool:
+    """The main thread sleeps in the kernel: in epoll, or on a lock."""
+    return Path(f"/proc/{pid}/wchan").read_text() not in ("", "0") or (
+        Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+    )
+
+
+def test_ctrl_c_ends_a_get_at_once(tmp_path):
+    interrupt(tmp_path, "manta.get(ref)")
+
+
+def test_ctrl_c_ends_a_wait_at_once(tmp_path):
+    interrupt(tmp_path, "manta.wait([ref])")
+
+
+def test_ctrl_c_ends_a_get_while_another_thread_reads(tmp_path):
+    """The main thread sleeps on a lock then, which a signal does not end by itself."""
+    interrupt(tmp_path, "manta.get(ref)", SECOND_READER)
+
+
+def test_a_get_hears_of_a_cancel_by_another_thread(tmp_path):
+    """The cancelled task never reached a worker: no frame will ever tell."""
+    ended = run_driver(
+        """
+        import threading, time, manta
+        manta.init(num_cpus=1, log_to_driver=False)
+        f = manta.remote(lambda: time.sleep(1000))
+        running, queued = f.remote(), f.remote()
+        done, _ = manta.wait([running], timeout=0.5)
+        outcome = []
+
+        def get():
+            try:
+                manta.get(queued, timeout=15)
+            except Exception as error:
+                outcome.append(type(error).__name__)
+
+        thread = threading.Thread(target=get)
+        thread.start()
+        session = __import__("manta.client.current").client.current.session
+        while queued.binary() not in session.values.watchers:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        began = time.monotonic()
+        manta.cancel(queued)
+        thread.join()
+        print(outcome, time.monotonic() - began < 1)
+        manta.cancel(running)
+        """,
+        tmp_path,
+    )
+    assert ended.lines == ["['TaskCancelledError'] True"], ended.stderr
+
+
+def test_get_returns_by_its_timeout_in_every_thread(tmp_path):
+    ended = run_driver(
+        """
+        import threading, time, manta
+        from manta.exceptions import GetTimeoutError
+        manta.init(num_cpus=1, log_to_driver=False)
+        ref = manta.remote(lambda: time.sleep(1000)).remote()
+        late = []
+
+        def get(timeout):
+            began = time.monotonic()
+            try:
+                manta.get(ref, timeout=timeout)
+            except GetTimeoutError:
+                late.append(time.monotonic() - began - timeout)
+
+        threads = [threading.Thread(target=get, args=(0.1 + 0.02 * n,)) for n in range(10)]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        print(len(late), all(0 <= one < 0.5 for one in late))
+        manta.cancel(ref)
+        """,
+        tmp_path,
+    )
+    assert ended.lines == ["10 True"], ended.stderr
+
+
+STORM = """
+import signal, time, manta
+manta.init(num_cpus=2, log_to_driver=False)
+
+@manta.remote(max_retries=0)
+def record(n):
+    with open(LEDGER, "a") as file:
+        file.write(f"{n}\\n")
+    return n
+
+refs, values, interrupts, at = {}, [], 0, 0
+end = time.monotonic() + STORM_S
+
+def work():
+    global at
+    at += 1
+    refs[at] = record.remote(at)
+    values.append(manta.put(at))
+    if at % 7 == 0:
+        manta.get(refs[at])
+    if at % 11 == 0:
+        manta.wait(list(refs.values())[-5:], num_returns=len(list(refs.values())[-5:]))
+
+def rounds():
+    global interrupts
+    while time.monotonic() < end:
+        try:
+            while time.monotonic() < end:
+                work()
+        except KeyboardInterrupt:
+            interrupts += 1
+
+print("ready", flush=True)
+while time.monotonic() < end:
+    try:
+        rounds()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:  # it landed in the handler of the one before; the next is two milliseconds away
+        pass
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+wrong = [n for n, ref in refs.items() if manta.get(ref, timeout=30) != n]
+print(interrupts > 0, len(refs) > 100, wrong, at, *refs, flush=True)
+"""
+
+
+def test_an_interrupt_every_two_milliseconds_costs_no_task_and_doubles_none(tmp_path):
+    """Every task whose ref the script got has its value, and ran once; one that was interrupted before may have run once."""
+    ledger = tmp_path / "ledger"
+    driver = start_driver(STORM.replace("STORM_S", str(STORM_S)).replace("LEDGER", repr(str(ledger))), tmp_path)
+    assert read_line(driver) == "ready"
+    stop = threading.Event()
+
+    def storm() -> None:
+        while not stop.wait(0.002) and driver.poll() is None:
+            driver.send_signal(signal.SIGINT)
+
+    thread = threading.Thread(target=storm)
+    thread.start()
+    try:
+        line = read_line(driver)
+    finally:
+        stop.set()
+        thread.join()
+    _, stderr = driver.communicate(timeout=40)
+    assert line, stderr
+    interrupted, many, wrong, _, *known = line.split()
+    assert (interrupted, many, wrong) == ("True", "True", "[]"), stderr
+    runs = Counter(ledger.read_text().split())
+    assert max(runs.values()) == 1, "no task ran twice"
+    assert set(known) <= set(runs), "no task was lost"
