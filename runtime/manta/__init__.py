@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from manta.client.generators import ObjectRefGenerator
     from manta.client.handles import ActorHandle
     from manta.client.refs import ObjectRef
-    from manta.core.ids import ActorID, JobID, NodeID, ObjectID, PlacementGroupID, TaskID, UniqueID, WorkerID
+    from manta.client.refs import ObjectRef as ObjectID
+    from manta.core.ids import ActorID, JobID, NodeID, PlacementGroupID, TaskID, UniqueID, WorkerID
 
 #: Where each name lives. It is fetched at its first use: control and raylet import this package too, and need none of them.
 _HOMES = {
@@ -41,7 +42,7 @@ _HOMES = {
     "ActorHandle": "client.handles",
     "ObjectRef": "client.refs",
     **dict.fromkeys(
-        ("ActorID", "JobID", "NodeID", "PlacementGroupID", "TaskID", "UniqueID", "WorkerID", "ObjectID"), "core.ids"
+        ("ActorID", "JobID", "NodeID", "PlacementGroupID", "TaskID", "UniqueID", "WorkerID"), "core.ids"
     ),
 }
 _MODULES = frozenset(("actor", "compat", "exceptions", "util"))
@@ -81,6 +82,8 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
+    if name == "ObjectID":  # Ray's older name of it
+        return __getattr__("ObjectRef")
     if home is None and name not in _MODULES:
         raise AttributeError(f"module 'manta' has no attribute '{name}'")
     import importlib

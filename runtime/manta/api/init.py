@@ -52,6 +52,8 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
     global _context
     with _lock:
         options = init_options({"address": address, **arguments})
+        if current.session is not None and current.session.pid != os.getpid():
+            shutdown()  # inherited by a fork: its connections are its parent's
         if current.session is not None:
             if options.ignore_reinit_error:
                 _log().info("Calling ray.init() again after it has already been called.")

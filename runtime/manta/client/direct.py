@@ -146,6 +146,15 @@ class DirectSession:
         Raises:
             ClusterNotFoundError, VersionMismatchError, AuthenticationError: Nobody is there, or it does not want us.
         """
+        try:
+            self._connect(raylet, hello, directory)
+        except BaseException:
+            self.closed = True
+            self.links.close_all()
+            self.pump.close()
+            raise
+
+    def _connect(self, raylet: str, hello: pb.Hello, directory: str) -> None:
         install_hooks(ObjectRef, reduce_ref)
         self.actors.install_hooks()
         self.links.listen(os.path.join(directory, f"p-{self.worker_id[:8].hex()}.sock"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from manta.client import current
 from manta.client.pump import Waiter
 from manta.client.refs import make_ref, released
 from manta.core.generics import Generic, T_co
@@ -141,6 +142,10 @@ class ObjectRefGenerator(Generic[T_co]):
     def _next(self, timeout_s: float | None) -> ObjectRef[Any]:
         session, reader = self._session, self._reader
         deadline = None if timeout_s is None else session.now() + timeout_s
+        if session is not current.session:
+            from manta.core.errors import StaleRefError
+
+            raise StaleRefError(reader.whole.hex())
         while True:
             with session.lock:
                 if reader.next_ready():

@@ -114,16 +114,28 @@ class ActorHandle(Generic[T_co]):
                 self._session.ownership.add(self._client.handle)
         return reduce_handle(self)
 
+    def check_session(self) -> None:
+        """Raise unless the handle is of the present session.
+
+        Raises:
+            ForkedProcessError: This process was forked from the one that has it.
+            ActorHandleNotFoundError: The handle is of an earlier cluster.
+        """
+        session = self._session
+        if session is current.session:
+            return
+        from manta.core.errors import ActorHandleNotFoundError, ForkedProcessError
+
+        if isinstance(session.broken, ForkedProcessError):
+            raise session.broken
+        raise ActorHandleNotFoundError(
+            f"{self!r} belongs to an earlier cluster; create the actor again or get it by name"
+        )
+
     def _call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any] | None) -> Any:
         session = self._session
         if session is not current.session:
-            from manta.core.errors import ActorHandleNotFoundError, ForkedProcessError
-
-            if isinstance(session.broken, ForkedProcessError):
-                raise session.broken
-            raise ActorHandleNotFoundError(
-                f"{self!r} belongs to an earlier cluster; create the actor again or get it by name"
-            )
+            self.check_session()
         template = self._templates.get(name) if options is None else None
         if template is None:
             template = self._template(name, options)

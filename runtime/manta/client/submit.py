@@ -465,11 +465,12 @@ class Submitter:
                     self._steal_for(idle)
 
     def blocked(self, lease_id: int) -> None:
-        """The running task waits for something: its queue goes elsewhere."""
+        """The running task waits for something, or takes long: its queue goes elsewhere, until it has ended."""
         lease = self._leases.get(lease_id)
-        if lease is not None:
+        if lease is not None and lease.inflight:
             lease.blocked = True
-            self._recover_tail(lease, len(lease.inflight))
+            # The first stays even if it has not begun: its result is what ends this.
+            self._recover_tail(lease, len(lease.inflight) - 1)
             # What is pending now may need a worker more: the blocked one does not count.
             lease.key.demand_sent = 0
             self._demand(lease.key)

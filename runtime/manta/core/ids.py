@@ -20,11 +20,12 @@ The 8 own bytes of a task and its last 16 say where it came from:
 | actor call | 5 random bytes of the caller, a counter of 3 bytes | the actor |
 | actor creation | ff*8 | the actor |
 
-An owner's prefix is ff*12 for a driver (there is one driver in a job) and 12 random bytes for a worker. An object's
+An owner's prefix is 12 random bytes, for a driver too: each new cluster counts its jobs from 1, and refs of an earlier one
+must not look like its own. An object's
 index is the number of the return value, from 1, or the low 32 bits of the owner's put counter, from 1.
 
 Why no two are the same: a counter of tasks stays below 2**56, so byte 7 of a task is 00, and byte 7 of a put is ff for
-the first 2**80 puts. Owners of one job differ in their prefix, jobs in their last 4 bytes. Callers of one actor differ
+the first 2**80 puts. Owners differ in their prefix, jobs in their last 4 bytes. Callers of one actor differ
 in 5 random bytes, drawn again when their counter is used up.
 
 On the hot path ids are plain `bytes`; the classes are made where a user looks at one.
@@ -46,8 +47,6 @@ OBJECT_ID_BYTES = 28
 UNIQUE_ID_BYTES = 28
 PLACEMENT_GROUP_ID_BYTES = 18
 
-#: Owner prefix of a driver.
-DRIVER_PREFIX = b"\xff" * 12
 #: Bytes of any owner prefix.
 PREFIX_BYTES = 12
 
@@ -123,7 +122,7 @@ class IdMaker:
 
     Args:
         job: Id of the job.
-        prefix: 12 bytes that no other owner of the job has: `DRIVER_PREFIX` for its driver, random bytes for a worker.
+        prefix: 12 random bytes that no other owner has.
     """
 
     __slots__ = ("_job", "_puts", "_suffix", "_tasks")

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from manta.core import ids
 from manta.core.ids import (
-    DRIVER_PREFIX,
     ActorCallIds,
     ActorClassID,
     ActorID,
@@ -36,6 +35,7 @@ SIZES = {
 }
 EVERY = pytest.mark.parametrize("kind", SIZES, ids=lambda kind: kind.__name__)
 JOB = JobID.from_int(7).binary()
+PREFIX = b"\xff" * 12
 
 
 @EVERY
@@ -113,11 +113,11 @@ def test_longer_ids_tell_the_shorter_ones_in_them():
 
 
 def test_a_drivers_first_put_is_written_as_users_have_seen_it():
-    assert IdMaker(JobID.from_int(1).binary(), DRIVER_PREFIX).put().hex() == "00" + "ff" * 19 + "01000000" + "01000000"
+    assert IdMaker(JobID.from_int(1).binary(), PREFIX).put().hex() == "00" + "ff" * 19 + "01000000" + "01000000"
 
 
 def test_a_drivers_first_task_ends_in_ones_and_its_job():
-    assert IdMaker(JOB, DRIVER_PREFIX).task().hex() == "0100000000000000" + "ff" * 12 + "07000000"
+    assert IdMaker(JOB, PREFIX).task().hex() == "0100000000000000" + "ff" * 12 + "07000000"
 
 
 @given(st.integers(0, 2000))
@@ -128,7 +128,7 @@ def test_return_ids_number_from_one(number):
 
 
 # Owners that would meet if anything could: few prefixes, few actors, counters just below their limits.
-PREFIXES = st.sampled_from([DRIVER_PREFIX, b"\0" * 12, b"\1" * 12])
+PREFIXES = st.sampled_from([PREFIX, b"\0" * 12, b"\1" * 12])
 COUNTS = st.sampled_from([1, 0xFF, 0x100, 2**24 - 2, 2**32 - 2, 2**33 - 1, 2**40 - 2, 2**55])
 
 
@@ -153,7 +153,7 @@ def test_no_two_objects_of_a_job_have_one_id(owners):
 
 
 def test_no_task_of_an_owner_looks_like_a_put():
-    maker = IdMaker(JOB, DRIVER_PREFIX)
+    maker = IdMaker(JOB, PREFIX)
 
     assert not any(ids.is_put(ids.return_id(maker.task(), 1)) for _ in range(1000))
 
@@ -170,7 +170,7 @@ def test_a_caller_draws_new_bytes_when_its_counter_is_used_up():
 
 
 def test_threads_that_share_a_maker_never_share_an_id():
-    maker, calls = IdMaker(JOB, DRIVER_PREFIX), ActorCallIds(b"a" * 16)
+    maker, calls = IdMaker(JOB, PREFIX), ActorCallIds(b"a" * 16)
     calls._calls = ids.count(2**24 - 2000)  # they roll over together
     made: list[bytes] = []
 
@@ -186,7 +186,7 @@ def test_threads_that_share_a_maker_never_share_an_id():
     assert len(set(made)) == len(made) == 12_000
 
 
-@pytest.mark.parametrize(("job", "prefix"), [(b"", DRIVER_PREFIX), (JOB, b"short")])
+@pytest.mark.parametrize(("job", "prefix"), [(b"", PREFIX), (JOB, b"short")])
 def test_a_maker_refuses_parts_of_a_wrong_size(job, prefix):
     with pytest.raises(ValueError, match="bytes, got"):
         IdMaker(job, prefix)

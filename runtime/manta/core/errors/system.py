@@ -47,7 +47,7 @@ class NotConnectedError(RaySystemError):
         super().__init__(text, traceback_str)
 
 
-class ForkedProcessError(NotConnectedError):
+class ForkedProcessError(NotConnectedError, RuntimeError):
     """This process was forked from one that is connected, and may not use its connections."""
 
     code = "FORKED_PROCESS"
