@@ -15,8 +15,9 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
-#: Code of functions that call user code: from there outwards the interrupt is the user's.
-_OPEN: set[CodeType] = set()
+#: Code of functions that call user code: from there outwards the interrupt is the user's. By identity: code objects that say
+#: the same are equal, wherever they stand.
+_OPEN: dict[int, CodeType] = {}
 
 #: Modules of ours in which an interrupt may land: they hold nothing (serde runs user code inside C picklers). With their dots,
 #: since `manta.client` begins with `manta.cli`.
@@ -25,14 +26,14 @@ _OPEN_MODULES = ("manta.serde.", "manta.testing.", "manta.cli.", "manta.compat."
 
 def open_to_interrupts(function: Any) -> Any:
     """Mark a function that calls user code and holds nothing that an exception could tear."""
-    _OPEN.add(function.__code__)
+    _OPEN[id(function.__code__)] = function.__code__
     return function
 
 
 def in_our_code(frame: FrameType | None) -> bool:
     """Whether an exception raised at `frame` would land in code that must not be torn."""
     while frame is not None:
-        if frame.f_code in _OPEN:
+        if id(frame.f_code) in _OPEN:
             return False
         module = frame.f_globals.get("__name__", "")
         if isinstance(module, str) and module.startswith("manta."):
