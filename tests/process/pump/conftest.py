@@ -1,10 +1,25 @@
-"""Settles pytest's own folder before a test's sandbox changes where temporary files go."""
+"""What the tests of the pump share."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
 def folder_for_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Settle pytest's own folder before a test's sandbox changes where temporary files go."""
     tmp_path_factory.getbasetemp()
+
+
+@pytest.fixture(autouse=True)
+def no_driver_left() -> Iterator[None]:
+    """A test that failed half-way leaves no driver behind."""
+    from tests.process.semantics.support import started_drivers
+
+    yield
+    while started_drivers:
+        driver = started_drivers.pop()
+        driver.kill()
+        driver.communicate()

@@ -35,8 +35,8 @@ def quick():
 
 ref = for_ever.remote()
 {before}
-print("waiting", flush=True)
 try:
+    print("waiting", flush=True)
     {wait}
 except KeyboardInterrupt:
     print("interrupted", flush=True)
