@@ -41,9 +41,7 @@ _HOMES = {
     "ObjectRefGenerator": "client.generators",
     "ActorHandle": "client.handles",
     "ObjectRef": "client.refs",
-    **dict.fromkeys(
-        ("ActorID", "JobID", "NodeID", "PlacementGroupID", "TaskID", "UniqueID", "WorkerID"), "core.ids"
-    ),
+    **dict.fromkeys(("ActorID", "JobID", "NodeID", "PlacementGroupID", "TaskID", "UniqueID", "WorkerID"), "core.ids"),
 }
 _MODULES = frozenset(("actor", "compat", "exceptions", "util"))
 

@@ -137,7 +137,17 @@ class Connection:
     hold their own lock. What the kernel does not take at once waits in `unsent` until `flush`.
     """
 
-    __slots__ = ("_decoder", "_descriptors", "_frames", "_sock", "_unsent", "closed", "fd", "first_read", "unsent_bytes")
+    __slots__ = (
+        "_decoder",
+        "_descriptors",
+        "_frames",
+        "_sock",
+        "_unsent",
+        "closed",
+        "fd",
+        "first_read",
+        "unsent_bytes",
+    )
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
