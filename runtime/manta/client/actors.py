@@ -38,6 +38,12 @@ log = logging.getLogger(__name__)
 BATCH_BYTES = 1 << 20
 BATCH_CALLS = 512
 
+#: Handles that are gone are looked at when there are so many; as many actors without any are remembered.
+SWEEP = 256
+
+#: Clients of handles whose Python object is gone, once for each. As `refs.released`.
+gone: deque[ActorClient] = deque()
+
 
 def handle_id(actor_id: bytes) -> bytes:
     """The object whose references are the actor's handles."""
@@ -54,6 +60,7 @@ class ActorClient:
         "class_name",
         "counted",
         "handle",
+        "handles",
         "ids",
         "incarnation",
         "inflight",
@@ -62,8 +69,10 @@ class ActorClient:
         "max_pending",
         "next_number",
         "ordered",
+        "owned",
         "phase",
         "queue",
+        "sequence",
         "waiting",
     )
 
@@ -94,6 +103,12 @@ class ActorClient:
         #: Why it is dead.
         self.cause: Failure | None = None
         self.max_pending = -1
+        #: Handles of it in this process, found ones included.
+        self.handles = 0
+        #: This process made it and says when its last handle is gone.
+        self.owned = False
+        #: Names this client to the actor; its calls are in order.
+        self.sequence = 0
 
 
 class ActorClients:
@@ -107,8 +122,6 @@ class ActorClients:
         self._templates = session.submitter._templates
         self.by_id: dict[bytes, ActorClient] = {}
         self._by_worker: dict[bytes, ActorClient] = {}
-        #: Owned actors to let go of once their calls are over.
-        self._released: set[bytes] = set()
         self._dirty: set[ActorClient] = set()
         self._gathered = 0
         self._gather_due: float | None = None
@@ -117,6 +130,9 @@ class ActorClients:
         self._named: dict[bytes, ctl.ActorInfo] = {}
         #: Objects held for constructors that have not ended.
         self._held: dict[bytes, Sequence[bytes]] = {}
+        self._sequences = 0
+        #: Clients without a handle, the longest so first.
+        self._unused: dict[ActorClient, None] = {}
 
     def install_hooks(self) -> None:
         """Teach serde what a handle is."""
@@ -131,8 +147,29 @@ class ActorClients:
         client = self.by_id.get(actor_id)
         if client is None:
             client = self.by_id[actor_id] = ActorClient(actor_id, class_name, counted=counted, ordered=ordered)
+            self._sequences += 1
+            client.sequence = self._sequences
             self._session.raylet_send(pb.WatchActors(add=[actor_id]))
+        client.handles += 1
+        if self._unused:
+            self._unused.pop(client, None)
+        if len(gone) >= SWEEP:
+            self._sweep()
         return client
+
+    def _sweep(self) -> None:
+        """Forget actors that this process has no handles of any more; some are kept, as tasks bring the same ones again."""
+        while gone:
+            client = gone.popleft()
+            client.handles -= 1
+            if not client.handles:
+                self._unused[client] = None
+        for client in list(self._unused):
+            if client.busy or client.owned or self.by_id.get(client.actor_id) is not client:
+                del self._unused[client]  # `_rest`, or the end of its handles elsewhere, may forget it
+            elif client.cause is not None or len(self._unused) > SWEEP:
+                del self._unused[client]
+                self._forget(client)
 
     # -- creating
 
@@ -152,6 +189,7 @@ class ActorClients:
         def failed(failure: Failure) -> None:
             self._died(client, failure)
 
+        client.owned = client.counted
         if missing:
             waiting = Waiting(len(missing), go, failed)
             for oid in missing:
@@ -202,6 +240,8 @@ class ActorClients:
     def named_created(self, actor_id: bytes, extra: Extra) -> None:
         """The handle of a named actor exists now: take over what control said of it."""
         with self._session.lock:
+            client = self.by_id[actor_id]
+            client.owned = client.counted
             info = self._named.pop(actor_id, None)
             if info is not None:
                 self.state_info(info)
@@ -383,6 +423,7 @@ class ActorClients:
             message = pb.PushCalls(
                 actor_id=client.actor_id,
                 incarnation=client.incarnation,
+                sequence=client.sequence,
                 first=client.next_number,
                 ids=b"".join(ids),
                 args=args,
@@ -452,6 +493,8 @@ class ActorClients:
             self._push(client)
         elif not client.inflight and client.busy:
             client.busy = False
+            if not client.handles:
+                self._unused[client] = None
             if client.counted:
                 self._ownership.drop(client.handle)
                 self._session.perform()
@@ -651,13 +694,8 @@ class ActorClients:
         self._died(client, failures.system(errors.ActorDiedError(death)))
         self._forget(client)
 
-    def handle_forgotten(self, actor_id: bytes) -> None:
-        """This process holds no handle any more of an actor that lives on elsewhere."""
-        client = self.by_id.get(actor_id)
-        if client is not None and not client.busy:
-            self._forget(client)
-
     def _forget(self, client: ActorClient) -> None:
+        client.owned = False
         self.by_id.pop(client.actor_id, None)
         if client.link is not None:
             self._by_worker.pop(client.link.worker_id, None)
@@ -692,8 +730,6 @@ def death_of(info: ctl.ActorInfo) -> Failure:
     raised = cause.error.blobs.get("failure")
     if raised:
         return failures.constructor_raised(pb.TaskFailure.FromString(raised))
-    if cause.kind == ctl.DEATH_KIND_CREATION_FAILED and cause.HasField("error"):
-        return Failure(pb.TaskFailure(kind=pb.FAILURE_KIND_SYSTEM, error=cause.error, actor_id=info.actor_id))
     death = errors.ActorDeath(
         info.actor_id.hex(),
         info.class_name,

@@ -15,7 +15,7 @@ from itertools import chain
 from operator import attrgetter
 
 from manta.client import current, failures
-from manta.client.actors import ActorClients
+from manta.client.actors import ActorClients, gone
 from manta.client.background import Background
 from manta.client.generators import closing
 from manta.client.links import Link, Links
@@ -234,6 +234,7 @@ class DirectSession:
             self.links.close_all()
             self.store.close()
         released.clear()
+        gone.clear()
 
     def _say_goodbye(self) -> None:
         farewell = self._farewell_waiter = Reply()

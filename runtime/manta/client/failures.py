@@ -116,6 +116,4 @@ def exception_of(failure: Failure) -> BaseException:
     fields = failure.fields
     if fields.kind in _RAISED:
         return _describe(fields).to_error(deserialize)
-    if fields.error.code == errors.RayTaskError.code:
-        return error_from_proto(fields.error, deserialize)
     return error_from_proto(fields.error, deserialize)

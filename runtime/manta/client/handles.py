@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import GenericAlias
 
 from manta.client import current
+from manta.client.actors import gone
 from manta.client.refs import released
 from manta.client.signatures import checker_of_text
 from manta.core.generics import Generic, T_co
@@ -90,8 +91,13 @@ class ActorHandle(Generic[T_co]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ActorHandle) and other._actor_id == self._actor_id
 
-    def __del__(self, append: Callable[[bytes], None] = released.append) -> None:
+    def __del__(
+        self,
+        append: Callable[[bytes], None] = released.append,
+        append_client: Callable[[ActorClient], None] = gone.append,
+    ) -> None:
         try:
+            append_client(self._client)
             if self._counted:
                 append(self._client.handle)
         except AttributeError:
