@@ -9,7 +9,7 @@ from manta.client.values import Failure
 from manta.core import errors
 from manta.core.errors.failure import Failure as Described
 from manta.rpc.v1 import channel_pb2 as pb
-from manta.transport.convert import error_from_proto, error_to_proto, fields_from_proto, fields_to_proto
+from manta.transport.convert import encodable, error_from_proto, error_to_proto, fields_from_proto, fields_to_proto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,14 +64,14 @@ def described(failure: Described, kind: int = pb.FAILURE_KIND_APPLICATION) -> pb
     """The wire form of what user code raised."""
     message = pb.TaskFailure(
         kind=kind,  # type: ignore[arg-type]
-        classes=failure.classes,
-        traceback=failure.traceback,
+        classes=map(encodable, failure.classes),
+        traceback=encodable(failure.traceback),
         cause=failure.cause,
-        message=failure.message,
+        message=encodable(failure.message),
         pid=failure.pid,
         node_ip=failure.ip,
-        function=failure.function,
-        actor_repr=failure.actor_repr,
+        function=encodable(failure.function),
+        actor_repr=encodable(failure.actor_repr),
         actor_id=bytes.fromhex(failure.actor_id),
     )
     if failure.error is not None:

@@ -22,9 +22,23 @@ def resources_from_proto(message: common.Resources) -> dict[str, int]:
     return dict(message.amounts)
 
 
+def encodable(text: str) -> str:
+    """A text that protobuf takes: what user code raises may hold halves of surrogate pairs, which are written out."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
+
+
 def fields_to_proto(fields: ErrorFields) -> common.ErrorInfo:
     """An error's plain fields."""
-    return common.ErrorInfo(code=fields.code, message=fields.message, fields=fields.fields, blobs=fields.blobs)
+    return common.ErrorInfo(
+        code=fields.code,
+        message=encodable(fields.message),
+        fields={name: encodable(text) for name, text in fields.fields.items()},
+        blobs=fields.blobs,
+    )
 
 
 def fields_from_proto(message: common.ErrorInfo) -> ErrorFields:

@@ -216,7 +216,7 @@ TEXTS = [
     (
         exceptions.SerializationError("x", "no", ["[0]", ".lock"], "a lock"),
         (
-            "Could not serialize x: no\nThe culprit is at [0].lock: a lock\n"
+            "Could not serialize x: no\nThe culprit is at [0] -> .lock: a lock\n"
             "Leave it out, make it where it is needed, or tell pickle how to write it (__reduce__ or __getstate__)."
         ),
     ),

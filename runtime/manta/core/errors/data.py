@@ -222,7 +222,7 @@ class SerializationError(MantaError, TypeError):
     def _text(self) -> str:
         text = f"Could not serialize {self.what}: {self.reason}"
         if self.path:
-            text += f"\nThe culprit is at {''.join(self.path)}" + (f": {self.culprit}" if self.culprit else "")
+            text += f"\nThe culprit is at {' -> '.join(self.path)}" + (f": {self.culprit}" if self.culprit else "")
         elif self.culprit:
             text += f"\nThe culprit is {self.culprit}"
         return text + (

@@ -28,8 +28,8 @@ def _whole(name: str) -> Option:
 def _check_store(value: int) -> str | None:
     if value < LEAST_OBJECT_STORE_BYTES:
         return (
-            f"Attempting to cap object store memory usage at {value} bytes, but the minimum allowed is "
-            f"{LEAST_OBJECT_STORE_BYTES} bytes."
+            f"Attempting to cap object store memory usage at {value} bytes (object_store_memory), but the minimum allowed "
+            f"is {LEAST_OBJECT_STORE_BYTES} bytes."
         )
     to_fixed("object_store_memory", value)
     return None

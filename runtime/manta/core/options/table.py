@@ -21,6 +21,12 @@ NoneType = type(None)
 #: Largest count an option may hold: what every wire and database takes.
 LARGEST_COUNT = (1 << 31) - 1
 
+#: Most results of one task: each is a ref in the owner's memory from the moment of the call.
+MOST_RETURNS = 1_000_000
+
+#: Longest name of an actor, a task or a namespace, in characters.
+LONGEST_NAME = 4096
+
 
 class Option:
     """One option.
@@ -98,8 +104,13 @@ def _check_resources(value: dict[str, float]) -> None:
 
 
 def _check_num_returns(value: int | str) -> str | None:
-    if value in ("streaming", "dynamic") or (isinstance(value, int) and 0 <= value <= LARGEST_COUNT):
+    if value in ("streaming", "dynamic") or (isinstance(value, int) and 0 <= value <= MOST_RETURNS):
         return None
+    if isinstance(value, int) and value > MOST_RETURNS:
+        return (
+            f"num_returns must be at most {MOST_RETURNS}, but got {show_number(value)}. Return one list, or yield the values "
+            "with num_returns='streaming'."
+        )
     return (
         "Default None. When None is passed, The default value is 1 for a task and actor task, and 'streaming' for "
         "generator tasks and generator actor tasks. The keyword 'num_returns' only accepts None, a non-negative integer, "
@@ -152,12 +163,28 @@ def _check_lifetime(value: str) -> str | None:
     return f"actor `lifetime` argument must be one of 'detached', 'non_detached' and 'None'. Got {value!r:.100}."
 
 
+def _not_a_name(what: str, value: str) -> str | None:
+    if len(value) > LONGEST_NAME:
+        return f"{what} of {len(value)} characters is too long; it may have {LONGEST_NAME}, and begins with {value[:60]!r}."
+    try:
+        value.encode()
+    except UnicodeEncodeError as wrong:
+        return f"{what} {value!r:.100} is no text: {wrong.reason} at {wrong.start}."
+    return None
+
+
+def _check_name(value: str) -> str | None:
+    return _not_a_name("A task name", value)
+
+
 def _check_actor_name(value: str) -> str | None:
-    return None if value else "Actor name cannot be an empty string."
+    return _not_a_name("An actor name", value) if value else "Actor name cannot be an empty string."
 
 
 def _check_namespace(value: str) -> str | None:
-    return None if value else '"" is not a valid namespace. Pass None to not specify a namespace.'
+    if not value:
+        return '"" is not a valid namespace. Pass None to not specify a namespace.'
+    return _not_a_name("A namespace", value)
 
 
 def _check_strategy(value: object) -> str | None:
@@ -245,7 +272,7 @@ COMMON: Mapping[str, Option] = {
     "fallback_strategy": Option(list, NoneType),
     "accelerator_type": Option(str, NoneType),
     "memory": _quantity("memory"),
-    "name": Option(str, NoneType),
+    "name": Option(str, NoneType, check=_check_name),
     "num_cpus": _quantity("num_cpus"),
     "num_gpus": _quantity("num_gpus"),
     "object_store_memory": _counting("object_store_memory", infinite=False),
