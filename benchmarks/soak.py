@@ -31,8 +31,9 @@ from manta.exceptions import RayError
 KILLS_PER_S = 1.0
 #: Rounds of work end after this, seconds: a wait that takes longer is a hang.
 PATIENCE_S = 120.0
-#: Growth that counts as a leak, per minute, once the first third has passed (warming up is no leak).
-LIMITS = {"memory": 3.0, "fds": 2.0, "threads": 1.0, "processes": 1.0}
+#: Growth over the last two thirds that counts as a leak: more than what comes and goes. Warming up is no leak, and control
+#: keeps a bounded number of dead actors for people to ask about.
+LIMITS = {"memory": 16.0, "fds": 16.0, "threads": 2.0, "processes": 6.0}
 UNITS = {"memory": "MiB", "fds": "fds", "threads": "threads", "processes": "processes"}
 RETRIES = 20
 
@@ -291,8 +292,7 @@ def report(processes: Processes, seconds: float) -> list[str]:
         if len(late) < 3:
             continue
         growth = statistics.linear_regression(*zip(*late, strict=True)).slope * 60
-        # Below half a minute of samples a slope says more about the moment than about a leak.
-        leak = growth > LIMITS[what] and late[-1][0] - late[0][0] > 30
+        leak = growth * (late[-1][0] - late[0][0]) / 60 > LIMITS[what]
         change = f"{late[0][1]:8.1f} -> {late[-1][1]:8.1f}  {growth:+7.2f} {UNITS[what]}/min"
         print(f"  {role:<8} {what:<10} {change}{'  LEAK' if leak else ''}")
         if leak:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 from manta.client.running import running
@@ -10,6 +11,10 @@ from manta.core.log_marks import source_line
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+#: A full disk loses lines. The task that printed them has not failed, and should not because of a log.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class SourceStream:
@@ -29,12 +34,25 @@ class SourceStream:
             return 0
         now = running.get()
         source = actor_name or (now.name if now is not None else "")
-        if source != self._source and self._at_line_start and source:
-            self._source = source
-            self._stream.write(source_line(source))
-        self._at_line_start = text.endswith("\n")
-        written: int = self._stream.write(text)
+        try:
+            if source != self._source and self._at_line_start and source:
+                self._source = source
+                self._stream.write(source_line(source))
+            self._at_line_start = text.endswith("\n")
+            written: int = self._stream.write(text)
+        except OSError as full:
+            if full.errno not in _NO_ROOM:
+                raise
+            return len(text)
         return written
+
+    def flush(self) -> None:
+        """Flush, if there is room."""
+        try:
+            self._stream.flush()
+        except OSError as full:
+            if full.errno not in _NO_ROOM:
+                raise
 
     def writelines(self, lines: Any) -> None:
         """Write several."""
