@@ -287,6 +287,8 @@ class ActorClients:
         if special:
             return self._call_special(client, template, args, kwargs)
         oid = client.ids.next() + b"\1\0\0\0"
+        if session.runs_tasks:
+            session.note_child(oid)
         with session.lock:
             if session.broken is not None or session.closed:
                 session.check()
@@ -313,6 +315,8 @@ class ActorClients:
         payload, missing = session.prepare(args, kwargs, extra)
         task_id = client.ids.next()
         oid = task_id + b"\1\0\0\0"
+        if session.runs_tasks:
+            session.note_child(oid)
         count = template.num_returns
         result: Any = None
         with session.lock:
@@ -702,6 +706,14 @@ class ActorClients:
         self._session.raylet_send(pb.WatchActors(remove=[client.actor_id]))
 
     # -- cancelling
+
+    def under_way(self) -> set[bytes]:
+        """Calls that are not over, by id of their first result."""
+        found: set[bytes] = set()
+        for client in self.by_id.values():
+            found.update(client.inflight)
+            found.update(record[0] for record in client.queue)
+        return found
 
     def cancel(self, oid: bytes, *, force: bool, recursive: bool) -> bool:
         """Cancel a call; False when no actor has it."""

@@ -22,6 +22,7 @@ from manta.client.links import Link, Links
 from manta.client.ownership import UNREGISTERED, Ownership
 from manta.client.pump import Pump, Waiter
 from manta.client.refs import ObjectRef, make_ref, reduce_ref, released
+from manta.client.running import running
 from manta.client.signals import Interrupts
 from manta.client.store import StoreClient
 from manta.client.submit import Extra, Submitter, Template
@@ -126,6 +127,8 @@ class DirectSession:
         self._borrow_acks: dict[int, Callable[[list[bytes]], None]] = {}
         self._views: set[bytes] = set()
         self.pid = os.getpid()
+        #: Tasks run here, and what they submit is noted as theirs.
+        self.runs_tasks = role == pb.ROLE_WORKER
         #: Called around waits of a worker's task: (begins, ends).
         self.blocking: tuple[Callable[[], None], Callable[[], None]] | None = None
         #: Where refs that come out of pickles in this thread are noted.
@@ -898,6 +901,8 @@ class DirectSession:
         if serialized.size > INLINE_BYTES or serialized.refs or serialized.handles or template.num_returns != 1:
             return self._submit_special(template, args, kwargs)
         oid = self.ids.task() + b"\1\0\0\0"
+        if self.runs_tasks:
+            self.note_child(oid)
         with self.lock:
             if self.broken is not None or self.closed:
                 self.check()
@@ -910,6 +915,22 @@ class DirectSession:
                     self._drain_released()
             self.pump.poll_once()
         return make_ref(oid)
+
+    def note_child(self, oid: bytes) -> None:
+        """A task or call was submitted by what runs in this thread, so that cancelling that can cancel this too."""
+        now = running.get()
+        if now is None:
+            return
+        children = now.children
+        if children is None:
+            now.children = [oid]
+            return
+        children.append(oid)
+        if len(children) >= now.prune_at:
+            with self.lock:
+                under_way = self.submitter.under_way() | self.actors.under_way()
+                children[:] = [one for one in children if one in under_way]
+            now.prune_at = max(1024, 2 * len(children))
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any], extra: Extra) -> tuple[bytes, list[bytes]]:
         """Serialise arguments: refs at the top become values later, large ones become objects.
@@ -970,6 +991,8 @@ class DirectSession:
         payload, missing = self.prepare(args, kwargs, extra)
         task_id = self.ids.task()
         oid = task_id + b"\1\0\0\0"
+        if self.runs_tasks:
+            self.note_child(oid)
         count = template.num_returns
         result: Any
         with self.lock:
@@ -1023,16 +1046,18 @@ class DirectSession:
                 if link is not None:
                     self.send(link, pb.CancelByRef(object_id=oid, force=force, recursive=recursive))
                 return
-            first = oid[:24] + b"\1\0\0\0"
-            if not self.actors.cancel(first, force=force, recursive=recursive):
-                self.submitter.cancel(first, force=force, recursive=recursive)
+            self.cancel_owned(oid, force=force, recursive=recursive)
             self.flush()
         self.pump.attend()
 
+    def cancel_owned(self, oid: bytes, *, force: bool, recursive: bool) -> None:
+        """Cancel the task or call of this process's that makes the object, if it is not over. Called under the lock."""
+        first = oid[:24] + b"\1\0\0\0"
+        if not self.actors.cancel(first, force=force, recursive=recursive):
+            self.submitter.cancel(first, force=force, recursive=recursive)
+
     def _cancel_by_ref(self, link: Link, frame: pb.CancelByRef, raw: bytes) -> None:
-        first = frame.object_id[:24] + b"\1\0\0\0"
-        if not self.actors.cancel(first, force=frame.force, recursive=frame.recursive):
-            self.submitter.cancel(first, force=frame.force, recursive=frame.recursive)
+        self.cancel_owned(frame.object_id, force=frame.force, recursive=frame.recursive)
 
     def kill_actor(self, client: ActorClient, *, no_restart: bool) -> None:
         """Kill an actor: its later calls fail, or wait for its next life."""

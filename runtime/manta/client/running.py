@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class Running:
     """One task or call while it runs."""
 
-    __slots__ = ("attempt", "cancelled", "children", "name", "oid", "template")
+    __slots__ = ("attempt", "cancelled", "children", "name", "oid", "prune_at", "template")
 
     def __init__(self, oid: bytes, name: str, attempt: int, template: Any) -> None:
         #: Id of its first result; the first 24 bytes are the task's.
@@ -24,6 +24,8 @@ class Running:
         self.cancelled = False
         #: First results of tasks it submitted, for recursive cancels; made when the first one is.
         self.children: list[bytes] | None = None
+        #: When there are so many, those that are over are forgotten.
+        self.prune_at = 1024
 
 
 #: The task that runs here; None in a driver and in threads of the user's own.

@@ -660,6 +660,15 @@ class Submitter:
             return True
         return False
 
+    def under_way(self) -> set[bytes]:
+        """Tasks that are not over, by id of their first result."""
+        found = set(self._waiting)
+        for key in self._by_number:
+            found.update(record[0] for record in key.pending)
+        for lease in self._leases.values():
+            found.update(lease.inflight)
+        return found
+
     def _kill(self, lease: Lease) -> None:
         """Give a lease back by having its worker killed: what ran is over, what had not begun goes elsewhere."""
         begun, unstarted = lease.lost()

@@ -11,6 +11,7 @@ from manta.client.values import INLINE_BYTES
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
 from manta.serde import deserialize, serialize, to_bytes
+from manta.transport.convert import encodable
 from manta.worker import logs
 from manta.worker.executor import HOLD_BACK_US, ActorExit, Executor, Queued, WorkerTemplate, call
 
@@ -103,7 +104,7 @@ class ActorHost:
                 args, kwargs = executor.fill(args, kwargs, pb.TaskExtra(refs=self.spec.refs))
             self.instance = call(actor_class, args, kwargs)
             if type(self.instance).__repr__ is not object.__repr__:  # type: ignore[comparison-overlap]
-                self._repr = str(repr(self.instance))[:200]
+                self._repr = encodable(str(repr(self.instance))[:200])
                 logs.actor_name = self._repr
                 message.repr_name = self._repr
         except SystemExit as leaving:

@@ -82,7 +82,7 @@ class AsyncActor:
     async def _call(self, task: Queued) -> None:
         link, oid, template, payload, extra = task
         host = self._host
-        now = Running(oid, template.name, 0, template)
+        now = host.now_running[oid[:24]] = Running(oid, template.name, 0, template)
         running.set(now)
         began = time.perf_counter_ns()
         result: Any
@@ -113,6 +113,7 @@ class AsyncActor:
             result = self._executor.failure_extra(template, error)
         finally:
             self._tasks.pop(oid[:24], None)
+            del host.now_running[oid[:24]]
             args = kwargs = value = None
         with self._session.lock:
             host.deliver(task, result, (time.perf_counter_ns() - began) // 1000)

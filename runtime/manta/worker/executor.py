@@ -175,14 +175,16 @@ class Executor:
                 self._finish(task[0], task[1], self._cancelled_extra(task[2].name, task[1]), 0)
                 self._flush(task[0])
                 return
+        now = self.running
+        if now is None or now.oid[:24] != task_id:
+            now = self.actor.now_running.get(task_id) if self.actor is not None else None
+        if now is not None and frame.recursive:
+            for child in now.children or ():
+                self.session.cancel_owned(child, force=False, recursive=True)
         if self.actor is not None and self.actor.cancel(task_id):
             return
-        now = self.running
-        if now is not None and now.oid[:24] == task_id:
+        if now is not None:
             now.cancelled = True
-            if frame.recursive and now.children:
-                for child in now.children:
-                    self.session.submitter.cancel(child, force=False, recursive=True)
             if self.actor is None:
                 self._cancel = task_id
                 signal.pthread_kill(self._main, signal.SIGINT)
