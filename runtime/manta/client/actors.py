@@ -16,6 +16,7 @@ from manta.client.refs import ObjectRef, make_ref
 from manta.client.submit import GATHER, GATHER_S, Extra, Template, Waiting
 from manta.client.values import INLINE_BYTES, Failure
 from manta.core import errors
+from manta.core.environment import setting
 from manta.core.errors.actor import OUT_OF_SCOPE
 from manta.core.ids import ActorCallIds, creation_task_id
 from manta.rpc.v1 import channel_pb2 as pb
@@ -37,6 +38,9 @@ log = logging.getLogger(__name__)
 #: Bytes of calls in one frame.
 BATCH_BYTES = 1 << 20
 BATCH_CALLS = 512
+
+#: How control begins the reason of an actor that waits for what no node has.
+INFEASIBLE = "infeasible: "
 
 #: Handles that are gone are looked at when there are so many; as many actors without any are remembered.
 SWEEP = 256
@@ -73,6 +77,7 @@ class ActorClient:
         "phase",
         "queue",
         "sequence",
+        "told",
         "waiting",
     )
 
@@ -105,6 +110,8 @@ class ActorClient:
         self.max_pending = -1
         #: Handles of it in this process, found ones included.
         self.handles = 0
+        #: Somebody was told that it waits in vain.
+        self.told = False
         #: This process made it and says when its last handle is gone.
         self.owned = False
         #: Names this client to the actor; its calls are in order.
@@ -590,6 +597,19 @@ class ActorClients:
             self._interrupted(client)
         elif info.state == ctl.ACTOR_PHASE_DEAD:
             self._died(client, death_of(info))
+        if info.waiting_reason.startswith(INFEASIBLE) and client.owned:
+            self._infeasible(client, info.waiting_reason.removeprefix(INFEASIBLE))
+
+    def _infeasible(self, client: ActorClient, reason: str) -> None:
+        """No node can ever take it. It waits for one that can, or fails, as the environment says."""
+        text = f"the actor '{client.class_name}' fits on no node: {reason}"
+        if setting("enable_infeasible_task_early_exit"):
+            self._died(client, failures.system(errors.ActorUnschedulableError(text)))
+            request = ctl.KillActorRequest(request_id=os.urandom(16), actor_id=client.actor_id, no_restart=True)
+            self._session.control_async("KillActor", request, lambda frame: None)
+        elif not client.told:
+            client.told = True
+            self._session.on_infeasible(f"{text}. It waits until a node joins that can; ask for less, or kill it.")
 
     def _announce(self, client: ActorClient) -> None:
         """Control was replaced: say again what it may have forgotten. Named and detached actors are in its store."""

@@ -196,7 +196,7 @@ class DirectSession:
         submitter, store = self.submitter, self.store
         on(pb.LeaseGranted, lambda link, frame, raw: submitter.granted(frame))
         on(pb.LeaseReclaim, lambda link, frame, raw: submitter.reclaim(frame.count))
-        on(pb.LeaseInfeasible, lambda link, frame, raw: self.on_infeasible(frame.text))
+        on(pb.LeaseInfeasible, lambda link, frame, raw: submitter.infeasible(frame))
         on(pb.WorkerDied, self._worker_died)
         on(pb.TaskResults, self._results)
         on(pb.TookBack, lambda link, frame, raw: submitter.took_back(frame.lease_id))

@@ -20,6 +20,8 @@ from manta.client.lease import (
     wanted_leases,
 )
 from manta.client.values import Failure
+from manta.core import errors
+from manta.core.environment import setting
 from manta.core.resources import show
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.channel import encode
@@ -394,6 +396,18 @@ class Submitter:
         self._push(key)
         if not lease.inflight:
             self._steal_for(lease)
+
+    def infeasible(self, frame: pb.LeaseInfeasible) -> None:
+        """No node can ever run what waits with that key. It waits for one that can, or fails, as the environment says."""
+        if not setting("enable_infeasible_task_early_exit"):
+            self._session.on_infeasible(frame.text)
+            return
+        key = self._by_number[frame.key]
+        failure = self._session.failures.system(errors.TaskUnschedulableError(frame.text))
+        pending, key.pending = key.pending, deque()
+        for record in pending:
+            self._finish_failed(record, failure)
+        self._demand(key)
 
     def _return(self, lease: Lease, *, kill: bool = False) -> None:
         self._forget(lease)

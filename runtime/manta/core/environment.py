@@ -128,6 +128,13 @@ _TABLE = (
     Variable("DEDUP_LOGS_ALLOW_REGEX", None, "a regular expression", _pattern, "Lines that are never gathered."),
     Variable("DEDUP_LOGS_SKIP_REGEX", None, "a regular expression", _pattern, "Lines that are never shown."),
     Variable("IGNORE_UNHANDLED_ERRORS", False, _YES_NO, _flag, "Failed results that nobody asked for stay unsaid."),
+    Variable(
+        "enable_infeasible_task_early_exit",
+        False,
+        _YES_NO,
+        _flag,
+        "Tasks and actors that no node can ever take fail, rather than wait for a node that can.",
+    ),
     Variable("TMPDIR", None, "a directory", str, "Where the directory of a local cluster is made."),
     Variable("AUTH_TOKEN", None, "a token", str, "The cluster's token."),
     Variable("AUTH_TOKEN_PATH", None, "a file", str, "The file that holds the cluster's token."),

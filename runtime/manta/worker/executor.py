@@ -114,6 +114,7 @@ class Executor:
         on(pb.PushCalls, self._push_calls)
         on(pb.StreamConsumed, self._stream_consumed)
         session.on_exit = self._asked_to_leave
+        session.on_infeasible = lambda text: session.background.run(lambda: log.warning("%s", text))
         session.on_link_closed = self._link_closed  # type: ignore[method-assign]
         session.blocking = (self._begin_wait, self._end_wait)
         session.title = self._title

@@ -34,12 +34,15 @@ def test_a_running_task_is_interrupted(started: Gate, gate: Gate):
     ends_cancelled(ref)
 
 
-def test_a_pending_task_never_runs(started: Gate, gate: Gate):
+def test_a_pending_task_never_runs(started: Gate, gate: Gate, tmp_path):
     @ray.remote(num_cpus=4)
-    def whole_node(gate):
+    def whole_node(begun, gate):
+        begun.open()
         gate.wait()
 
-    blocker = whole_node.remote(gate)
+    begun = Gate(tmp_path / "begun")
+    blocker = whole_node.remote(begun, gate)
+    until(begun.is_open)  # before that a worker of the last test, still on loan, may take the other task
     ref = blocks.remote(started, gate)
     ray.cancel(ref)
     ends_cancelled(ref)
