@@ -55,7 +55,8 @@ print("ready", flush=True)
 
 
 def start(code: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    script = folder / "driver.py"
+    # A file of its own: another driver may be reading the last one.
+    script = folder / f"driver-{len(list(folder.glob('driver-*')))}.py"
     script.write_text(textwrap.dedent(code))
     return subprocess.Popen(
         [sys.executable, "-u", str(script), str(folder), *arguments],
