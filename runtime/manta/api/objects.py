@@ -66,9 +66,15 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     )
 
 
+def _seconds(timeout: Any) -> float:
+    """A number of seconds, also as NumPy has them."""
+    if isinstance(timeout, bool) or not hasattr(type(timeout), "__float__"):
+        raise TypeError(f"timeout takes a number of seconds or None, got {timeout!r:.100}")
+    return float(timeout)
+
+
 def _deadline(timeout: float) -> float | None:
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout takes a number of seconds or None, got {timeout!r}")
+    timeout = _seconds(timeout)
     if timeout == -1:
         return None
     if timeout < 0 or timeout != timeout:
@@ -111,8 +117,10 @@ def wait(
         raise TypeError("wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got a single ray.ObjectRef")
     if not isinstance(refs, list):
         raise TypeError(f"wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got {type(refs)}")
-    if timeout is not None and timeout < 0:
-        raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
+    if timeout is not None:
+        timeout = _seconds(timeout)
+        if not timeout >= 0:  # NaN too
+            raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
     session = current.session
     if session is None:
         session = current.require()

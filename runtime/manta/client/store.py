@@ -10,7 +10,7 @@ from manta.rpc.v1 import channel_pb2 as pb
 from manta.serde import Serialized, write_into
 from manta.shm.block import Blocks
 from manta.shm.client import Arena
-from manta.shm.copy import copy
+from manta.shm.copy import copy, end_helper
 from manta.transport.convert import error_from_proto
 
 TYPE_CHECKING = False
@@ -213,3 +213,4 @@ class StoreClient:
     def close(self) -> None:
         """Make no more views; those that live keep their memory."""
         self._arena.close()
+        end_helper()

@@ -151,10 +151,12 @@ class LogTail:
             await asyncio.sleep(PERIOD_S)
 
     def flush(self, job: bytes) -> None:
-        """Send every line that the job's workers have written so far."""
+        """The job's driver leaves: send what its workers have written so far, lines without an end too."""
         for worker_id, worker in self._workers.items():
             if worker.job == job:
                 self._look(worker_id, _size(worker) + READ_BYTES)
+                for output in worker.outputs:
+                    self._forward(worker, output, output.lines.end())
 
     def ended(self, worker_id: bytes) -> None:
         """A worker is dead: send what is left, the last line too. Empty files go."""

@@ -164,27 +164,35 @@ def _copy_in_pieces(to: int, origin: int, size: int) -> None:
 
 
 #: Where the helper takes jobs from; None until the first large copy, and again in a forked child, which has no helper.
-_jobs: "SimpleQueue[_Job] | None" = None
+_jobs: "SimpleQueue[_Job | None] | None" = None
 _starting = threading.Lock()
 
 
-def _helper_queue() -> "SimpleQueue[_Job]":
+def _helper_queue() -> "SimpleQueue[_Job | None]":
     global _jobs
     if _jobs is not None:
         return _jobs
     with _starting:
         if _jobs is None:
-            jobs: SimpleQueue[_Job] = SimpleQueue()
+            jobs: SimpleQueue[_Job | None] = SimpleQueue()
             threading.Thread(target=_help, args=(jobs,), name="manta-copy", daemon=True).start()
             _jobs = jobs
         return _jobs
 
 
-def _help(jobs: "SimpleQueue[_Job]") -> None:
-    while True:
-        job = jobs.get()
+def _help(jobs: "SimpleQueue[_Job | None]") -> None:
+    while (job := jobs.get()) is not None:
         job.help()
-        del job  # else the thread would keep the last one while it waits
+        job = None  # else the thread would keep the last one while it waits
+
+
+def end_helper() -> None:
+    """Let the helper end after what it is at. A copy that comes later is done by its own thread, or starts another helper."""
+    global _jobs
+    with _starting:
+        jobs, _jobs = _jobs, None
+    if jobs is not None:
+        jobs.put(None)
 
 
 def _after_fork_in_child() -> None:

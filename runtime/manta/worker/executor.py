@@ -25,6 +25,7 @@ from manta.core.errors.failure import Failure as Described
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
 from manta.serde import deserialize, dump_exception, serialize, to_bytes
+from manta.worker import logs
 from manta.worker.outbox import Outbox
 
 TYPE_CHECKING = False
@@ -424,7 +425,9 @@ class Executor:
             outbox.flush()
 
     def flush_all(self) -> None:
-        """Send every finished result. Called under the lock."""
+        """Send every finished result, and what was printed. Called under the lock."""
+        if logs.unfinished:
+            logs.settle()
         for outbox in self._outboxes.values():
             if outbox.since:
                 outbox.flush()

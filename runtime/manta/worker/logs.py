@@ -35,10 +35,13 @@ class SourceStream:
         now = running.get()
         source = actor_name or (now.name if now is not None else "")
         try:
-            if source != self._source and self._at_line_start and source:
+            if source != self._source and source:
                 self._source = source
-                self._stream.write(source_line(source))
+                # What the one before left unfinished is a line of its own: nobody else's name stands before it.
+                self._stream.write(source_line(source) if self._at_line_start else "\n" + source_line(source))
             self._at_line_start = text.endswith("\n")
+            if not self._at_line_start:
+                unfinished.add(self)
             written: int = self._stream.write(text)
         except OSError as full:
             if full.errno not in _NO_ROOM:
@@ -64,6 +67,19 @@ class SourceStream:
 
     def __iter__(self) -> Any:
         return iter(self._stream)
+
+
+#: Streams whose last line had no end when something was written last.
+unfinished: set[SourceStream] = set()
+
+
+def settle() -> None:
+    """The worker has a pause: what was begun of a line is written to its file, rather than kept for its end."""
+    while unfinished:
+        try:
+            unfinished.pop().flush()
+        except (OSError, ValueError):
+            pass  # user code has closed it
 
 
 #: Of an actor's worker: what its lines are called.
