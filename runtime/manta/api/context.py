@@ -100,7 +100,9 @@ class RuntimeContext:
         if not self._in_worker:
             import logging
 
-            logging.getLogger("manta").warning("This method is only available when the process is a worker. It is a driver: %s is None.", what)
+            logging.getLogger("manta").warning(
+                "This method is only available when the process is a worker. It is a driver: %s is None.", what
+            )
             return False
         return True
 
