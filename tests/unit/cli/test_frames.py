@@ -13,7 +13,7 @@ Thread MainThread:
   File "{OURS}", line 7, in call
     return function()
            ^^^^^^^^^^
-  File "/home/me/job.py", line 3, in work
+  File "/srv/me/job.py", line 3, in work
     total = sum(
         values)
   File "/opt/lib/python3.12/site-packages/numpy/core.py", line 4, in add
@@ -31,7 +31,7 @@ def test_frames_their_code_and_what_is_waited_for():
     assert [Whose.STANDARD, Whose.MANTA, Whose.USER, Whose.LIBRARY, Whose.STANDARD] == [
         frame.whose for frame in stack.frames
     ]
-    assert Frame("/home/me/job.py", 3, "work", ("total = sum(", "values)"), Whose.USER) == stack.frames[2]
+    assert Frame("/srv/me/job.py", 3, "work", ("total = sum(", "values)"), Whose.USER) == stack.frames[2]
 
 
 def test_relevant_is_from_the_users_first_frame_on_without_ours():
@@ -56,7 +56,7 @@ def test_whose_file_it_is():
     assert Whose.LIBRARY == whose("/usr/lib/python3/dist-packages/yaml/__init__.py")
     assert Whose.LIBRARY == whose("/v/lib/python3.11/site-packages/pandas/frame.py")
     assert Whose.USER == whose("<stdin>")
-    assert Whose.USER == whose("/home/me/manta/client/direct.py")
+    assert Whose.USER == whose("/srv/me/manta/client/direct.py")
     assert Whose.MANTA == whose(OURS)
 
 
