@@ -166,7 +166,7 @@ def is_initialized() -> bool:
     return current.session is not None
 
 
-def _start_by_itself() -> Session:
+def start_by_itself() -> Session:
     """For `.remote()` and its like without `init`."""
     from manta.core.environment import setting
 
@@ -177,9 +177,6 @@ def _start_by_itself() -> Session:
             init()
         assert current.session is not None
         return current.session
-
-
-current.start = _start_by_itself
 
 
 def _at_exit() -> None:

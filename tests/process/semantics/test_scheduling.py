@@ -154,8 +154,8 @@ def test_a_blocked_get_keeps_custom_resources(started: Gate, gate: Gate):
 
     ref = parent.remote(started, gate)
     until(started.is_open)
-    until(lambda: free() == 3.0, what="the parent's CPU to be lent")
-    assert free("slot") == 1.0
+    # Both in one wait: what is free lags, and may still be that of the test before.
+    until(lambda: (free(), free("slot")) == (3.0, 1.0), what="the parent's CPU, and nothing else, to be lent")
     gate.open()
     assert ray.get(ref) == "held"
 
