@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 from manta.raylet.objects.allocator import Allocator
 from manta.raylet.objects.arena import ArenaFile
@@ -80,8 +81,8 @@ class Store:
         self.file = ArenaFile.create(2 * capacity)
         self.table.joined("me")
 
-    def perform(self, commands: list) -> list:
-        answers = []
+    def perform(self, commands: list[Any]) -> list[Any]:
+        answers: list[Any] = []
         for command in commands:
             if isinstance(command, ReserveExtent):
                 self.file.reserve(command.start, command.size)
@@ -118,7 +119,7 @@ def small_puts(size: int, number: int) -> None:
     mapping, blocks = Arena.attach(store.file.fd, store.file.span), Blocks()
     source = os.urandom(size)
     ids = (b"%028d" % each for each in count())
-    last = None
+    last: bytes | None = None
     starts = set()
 
     def put() -> None:
