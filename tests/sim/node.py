@@ -159,7 +159,8 @@ class Raylet:
             self.perform(command)
         self.scheduler.validate()
         if self.scheduler.wake_at is not None:
-            self.sim.clock.at(self.scheduler.wake_at, self.tick)
+            # Never at once again: rounding may make a due time look a breath too early when it comes.
+            self.sim.clock.at(max(self.scheduler.wake_at, self.sim.clock.now + 0.001), self.tick)
 
     def tick(self) -> None:
         wake_at = self.scheduler.wake_at
