@@ -772,7 +772,7 @@ class DirectSession:
         try:
             notice = self.now() + NOTICE_S
             if deadline is None or notice < deadline:
-                if not self.pump.wait(waiter, notice) and not self.interrupts.pending():
+                if not self.pump.wait(waiter, notice) and not self.interrupts.pending() and not self.closed:
                     text = what if isinstance(what, str) else what()
                     log.warning("waiting for %s since %d s", text, NOTICE_S)
                     self.pump.wait(waiter, deadline)
@@ -782,8 +782,11 @@ class DirectSession:
             if blocking is not None:
                 blocking[1]()
         self.interrupts.raise_pending()
-        if not waiter.done and self.broken is not None:  # type: ignore[redundant-expr]  # a handler may have finished it
-            raise self.broken
+        if not waiter.done:
+            if self.broken is not None:
+                raise self.broken
+            if self.closed:
+                raise errors.NotConnectedError("the cluster was left by shutdown() while this waited")
         return waiter.done
 
     def _describe(self, missing: Sequence[bytes]) -> str:

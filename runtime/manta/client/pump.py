@@ -261,7 +261,7 @@ class Pump:
             waiter: Set done by a handler.
             deadline: Monotonic seconds; None waits for ever.
         Returns:
-            Whether it is done.
+            Whether it is done. Not when the deadline has passed, or the pump was closed meanwhile.
         Raises:
             KeyboardInterrupt: A signal came that asks for it; nothing is lost.
         """
@@ -269,7 +269,7 @@ class Pump:
         if main:
             self._main_waiter = waiter
         try:
-            while not waiter.done:
+            while not (waiter.done or self._closing):
                 if self._baton.acquire(blocking=False):
                     self._turns += 1
                     try:
@@ -291,7 +291,7 @@ class Pump:
 
     def _read_for(self, waiter: Waiter, deadline: float | None, main: bool) -> bool:
         """Read until done; False when the deadline has passed."""
-        while not waiter.done:
+        while not (waiter.done or self._closing):
             if main and self.interrupted():
                 return True
             limit = deadline
@@ -309,7 +309,7 @@ class Pump:
     def _sleep(self, waiter: Waiter, deadline: float | None) -> bool:
         """Another thread reads. Sleep until it finishes this wait or passes the baton; False when the deadline has passed."""
         with self.lock:
-            if waiter.done:
+            if waiter.done or self._closing:
                 return True
             if waiter.wakeup is None:
                 waiter.wakeup = threading.Lock()
@@ -418,13 +418,20 @@ class Pump:
                 look_s = LOOK_S
 
     def close(self) -> None:
-        """End the service thread. Descriptors that were added stay with their owners."""
+        """End the service thread, and every wait. Descriptors that were added stay with their owners."""
         self._closing = True
         self.wake()
+        with self.lock:
+            while self._sleepers:
+                waiter = self._sleepers.popleft()
+                if waiter.sleeping:
+                    self._rouse(waiter)
         self._napping = True
         self.attend()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=5)
+        # Kept for good: nobody may look at a descriptor that is closed, and perhaps somebody else's by then.
+        self._baton.acquire(timeout=5)
         self._epoll.close()
         os.close(self._wake_fd)
