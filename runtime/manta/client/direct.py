@@ -454,8 +454,10 @@ class DirectSession:
     # -- refs
 
     def ref_made(self, oid: bytes) -> None:
-        """User code made a ref out of an id."""
+        """User code made a ref out of an id. What nothing here refers to cannot be found: only refs carry their owner."""
         with self.lock:
+            if not self.ownership.alive(oid):
+                self.values.set(oid, failures.stale(oid))
             self.ownership.add(oid)
 
     def ref_received(self, oid: bytes, owner: bytes) -> None:

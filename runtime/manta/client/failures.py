@@ -55,6 +55,11 @@ def owner_died(oid: bytes, owner: bytes) -> Failure:
     return system(errors.OwnerDiedError(oid.hex(), owner))
 
 
+def stale(oid: bytes) -> Failure:
+    """Nothing of this session has that id."""
+    return system(errors.StaleRefError(oid.hex()))
+
+
 def lost(oid: bytes) -> Failure:
     """Nobody has the object any more."""
     return system(errors.ObjectLostError(oid.hex()))

@@ -82,5 +82,5 @@ def test_a_forgotten_get_in_a_loop_is_a_type_error_at_once():
 
 
 def test_a_ref_that_nobody_made_is_an_error_and_no_hang():
-    with pytest.raises(manta.exceptions.RayError if hasattr(manta, "exceptions") else Exception):
-        manta.get(manta.ObjectRef.from_random(), timeout=5)
+    with pytest.raises(manta.exceptions.StaleRefError):
+        manta.get(manta.ObjectRef.from_random(), timeout=20)

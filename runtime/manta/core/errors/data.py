@@ -151,14 +151,14 @@ class ObjectReconstructionFailedError(ObjectLostError):
 
 
 class StaleRefError(ObjectLostError, ValueError):
-    """The ref is of a cluster that this process has left."""
+    """The ref is of a cluster that this process has left, or was made from the bytes of an id that means nothing here."""
 
     code = "STALE_REF"
 
     def _reason(self) -> str:
         return (
-            "The ref was made in an earlier session, before shutdown(), and its object went with that session. "
-            "Make the object again in this one."
+            "The ref was made in an earlier session, before shutdown(), and its object went with that session; or it was "
+            "made from the bytes of an id that nothing here refers to. Make the object again, or pass the ref itself."
         )
 
 
