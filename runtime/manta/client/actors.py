@@ -293,6 +293,7 @@ class ActorClients:
             special = serialized.size > INLINE_BYTES or bool(serialized.refs) or bool(serialized.handles)
         if special:
             return self._call_special(client, template, args, kwargs)
+        payload = to_bytes(serialized)
         oid = client.ids.next() + b"\1\0\0\0"
         if session.runs_tasks:
             session.note_child(oid)
@@ -302,7 +303,7 @@ class ActorClients:
             if client.max_pending > 0:
                 self._check_pending(client)
             session.ownership.counts[oid] = 1
-            look = self._enqueue(client, (oid, template.number, to_bytes(serialized)))
+            look = self._enqueue(client, (oid, template.number, payload))
         if look:
             session.pump.poll_once()
         return make_ref(oid)

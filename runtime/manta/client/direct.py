@@ -19,7 +19,7 @@ from manta.client.actors import ActorClients, gone
 from manta.client.background import Background
 from manta.client.generators import closing
 from manta.client.links import Link, Links
-from manta.client.ownership import UNREGISTERED, Ownership
+from manta.client.ownership import UNREGISTERED, Borrow, Ownership
 from manta.client.pump import Pump, Waiter
 from manta.client.refs import ObjectRef, make_ref, reduce_ref, released
 from manta.client.running import running
@@ -58,6 +58,9 @@ NOTICE_S = 10.0
 WELCOME_S = 30.0
 
 _ids_of = attrgetter("_id")
+
+#: Types of what is known of an object that has no value (yet).
+_NO_VALUE = frozenset((type(None), Failure))
 _NO_KWARGS: dict[str, Any] = {}
 
 
@@ -124,7 +127,8 @@ class DirectSession:
         self.actor_exit: type[BaseException] = SystemExit
         #: The actor this process is.
         self.actor_host: Any = None
-        self._borrow_acks: dict[int, Callable[[list[bytes]], None]] = {}
+        #: Questions to owners whose answers are awaited: the link, the question, what to do then.
+        self._borrow_acks: dict[int, tuple[Link, pb.AddBorrower, Callable[[], None]]] = {}
         self._views: set[bytes] = set()
         self.pid = os.getpid()
         #: Tasks run here, and what they submit is noted as theirs.
@@ -405,7 +409,24 @@ class DirectSession:
             self.submitter.lease_broken(link.lease)
         elif link.tokens_fd < 0 and link.worker_id:
             self._peer_lost(link)
+        if self._borrow_acks:
+            self._ask_again(link)
         self.on_link_closed(link)
+
+    def _ask_again(self, link: Link) -> None:
+        """Questions whose answers were to come on a link that is closed go to the same process on another, if it lives."""
+        for request, (asked_on, question, done) in list(self._borrow_acks.items()):
+            if asked_on is not link:
+                continue
+            other = self.links.peers.get(link.worker_id)
+            if other is None:
+                # The dead answer nobody, and have nothing left to hold.
+                del self._borrow_acks[request]
+                done()
+            else:
+                self._borrow_acks[request] = (other, question, done)
+                self.send(other, question)
+        self.perform()
 
     def on_link_closed(self, link: Link) -> None:
         """For the executor."""
@@ -512,19 +533,31 @@ class DirectSession:
     def _add_borrower(self, link: Link, frame: pb.AddBorrower, raw: bytes) -> None:
         borrower = frame.borrower.worker_id or link.worker_id
         missing = [oid for oid in frame.object_ids if not self.ownership.add_borrower(oid, borrower)]
+        known = borrower in (link.worker_id, self.worker_id)
+        if not known and self.links.peer(borrower, frame.borrower.endpoint) is None:
+            # Registered by somebody else, and dead by now. Alive it is linked from now on: else nobody would tell of its death.
+            self.ownership.borrower_died(borrower)
+            self.perform()
         if frame.request_id:
             self.send(link, pb.BorrowerAdded(request_id=frame.request_id, missing=missing))
 
     def _borrower_added(self, link: Link, frame: pb.BorrowerAdded, raw: bytes) -> None:
         done = self._borrow_acks.pop(frame.request_id, None)
         if done is not None:
-            done(list(frame.missing))
+            done[2]()
         self.perform()
 
     def _release_borrow(self, link: Link, frame: pb.ReleaseBorrow, raw: bytes) -> None:
         for oid in frame.object_ids:
             self.ownership.remove_borrower(oid, link.worker_id)
         self.perform()
+
+    def when_read(self, link: Link, then: Callable[[], None]) -> None:
+        """`then()` once the other side has read everything sent on the link so far, or is dead. Called under the lock."""
+        self._requests += 1
+        question = pb.AddBorrower(request_id=self._requests, borrower=self.address)
+        self._borrow_acks[self._requests] = (link, question, then)
+        self.send(link, question)
 
     def register_borrows(self, oids: Iterable[bytes], then: Callable[[], None]) -> None:
         """Tell the owners of these refs that this process holds them; `then()` once all have written it down."""
@@ -550,19 +583,17 @@ class DirectSession:
                 continue  # dead: reading will say so
             self._requests += 1
             request = self._requests
-            if mine:
-                for oid in oids:
-                    self.ownership.asked(oid)
+            asked = [borrow for oid in oids if (borrow := self.ownership.asked(oid)) is not None] if mine else []
 
-            def acknowledged(missing: list[bytes], oids: list[bytes] = oids) -> None:
-                if mine:
-                    for oid in oids:
-                        self.ownership.registered(oid)
+            def acknowledged(asked: list[Borrow] = asked) -> None:
+                for borrow in asked:
+                    self.ownership.acknowledged(borrow)
                 one_done()
 
             waiting += 1
-            self._borrow_acks[request] = acknowledged
-            self.send(link, pb.AddBorrower(request_id=request, object_ids=oids, borrower=borrower))
+            question = pb.AddBorrower(request_id=request, object_ids=oids, borrower=borrower)
+            self._borrow_acks[request] = (link, question, acknowledged)
+            self.send(link, question)
         one_done()
 
     # -- values
@@ -636,7 +667,7 @@ class DirectSession:
             for ref in value.contained:
                 owner = ref.owner.SerializeToString(deterministic=True)
                 self.ownership.receive(ref.object_id, owner, owner == self.address_bytes)
-                self.ownership.registered(ref.object_id)
+                self.ownership.lent(ref.object_id)
                 inner.append(ref.object_id)
             if alive:
                 self.ownership.store_contained(oid, inner)
@@ -905,6 +936,8 @@ class DirectSession:
         serialized = serialize((args, kwargs))
         if serialized.size > INLINE_BYTES or serialized.refs or serialized.handles or template.num_returns != 1:
             return self._submit_special(template, args, kwargs)
+        # All that may be interrupted comes before the first change of state.
+        payload = to_bytes(serialized)
         oid = self.ids.task() + b"\1\0\0\0"
         if self.runs_tasks:
             self.note_child(oid)
@@ -913,7 +946,7 @@ class DirectSession:
                 self.check()
             self.ownership.counts[oid] = 1
             self.submitter.unfinished += 1
-            look = self.submitter.enqueue(template, (oid, template.number, to_bytes(serialized)))
+            look = self.submitter.enqueue(template, (oid, template.number, payload))
         if look:
             if len(released) > 64:
                 with self.lock:
@@ -986,7 +1019,8 @@ class DirectSession:
             for oid in held:
                 self.ownership.add(oid)
             known = self.values.known
-            missing = [oid for _, _, oid in refs if oid not in known]
+            # One that has failed counts as missing: whoever waits for it hears of the failure at once.
+            missing = [oid for _, _, oid in refs if type(known.get(oid)) in _NO_VALUE]
         extra.refs = refs
         extra.held = held
         return payload, missing

@@ -246,16 +246,6 @@ class Ownership:
             borrow.registrations += 1
             borrow.state = REGISTERED
 
-    def registered(self, oid: bytes) -> None:
-        """`acknowledged` if an answer is awaited, else `lent`: for callers that do not tell the two apart."""
-        borrow = self.borrows.get(oid)
-        if borrow is None:
-            return
-        if borrow.awaited:
-            self.acknowledged(borrow)
-        else:
-            self.lent(oid)
-
     # -- for the shell
 
     def take_commands(self) -> Commands | None:

@@ -91,6 +91,8 @@ class Executor:
         self._cancel: bytes | None = None
         self._blocked = 0
         self._received: list[bytes] = []
+        #: Refs on their way home to their owner, by the result that brings them.
+        self._homing: dict[bytes, list[bytes]] = {}
         self.actor: ActorHost | None = None
         self.streams: dict[bytes, Any] = {}
         self.gpu_ids: list[str] = []
@@ -393,7 +395,7 @@ class Executor:
             owner = common.Address.FromString(ownership.borrows[one].owner)
             if owner.worker_id == link.worker_id:
                 mine.append(one)
-                ownership.registered(one)
+                ownership.lent(one)
         if mine:
             if type(result) is bytes:
                 result = pb.ResultExtra(returns=[pb.ReturnValue(value=result)])
@@ -407,12 +409,18 @@ class Executor:
     def _finish(self, link: Link, oid: bytes, result: Any, micros: int) -> None:
         """A result is ready to go. Called under the lock."""
         outbox = self._outboxes.get(link)
+        homing = self._homing.pop(oid, None) if self._homing else None
         if outbox is None:
+            if homing is not None:
+                self.session.ownership.drop_many(homing)
             return  # nobody is there to take it
         if type(result) is bytes:
             outbox.add(oid, result, micros)
         else:
             outbox.add_extra(oid, result, micros)
+        if homing is not None:
+            outbox.flush()
+            self.session.when_read(link, lambda: self.session.ownership.drop_many(homing))
 
     def finish(self, link: Link, oid: bytes, result: Any, micros: int) -> None:
         """A result is ready to go at once. From any thread."""
@@ -474,11 +482,15 @@ class Executor:
             message.node_id = session.welcome.node_id
         refs = counted_inside(serialized)
         if refs:
-            self._lend(link, message, refs)
+            self._lend(link, message, refs, oid[:24] + b"\1\0\0\0")
         return message
 
-    def _lend(self, link: Link, message: pb.ReturnValue, refs: list[bytes]) -> None:
-        """Refs travel inside a result: the receiver is made a borrower of each before the result goes."""
+    def _lend(self, link: Link, message: pb.ReturnValue, refs: list[bytes], result: bytes) -> None:
+        """Refs travel inside a result: the receiver is made a borrower of each before the result goes.
+
+        One that goes home to its owner is held here until the owner has read the result: our release travels on another
+        connection and must not be there first. What came with this very call is held by the call.
+        """
         session = self.session
         receiver = common.Address(worker_id=link.worker_id, endpoint=link.endpoint)
         elsewhere: dict[bytes, list[bytes]] = {}
@@ -494,6 +506,9 @@ class Executor:
                 entry.owner.CopyFrom(owner)
                 if owner.worker_id != link.worker_id:
                     elsewhere.setdefault(borrow.owner, []).append(oid)
+                elif oid not in self._received:
+                    session.ownership.add(oid)
+                    self._homing.setdefault(result, []).append(oid)
             if not elsewhere:
                 return
             waiter = Waiter()
