@@ -50,7 +50,9 @@ def test_an_infeasible_request_is_told_to_the_driver(kind: str, options: str, na
         assert name in said
 
 
-@pytest.mark.parametrize("variable", ["MANTA_enable_infeasible_task_early_exit", "RAY_enable_infeasible_task_early_exit"])
+@pytest.mark.parametrize(
+    "variable", ["MANTA_enable_infeasible_task_early_exit", "RAY_enable_infeasible_task_early_exit"]
+)
 def test_an_infeasible_request_fails_where_the_environment_says_so(variable: str, tmp_path):
     """Tasks and actors alike, what was asked for in the error; what fits goes on."""
     ended = run_driver(

@@ -283,3 +283,31 @@ def test_an_exception_from_a_finaliser_hurts_nobody():
         return 1
 
     assert manta.get(f.remote(), timeout=20) == 1
+
+
+def test_half_a_surrogate_pair_in_an_errors_text_is_written_out():
+    """No wire takes it; the error arrives all the same."""
+
+    @manta.remote
+    def fails():
+        raise ValueError("half a pair: \ud800")
+
+    with pytest.raises(ValueError, match="half a pair") as caught:
+        manta.get(fails.remote(), timeout=20)
+    assert "\\ud800" in plain(caught.value)
+
+
+def test_half_a_surrogate_pair_in_an_actors_repr_or_name():
+    @manta.remote
+    class A:
+        def __repr__(self):
+            return "A\udc00"
+
+        def fails(self):
+            raise KeyError("\udc00")
+
+    with pytest.raises(KeyError) as caught:
+        manta.get(A.remote().fails.remote(), timeout=20)
+    assert "A\\udc00" in plain(caught.value)
+    with pytest.raises(ValueError, match="name"):
+        A.options(name="a\ud800").remote()

@@ -180,6 +180,25 @@ def test_a_child_does_not_queue_behind_its_parent_on_one_worker():
         assert ray.get(parent.remote(Gate(Path(folder) / "gate")), timeout=30) is None
 
 
+def test_tasks_leave_the_queue_of_a_worker_that_takes_longer_than_it_ever_did(started: Gate, gate: Gate):
+    """One worker has run every task so far, each in no time, so the next ones queue with it; the first of them blocks."""
+
+    @ray.remote
+    def f(started, gate):
+        if started is not None:
+            started.open()
+            gate.wait()
+        return "done"
+
+    for _ in range(20):
+        ray.get(f.remote(None, None))
+    long, *short = [f.remote(*((started, gate) if n == 0 else (None, None))) for n in range(20)]
+    assert ray.get(short, timeout=20) == ["done"] * 19
+    until(started.is_open)
+    gate.open()
+    assert ray.get(long) == "done"
+
+
 def test_a_short_task_does_not_wait_behind_a_long_one_while_a_cpu_is_free(started: Gate, gate: Gate):
     """Equal shapes, same function: pipelining must not pin it to the busy worker."""
 
