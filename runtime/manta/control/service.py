@@ -452,7 +452,7 @@ class ControlService:
 
     # ---- wiring
 
-    def handlers(self) -> grpc.GenericRpcHandler[Any, Any]:
+    def handlers(self) -> grpc.GenericRpcHandler:
         """One handler per RPC of the service's descriptor: an RPC without a method here is a mistake at start."""
         from google.protobuf.message_factory import GetMessageClass
 

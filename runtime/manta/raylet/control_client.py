@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 Response = TypeVar("Response", bound=Message)
 
 #: What a stream gives after its last message.
-_EOF: Final[Any] = grpc.aio.EOF  # type: ignore[attr-defined]  # missing in the stubs
+_EOF: Final[Any] = grpc.aio.EOF
 
 _SERVICE: Final = "/manta.rpc.v1.ControlService/"
 

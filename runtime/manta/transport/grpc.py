@@ -63,7 +63,7 @@ def unix_target(path: str) -> str:
     return f"unix:{path}"
 
 
-class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
+class TokenInterceptor(grpc.aio.ServerInterceptor):
     """Lets a call in if it shows a valid token; others are refused before anything of theirs is decoded.
 
     Args:
