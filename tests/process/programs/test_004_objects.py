@@ -8,6 +8,9 @@ import pytest
 
 from tests.process.programs.harness import OBJECT_REF, TIME_SCALE, Run
 
+#: The first test of the module waits for the whole program: ten models are trained twice, 25 s on two idle cores.
+pytestmark = pytest.mark.timeout(240)
+
 
 @pytest.fixture(scope="module")
 def run(program) -> Run:
