@@ -64,10 +64,6 @@ class Dedup:
                     lines.append((prefix, f"{line} [repeated {count}x across cluster]"))
         return lines
 
-    @staticmethod
-    def _other(sources: set[int], pid: int) -> bool:
-        return sources != {pid}
-
 
 class Printer:
     """Writes workers' lines to this process's stdout and stderr."""

@@ -30,6 +30,11 @@ class Background:
                     self._thread = threading.Thread(target=self._work, name="manta-background", daemon=True)
                     self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """How much waits to be run."""
+        return self._queue.qsize()
+
     def _work(self) -> None:
         while (work := self._queue.get()) is not None:
             try:

@@ -19,7 +19,7 @@ from manta.client.actors import ActorClients, gone
 from manta.client.background import Background
 from manta.client.generators import closing
 from manta.client.links import Link, Links
-from manta.client.ownership import UNREGISTERED, Borrow, Ownership
+from manta.client.ownership import Borrow, Ownership
 from manta.client.pump import Pump, Waiter
 from manta.client.refs import ObjectRef, make_ref, reduce_ref, released
 from manta.client.running import running
@@ -56,6 +56,10 @@ NOTICE_S = 10.0
 
 #: How long a raylet may take to let a process in, its job's registration included.
 WELCOME_S = 30.0
+
+#: Frames of workers' lines that may wait to be printed. A driver whose stdout does not take them misses what comes beyond that;
+#: the session's log files have every line.
+MAX_FRAMES_TO_PRINT = 10_000
 
 _ids_of = attrgetter("_id")
 
@@ -129,7 +133,6 @@ class DirectSession:
         self.actor_host: Any = None
         #: Questions to owners whose answers are awaited: the link, the question, what to do then.
         self._borrow_acks: dict[int, tuple[Link, pb.AddBorrower, Callable[[], None]]] = {}
-        self._views: set[bytes] = set()
         self.pid = os.getpid()
         #: Tasks run here, and what they submit is noted as theirs.
         self.runs_tasks = role == pb.ROLE_WORKER
@@ -143,7 +146,6 @@ class DirectSession:
         self.on_unread: Callable[[Failure], None] = lambda failure: None
         self.on_infeasible: Callable[[str], None] = lambda text: None
         self.on_exit: Callable[[str], None] = lambda reason: None
-        self._last_round_release = 0.0
 
     # -- life
 
@@ -1180,7 +1182,8 @@ class DirectSession:
             self.send(link, pb.StreamConsumed(task_id=frame.task_id, stop=True))
 
     def _log_lines(self, link: Link, frame: pb.LogLines, raw: bytes) -> None:
-        self.background.run(lambda: self.print_lines(frame))
+        if self.background.waiting < MAX_FRAMES_TO_PRINT:
+            self.background.run(lambda: self.print_lines(frame))
 
     def _stack_request(self, link: Link, frame: pb.StackRequest, raw: bytes) -> None:
         from manta.client.stacks import stacks
@@ -1191,11 +1194,6 @@ class DirectSession:
         )
 
     title: Callable[[], str] = staticmethod(lambda: "driver")
-
-    def borrow_state(self, oid: bytes) -> int:
-        """For tests: how far a borrow has come."""
-        borrow = self.ownership.borrows.get(oid)
-        return UNREGISTERED if borrow is None else borrow.state
 
 
 def counted_inside(serialized: Serialized) -> list[bytes]:
