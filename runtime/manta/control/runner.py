@@ -81,13 +81,14 @@ class Runner:
             self.perform(commands)
         return answer
 
-    async def ask(self, event: Event) -> Any:
-        """Handle one event; returns the answer once it may be seen."""
+    def check_room(self) -> None:
+        """Take no request while too many wait.
+
+        Raises:
+            LimitExceededError: They do.
+        """
         if len(self._waiting) >= WAITING_LIMIT:
             raise LimitExceededError(f"{WAITING_LIMIT} requests wait for the store; repeat this one later")
-        answer = self.decide(event)
-        await self.settled()
-        return answer
 
     def perform(self, commands: list[Command]) -> None:
         """Set commands in motion. All their writes are one batch: on disk they are there together or not at all."""

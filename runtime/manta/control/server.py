@@ -21,7 +21,8 @@ from manta.control.model import Instant
 from manta.control.raylets import Raylets
 from manta.control.records import decode
 from manta.control.runner import Runner, system_clock
-from manta.control.service import ControlService, present
+from manta.control.services.compose import compose
+from manta.control.services.watch import present
 from manta.control.state import ControlState, Limits
 from manta.control.storage import Storage
 from manta.control.watching import Watchers
@@ -96,9 +97,9 @@ async def serve(
             if not runner.failure.done():
                 runner.failure.set_exception(error)
 
-        service = ControlService(runner, log, fail, raylets.statistics)
+        rpcs = compose(runner, log, fail, raylets.statistics)
         server = wire.server((config.token,) if config.token else None)
-        server.add_generic_rpc_handlers((service.handlers(),))
+        server.add_generic_rpc_handlers((rpcs.handlers(),))
         target = _bind(server, config.socket)
         stack.callback(config.socket.unlink, missing_ok=True)
         stack.push_async_callback(server.stop, config.stop_grace_s)

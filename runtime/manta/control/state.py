@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from manta.control import events
-from manta.control.actors import ActorLimits, ActorTable
+from manta.control.actors.limits import ActorLimits
+from manta.control.actors.table import ActorTable
 from manta.control.commands import Command, Decision, FinishJobOnNode, Table, Write
 from manta.control.events import Event, Request
 from manta.control.functions import FunctionTable

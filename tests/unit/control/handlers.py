@@ -8,7 +8,8 @@ from google.protobuf.message_factory import GetMessageClass
 from manta.control.logs import EventLog
 from manta.control.model import Instant
 from manta.control.runner import Runner
-from manta.control.service import ControlService, present
+from manta.control.services.compose import compose
+from manta.control.services.watch import present
 from manta.control.state import ControlState, Limits, Stored
 from manta.control.storage.memory import MemoryStorage
 from manta.control.watching import Watchers
@@ -35,8 +36,7 @@ class Control:
         self.runner = Runner(
             self.state, self.storage, Watchers(present(self.state)), self.told.append, lambda: Instant(1.0, 1)
         )
-        self.service = ControlService(self.runner, EventLog(None), self.defect)
-        handler: Any = self.service.handlers()
+        handler: Any = compose(self.runner, EventLog(None), self.defect).handlers()
         self.handlers = {
             name: handler.service(types.SimpleNamespace(method=f"/manta.rpc.v1.ControlService/{name}"))
             for name in METHODS

@@ -1,7 +1,7 @@
 import pytest
 
 from manta.control import events
-from manta.control.actors import ActorLimits
+from manta.control.actors.limits import ActorLimits
 from manta.control.commands import StartOnNode, Table
 from manta.control.errors import ActorNotFoundError, FunctionNotFoundError, JobFinishedError
 from manta.control.model import ActorState, DeathKind, JobState, WorkerId

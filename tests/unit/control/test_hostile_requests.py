@@ -8,7 +8,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manta.control.actors import ActorLimits
+from manta.control.actors.limits import ActorLimits
 from manta.control.nodes import NodeLimits
 from manta.control.state import Limits
 from tests.unit.control.handlers import METHODS, Control
