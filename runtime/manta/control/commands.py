@@ -1,6 +1,7 @@
 """What `state.py` decides and a shell performs.
 
-Everything but `Write` leaves the process, and does so only once every `Write` decided up to then is on disk.
+Everything but `Write` leaves the process, and does so only once every `Write` decided up to then is on disk. What is for a node
+is given again until that node has answered it or is dead.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class StartOnNode:
-    """Ask a raylet for a start, again and again until it answers or its node is dead."""
+    """Have a raylet start an incarnation; it says whether it will."""
 
     node_id: NodeId
     actor: Actor
@@ -46,7 +47,7 @@ class StartOnNode:
 
 @dataclass(frozen=True, slots=True)
 class KillOnNode:
-    """Tell a raylet to end an incarnation, until it confirms or its node is dead."""
+    """Have a raylet end an incarnation."""
 
     node_id: NodeId
     actor_id: ActorId
@@ -58,11 +59,18 @@ class KillOnNode:
 
 @dataclass(frozen=True, slots=True)
 class FinishJobOnNode:
-    """Tell a raylet that a job is over, until it confirms or is dead."""
+    """Have a raylet free what a job holds there."""
 
     node_id: NodeId
     job_id: JobId
     cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetNode:
+    """The node is dead: it is told nothing any more, and its line ends."""
+
+    node_id: NodeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,9 @@ class Publish:
     cause: str = ""
 
 
-Command: TypeAlias = Write | StartOnNode | KillOnNode | FinishJobOnNode | Publish
+#: What a node has to do.
+OnNode: TypeAlias = StartOnNode | KillOnNode | FinishJobOnNode
+Command: TypeAlias = Write | OnNode | ForgetNode | Publish
 
 
 class Decision(NamedTuple):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from manta.control.commands import StartOnNode
 from manta.control.errors import InvalidRequestError
+from manta.control.events import Verdict
 from manta.control.model import (
     Actor,
     ActorId,
@@ -24,7 +26,7 @@ from manta.control.model import (
     RunningActor,
     WorkerId,
 )
-from manta.rpc.v1 import common_pb2, control_pb2
+from manta.rpc.v1 import common_pb2, control_pb2, raylet_pb2
 
 NODE_ID_BYTES = 28
 WORKER_ID_BYTES = 28
@@ -360,6 +362,37 @@ def running_actor(message: control_pb2.RunningActor) -> RunningActor:
         hold=amounts(message.hold, "hold"),
         class_name=name(message.class_name, "class_name"),
     )
+
+
+def fill_start(order: raylet_pb2.StartActorOrder, command: StartOnNode, job_config: bytes, epoch: int) -> None:
+    """Everything that a raylet needs to start an incarnation."""
+    actor, spec = command.actor, command.actor.spec
+    order.actor_id = spec.actor_id
+    order.incarnation = actor.incarnation
+    order.job_id = spec.job_id
+    order.owner.node_id = spec.owner.node_id
+    order.owner.worker_id = spec.owner.worker_id
+    order.owner.endpoint = spec.owner.endpoint
+    order.spec = spec.spec
+    order.place.amounts.update(spec.place)
+    order.hold.amounts.update(spec.hold)
+    order.env_hash = spec.env_hash
+    order.class_name = spec.class_name
+    order.function_hash = spec.function_hash
+    order.detached = command.outlives_job
+    order.name = spec.name
+    order.namespace = spec.namespace
+    order.job_config = job_config
+    order.epoch = epoch
+    order.num_restarts = actor.num_restarts
+
+
+def verdict(value: int) -> Verdict:
+    """A raylet's answer to a start; what it does not say is a refusal."""
+    try:
+        return Verdict(value)
+    except ValueError:
+        return Verdict.REFUSED
 
 
 def _stored_address(message: common_pb2.Address) -> Address:

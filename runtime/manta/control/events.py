@@ -93,14 +93,14 @@ class UnregisterNode(Request):
 
 
 class NodeConnected(Event):
-    """A node opened its watch stream."""
+    """A node opened its line."""
 
     node_id: NodeId
     stream: int
 
 
 class NodeDisconnected(Event):
-    """That stream is closed."""
+    """That line is closed."""
 
     node_id: NodeId
     stream: int

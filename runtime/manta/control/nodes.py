@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from manta.control.commands import Command, Publish, Table, Write
+from manta.control.commands import Command, ForgetNode, Publish, Table, Write
 from manta.control.errors import NodeDeadError, NodeNotFoundError
 from manta.control.model import ActorId, Amounts, Instant, Node, NodeId, NodeState
 from manta.control.placement import NodeView, subtract
@@ -18,7 +18,7 @@ class NodeLimits:
 
     Attributes:
         silence_s: A node not heard of for so long is dead. A partition of half of it costs nothing.
-        reconnect_s: A node whose watch stream closed has so long to open another: a dead process is noticed that fast.
+        reconnect_s: A node whose line closed has so long to open another: a dead process is noticed that fast.
         recovery_s: After a restart, nodes known from the store have so long to register again.
         dead_kept: Dead nodes remembered.
     """
@@ -38,9 +38,9 @@ class _Live:
     #: Last heartbeat's number.
     number: int = 0
     gauges: Mapping[str, int] = field(default_factory=dict)
-    #: Its open watch stream, 0 for none.
+    #: Its open line, 0 for none.
     stream: int = 0
-    #: When the last stream closed; None while one is open or none was.
+    #: When the last line closed; None while one is open or none was.
     lost_at: float | None = None
     #: What each actor placed here holds once it runs.
     held: dict[ActorId, Amounts] = field(default_factory=dict)
@@ -194,13 +194,13 @@ class NodeTable:
         return more
 
     def connected(self, node_id: NodeId, stream: int, now: Instant) -> None:
-        """A node opened its watch stream; the newest one counts."""
+        """A node opened its line; the newest one counts."""
         live = self._live.get(node_id)
         if live is not None and stream >= live.stream:
             live.stream, live.lost_at, live.heard_at = stream, None, now.s
 
     def disconnected(self, node_id: NodeId, stream: int, now: Instant) -> None:
-        """A stream closed; older ones than the newest mean nothing."""
+        """A line closed; older ones than the newest mean nothing."""
         live = self._live.get(node_id)
         if live is not None and stream == live.stream:
             live.stream, live.lost_at = 0, now.s
@@ -250,6 +250,7 @@ class NodeTable:
         self._dead[node_id] = None
         out.append(Write(Table.NODES, node_id, row))
         out.append(Publish(row, cause))
+        out.append(ForgetNode(node_id))
         self._stories.tell(now.s, cause, f"node died: {reason}", node_id)
         while len(self._dead) > self.limits.dead_kept:
             oldest = next(iter(self._dead))

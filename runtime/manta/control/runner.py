@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from manta.control.commands import Command, FinishJobOnNode, KillOnNode, Publish, StartOnNode, Write
+from manta.control.commands import Command, ForgetNode, OnNode, Publish, Write
 from manta.control.errors import LimitExceededError, StoppingError
 from manta.control.events import Event, Tick
 from manta.control.model import Instant
@@ -21,8 +21,6 @@ from manta.control.watching import Watchers
 WAITING_LIMIT = 20_000
 #: Time is looked at so often at least, seconds: the resolution in which silence is noticed.
 TICK_S = 0.25
-
-OnNode = StartOnNode | KillOnNode | FinishJobOnNode
 
 
 def system_clock() -> Instant:
@@ -37,7 +35,7 @@ class Runner:
         state: Decides.
         storage: Opened; this starts it.
         watchers: Hear of published rows.
-        on_node: Takes what is to be told to raylets; must not block.
+        on_node: Takes what is for nodes; must not block.
         clock: Now.
     """
 
@@ -46,7 +44,7 @@ class Runner:
         state: ControlState,
         storage: Storage,
         watchers: Watchers,
-        on_node: Callable[[OnNode], None],
+        on_node: Callable[[OnNode | ForgetNode], None],
         clock: Callable[[], Instant] = system_clock,
     ) -> None:
         self.state = state
@@ -100,10 +98,10 @@ class Runner:
         if writes:
             self._last = self._storage.submit(writes)
         for command in commands:
-            if type(command) is Publish:
+            if isinstance(command, Publish):
                 self.watchers.publish(command.row)
-            elif type(command) is not Write:
-                self._on_node(command)  # type: ignore[arg-type]  # what is left
+            elif not isinstance(command, Write):
+                self._on_node(command)
         due = self.state.actors.next_due()
         if due is not None and due < self._sleeps_until:
             self._earlier.set()

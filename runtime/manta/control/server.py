@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,7 +17,7 @@ from manta.control.config import ControlConfig, StorageKind
 from manta.control.errors import StoppingError
 from manta.control.logs import EventLog
 from manta.control.model import Instant
-from manta.control.raylets import Raylets
+from manta.control.orders import Orders
 from manta.control.records import decode
 from manta.control.runner import Runner, system_clock
 from manta.control.services.compose import compose
@@ -87,19 +86,17 @@ async def serve(
         # Nothing else runs yet, so the loop may wait for the disk.
         stored = decode(store.open(), store.name)
         state = ControlState(stored, clock(), new_cluster_id=os.urandom(16), limits=limits)
-        raylets = Raylets(config.token, log, random.random)
-        stack.push_async_callback(raylets.close)
+        orders = Orders(log)
         tasks = await stack.enter_async_context(Supervisor(grace_s=5.0))
-        runner = Runner(state, store, Watchers(present(state)), raylets.tell, clock)
-        raylets.attach(runner, tasks)
+        runner = Runner(state, store, Watchers(present(state)), orders.tell, clock)
+        orders.attach(state, runner.decide)
 
         def fail(error: BaseException) -> None:
             if not runner.failure.done():
                 runner.failure.set_exception(error)
 
-        rpcs = compose(runner, log, fail, raylets.statistics)
         server = wire.server((config.token,) if config.token else None)
-        server.add_generic_rpc_handlers((rpcs.handlers(),))
+        server.add_generic_rpc_handlers((compose(runner, orders, log, fail),))
         target = _bind(server, config.socket)
         stack.callback(config.socket.unlink, missing_ok=True)
         stack.push_async_callback(server.stop, config.stop_grace_s)

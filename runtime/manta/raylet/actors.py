@@ -30,7 +30,7 @@ _LEAVING = {
 class Life:
     """One incarnation of an actor on this node."""
 
-    order: rpb.StartActorRequest
+    order: rpb.StartActorOrder
     worker_id: bytes = b""
     #: Its constructor ended well, or control heard that it did not.
     started: bool = False
@@ -60,24 +60,24 @@ class Actors:
 
     # ---- control's orders
 
-    def admit(self, order: rpb.StartActorRequest) -> tuple[rpb.StartActorResponse.Verdict, str]:
+    def admit(self, order: rpb.StartActorOrder) -> tuple[rpb.StartActorAnswer.Verdict, str]:
         """Note an order to start an incarnation; (verdict, why not)."""
         if order.epoch < self._epoch:
             return (
-                rpb.StartActorResponse.VERDICT_STALE,
+                rpb.StartActorAnswer.VERDICT_STALE,
                 f"control's start {self._epoch} has taken over from {order.epoch}",
             )
         self._epoch = order.epoch
         life = self._lives.get(order.actor_id)
         if life is not None and life.order.incarnation == order.incarnation:
-            return rpb.StartActorResponse.VERDICT_ACCEPTED, ""
+            return rpb.StartActorAnswer.VERDICT_ACCEPTED, ""
         if order.incarnation <= self._fences.get(order.actor_id, -1):
-            return rpb.StartActorResponse.VERDICT_STALE, "this incarnation, or a later one, was started or killed here"
+            return rpb.StartActorAnswer.VERDICT_STALE, "this incarnation, or a later one, was started or killed here"
         if life is not None:
-            return rpb.StartActorResponse.VERDICT_REFUSED, "its previous incarnation has not ended here yet"
+            return rpb.StartActorAnswer.VERDICT_REFUSED, "its previous incarnation has not ended here yet"
         self._fence(order.actor_id, order.incarnation)
         self._lives[order.actor_id] = Life(order)
-        return rpb.StartActorResponse.VERDICT_ACCEPTED, ""
+        return rpb.StartActorAnswer.VERDICT_ACCEPTED, ""
 
     def refuse(self, actor_id: bytes) -> None:
         """The order that was just admitted cannot be met: as if it had never come."""

@@ -249,10 +249,7 @@ class Admission:
             state=cpb.JOB_STATE_SUCCEEDED if well else cpb.JOB_STATE_FAILED,
             message="" if well else "the driver's process ended without shutting down",
         )
-        self._start(self._tell_finished(request), f"finish job {client.job.hex()}")
-
-    async def _tell_finished(self, request: cpb.FinishJobRequest) -> None:
-        await self._link.tell("FinishJob", request, cpb.FinishJobResponse)
+        self._link.tell("FinishJob", request)
 
     def job_over(self, job_id: bytes) -> None:
         """Free what a job holds here, detached actors aside. Safe to repeat."""

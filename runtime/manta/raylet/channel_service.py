@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
-import grpc.aio
 from google.protobuf.message import Message
 
 from manta.core.errors import OverloadedError, ProtocolError
@@ -37,16 +36,12 @@ DEFAULT_CALL_S: Final = 60.0
 
 #: What only a raylet says to control.
 _NOT_RELAYED: Final = frozenset(
-    {"RegisterNode", "Heartbeat", "UnregisterNode", "ReportWorkersDied", "ReportActor", "Watch"}
+    {"RegisterNode", "Heartbeat", "UnregisterNode", "ReportWorkersDied", "ReportActor", "Watch", "Attach"}
 )
 
 
 class ChannelService:
-    """Dispatches the frames of every connection.
-
-    Args:
-        start: Runs a coroutine in the background, by name.
-    """
+    """Dispatches the frames of every connection."""
 
     def __init__(
         self,
@@ -58,13 +53,11 @@ class ChannelService:
         objects: ObjectService,
         link: ControlLink,
         inspection: Inspection,
-        start: Callable[[Coroutine[Any, Any, None], str], object],
     ) -> None:
         self._admission = admission
         self._clients = clients
         self._runner = runner
         self._link = link
-        self._start = start
         self._handlers: dict[type[Message], Callable[[Client, Any], None]] = {
             pb.Goodbye: admission.goodbye,
             pb.LeaseDemand: self._lease_demand,
@@ -157,25 +150,15 @@ class ChannelService:
             client.connection.send(pb.ControlReply(request_id=message.request_id, error=error))
             return
         client.calls += 1
-        self._start(self._relay(client, message), f"relay {message.method}")
-
-    async def _relay(self, client: Client, message: pb.ControlCall) -> None:
-        reply = pb.ControlReply(request_id=message.request_id)
         timeout_s = min(message.timeout_s, MAX_CALL_S) if message.timeout_s > 0 else DEFAULT_CALL_S
-        try:
-            reply.payload = await self._link.relay(message.method, message.payload, timeout_s)
-        except grpc.aio.AioRpcError as error:
-            reply.error.CopyFrom(status.info_from(error))
-        except TimeoutError:
-            reply.error.code = "RPC_TIMEOUT"
-            reply.error.message = f"control was away for {timeout_s:g} s"
-        except asyncio.CancelledError:
-            reply.error.code = "LOCAL_RAYLET_DIED"
-            reply.error.message = "the node stops"
-            raise
-        finally:
-            client.calls -= 1
-            client.connection.send(reply)
+        done = partial(self._answered, client, message.request_id)
+        self._link.post(message.method, message.payload, done, timeout_s=timeout_s)
+
+    @staticmethod
+    def _answered(client: Client, request_id: int, reply: cpb.LineReply) -> None:
+        client.calls -= 1
+        error = reply.error if reply.HasField("error") else None
+        client.connection.send(pb.ControlReply(request_id=request_id, payload=reply.payload, error=error))
 
     def _watch_actors(self, client: Client, message: pb.WatchActors) -> None:
         added = set(message.add)

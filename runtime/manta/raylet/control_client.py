@@ -1,7 +1,7 @@
-"""The node's tie to control: registered, watched, reported to, relayed to; and tied anew when control comes back.
+"""The node's tie to control: registered, attached by a line, relayed to; and tied anew when control comes back.
 
-While control is away running work goes on and calls wait here until their time is up. Control counts the `Watch` stream as the
-node's sign of life: it is opened again at once.
+While control is away running work goes on and calls wait here until their time is up. Control counts the line as the node's
+sign of life: it is opened again at once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
@@ -19,9 +19,11 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from manta.core.errors import MantaError
+from manta.raylet.control_calls import ControlCalls, Done
 from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
 from manta.rpc.v1 import control_pb2_grpc
+from manta.rpc.v1 import raylet_pb2 as rpb
 from manta.transport import auth, status
 from manta.transport import grpc as transport
 
@@ -32,15 +34,13 @@ Response = TypeVar("Response", bound=Message)
 #: What a stream gives after its last message.
 _EOF: Final[Any] = grpc.aio.EOF
 
-_SERVICE: Final = "/manta.rpc.v1.ControlService/"
-
 #: Between two looks whether control listens: short, the laptop's first task waits for it; then longer.
 _PROBE_FIRST_S: Final = 0.003
 _PROBE_CAP_S: Final = 0.2
-#: How long one attempt of our own calls may take, seconds.
+#: How long a registration and a heartbeat may take, seconds.
 _ATTEMPT_S: Final = 10.0
-#: Pause before a call that found control away is tried again, seconds.
-_AGAIN_S: Final = 0.02
+#: Bytes of calls in one message; one large call may have more.
+_MESSAGE_BYTES: Final = 1 << 20
 
 
 class NodeDeclaredDeadError(MantaError):
@@ -59,6 +59,7 @@ class ControlLink:
         describe: Makes the registration as things stand now.
         available: What is free on the node now.
         on_registered: Called with control's answer to each registration.
+        on_order: Called with each order; does it or notes it, and says so.
         on_actor: Called with each state of an actor that is watched.
     """
 
@@ -71,6 +72,7 @@ class ControlLink:
         describe: Callable[[], cpb.RegisterNodeRequest],
         available: Callable[[], common.Resources],
         on_registered: Callable[[cpb.RegisterNodeResponse], None],
+        on_order: Callable[[rpb.Order], rpb.OrderAnswer],
         on_actor: Callable[[cpb.ActorInfo], None],
     ) -> None:
         self._target = target
@@ -79,21 +81,32 @@ class ControlLink:
         self._describe = describe
         self._available = available
         self._on_registered = on_registered
+        self._on_order = on_order
         self._on_actor = on_actor
+        self._loop = asyncio.get_running_loop()
         self._channel: grpc.aio.Channel | None = None
-        self._calls: dict[str, Callable[..., Awaitable[bytes]]] = {}
         #: Set once control knows the node; cleared while it has to be told again.
         self.registered = asyncio.Event()
         self._period_s = 1.0
         self._heartbeats = 0
-        self._watched: set[bytes] = set()
-        self._position: cpb.WatchPosition | None = None
-        self._interest: asyncio.Queue[cpb.WatchRequest] = asyncio.Queue()
-        #: Says what is free sooner than the next heartbeat would.
+        #: There is something to say on the line.
         self._news = asyncio.Event()
+        self._calls = ControlCalls(self._news.set)
+        self._answers: list[rpb.OrderAnswer] = []
+        self._watched: set[bytes] = set()
+        #: Of those, and of what is no longer watched, what control has not been told.
+        self._added: set[bytes] = set()
+        self._removed: set[bytes] = set()
+        self._position: cpb.WatchPosition | None = None
+        #: Says what is free sooner than the next heartbeat would.
+        self._room = asyncio.Event()
         #: Somebody at control waits for resources.
         self._wanted = False
         self._dead_workers: list[bytes] = []
+
+    def close(self) -> None:
+        """The node stops: whoever waits for control is told."""
+        self._calls.close()
 
     # ---- the tie
 
@@ -136,7 +149,6 @@ class ControlLink:
     @asynccontextmanager
     async def _open_channel(self) -> AsyncIterator[None]:
         channel = self._channel = transport.channel(self._target)
-        self._calls.clear()
         try:
             yield
         finally:
@@ -156,8 +168,14 @@ class ControlLink:
         self._on_registered(response)
 
     async def _stay(self) -> None:
-        """Watch and beat; ends with the first of them."""
-        tasks = [asyncio.create_task(self._watch(), name="watch"), asyncio.create_task(self._beat(), name="heartbeat")]
+        """Speak, listen and beat; ends with the first of them."""
+        assert self._channel is not None
+        stream = control_pb2_grpc.ControlServiceStub(self._channel).Attach(metadata=self._metadata)
+        tasks = [
+            asyncio.create_task(self._speak(stream, self._first()), name="speak"),
+            asyncio.create_task(self._listen(stream), name="listen"),
+            asyncio.create_task(self._beat(), name="heartbeat"),
+        ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -166,52 +184,85 @@ class ControlLink:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _watch(self) -> None:
-        assert self._channel is not None
-        stream = control_pb2_grpc.ControlServiceStub(self._channel).Watch(metadata=self._metadata)
-        first = cpb.WatchRequest(node_id=self._node_id, actor_ids=sorted(self._watched))
-        if self._position is not None:
-            first.after.CopyFrom(self._position)
-        while not self._interest.empty():
-            self._interest.get_nowait()
-        await stream.write(first)
-        writer = asyncio.create_task(self._tell_interest(stream), name="interest")
-        try:
-            last = 0
-            while True:
-                response = await stream.read()
-                if response is _EOF:
-                    raise ConnectionError("control ended the stream")
-                if response.previous != last:
-                    self._position = None
-                    raise ConnectionError(f"events between {last} and {response.previous} were lost")
-                last = response.position.number
-                self._position = response.position
-                self._event(response)
-        finally:
-            writer.cancel()
             stream.cancel()
 
-    async def _tell_interest(self, stream: Any) -> None:
-        """Say what changed; what changed meanwhile goes along, as actors are often born in tens."""
-        while True:
-            request = await self._interest.get()
-            added, removed = set(request.actor_ids), set(request.remove_actor_ids)
-            while not self._interest.empty():
-                later = self._interest.get_nowait()
-                # What was said last about an actor counts.
-                added = added - set(later.remove_actor_ids) | set(later.actor_ids)
-                removed = removed - set(later.actor_ids) | set(later.remove_actor_ids)
-            await stream.write(cpb.WatchRequest(actor_ids=sorted(added), remove_actor_ids=sorted(removed)))
+    # ---- the line
 
-    def _event(self, response: cpb.WatchResponse) -> None:
-        match response.WhichOneof("event"):
+    def _first(self) -> cpb.AttachRequest:
+        """Who we are, what interests us, and every call that nobody has answered."""
+        self._calls.new_line()
+        # Answers to orders of another line; whatever was not heard is ordered again.
+        self._answers.clear()
+        self._added.clear()
+        self._removed.clear()
+        first = cpb.AttachRequest(node_id=self._node_id, calls=self._calls.take(_MESSAGE_BYTES))
+        first.watch.actor_ids.extend(sorted(self._watched))
+        if self._position is not None:
+            first.watch.after.CopyFrom(self._position)
+        return first
+
+    async def _speak(self, stream: Any, request: cpb.AttachRequest | None) -> None:
+        """Say everything that there is to say at a time, as actors are often born in tens."""
+        while True:
+            if request is not None:
+                try:
+                    await stream.write(request)
+                except asyncio.InvalidStateError:
+                    # gRPC's way to say that the line is over already. Should the node be dead, registering will say so.
+                    raise ConnectionError("control ended the line") from None
+            else:
+                await self._news.wait()
+            request = self._next()
+
+    def _next(self) -> cpb.AttachRequest | None:
+        calls = self._calls.take(_MESSAGE_BYTES)
+        answers, self._answers = self._answers, []
+        if not (calls or answers or self._added or self._removed):
+            self._news.clear()
+            return None
+        request = cpb.AttachRequest(calls=calls, answers=answers)
+        if self._added or self._removed:
+            request.watch.actor_ids.extend(sorted(self._added))
+            request.watch.remove_actor_ids.extend(sorted(self._removed))
+            self._added.clear()
+            self._removed.clear()
+        return request
+
+    async def _listen(self, stream: Any) -> None:
+        last = 0
+        while True:
+            response = await stream.read()
+            if response is _EOF:
+                raise ConnectionError("control ended the line")
+            for reply in response.replies:
+                self._calls.answered(reply)
+            for order in response.orders:
+                self._answers.append(self._order(order))
+                self._news.set()
+            for event in response.events:
+                if event.previous != last:
+                    self._position = None
+                    raise ConnectionError(f"events between {last} and {event.previous} were lost")
+                last = event.position.number
+                self._position = event.position
+                self._event(event)
+
+    def _order(self, order: rpb.Order) -> rpb.OrderAnswer:
+        try:
+            answer = self._on_order(order)
+        except MantaError as error:
+            log.warning("an order of control's cannot be done: %s", error)
+            answer = rpb.OrderAnswer(error=status.error_info(error))
+        answer.number = order.number
+        return answer
+
+    def _event(self, event: cpb.WatchResponse) -> None:
+        match event.WhichOneof("event"):
             case "actor":
-                self._on_actor(response.actor)
+                self._on_actor(event.actor)
             case "unknown_actor":
                 # Without a state: who owns it has to say it again.
-                self._on_actor(cpb.ActorInfo(actor_id=response.unknown_actor.actor_id))
+                self._on_actor(cpb.ActorInfo(actor_id=event.unknown_actor.actor_id))
             case "resync":
                 # A new control knows from us that they run, and from nobody whether they may be restarted.
                 for actor_id in sorted(self._watched):
@@ -220,110 +271,98 @@ class ControlLink:
                 pass
 
     async def _beat(self) -> None:
-        assert self._channel is not None
-        stub = control_pb2_grpc.ControlServiceStub(self._channel)
         while True:
             self._heartbeats += 1
-            self._news.clear()
+            self._room.clear()
             request = cpb.HeartbeatRequest(node_id=self._node_id, number=self._heartbeats, available=self._available())
-            response: cpb.HeartbeatResponse = await stub.Heartbeat(request, timeout=_ATTEMPT_S, metadata=self._metadata)
-            self._wanted = response.wanted
+            reply = await self._ask("Heartbeat", request, _ATTEMPT_S)
+            if reply.error.code == "NODE_DEAD":
+                raise NodeDeclaredDeadError(reply.error.message)
+            if reply.HasField("error"):
+                raise ConnectionError(f"control does not take our heartbeat: {reply.error.message}")
+            self._wanted = cpb.HeartbeatResponse.FromString(reply.payload).wanted
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._period_s):
-                    await self._news.wait()
+                    await self._room.wait()
 
     def room(self) -> None:
         """Resources became free; control hears of it at once if somebody there waits for them."""
         if self._wanted:
-            self._news.set()
+            self._room.set()
 
     # ---- calls
 
-    async def relay(self, method: str, payload: bytes, timeout_s: float) -> bytes:
-        """Make one encoded call; while control is away, wait and try again until the time is up.
+    def post(self, method: str, payload: bytes, done: Done, *, timeout_s: float | None) -> None:
+        """Make one encoded call; while control is away it waits.
 
-        Raises:
-            grpc.aio.AioRpcError: Control's refusal, or that it stayed away.
-            TimeoutError: It stayed away the whole time.
+        Args:
+            method: RPC's name.
+            payload: Encoded request.
+            done: Called once, with control's reply or, if there was none, with one that says why.
+            timeout_s: How long it may take, seconds; None for a call that has to arrive, however long control is away.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while True:
-            async with asyncio.timeout_at(deadline):
-                # Not before it knows this node again: what a call is about may be something that only we can tell it of.
-                await self.registered.wait()
-            call = self._call(method)
-            try:
-                return await call(payload, timeout=max(0.001, deadline - loop.time()), metadata=self._metadata)
-            except grpc.aio.AioRpcError as error:
-                # Every request carries an id that makes it safe to repeat.
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or loop.time() + _AGAIN_S >= deadline:
-                    raise
-            except asyncio.CancelledError:
-                # A channel that is closed cancels its calls; that is not us being cancelled.
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
-            except grpc.aio.UsageError:
-                # The channel was closed between two steps of ours.
-                pass
-            await asyncio.sleep(_AGAIN_S)
+        self._calls.add(method, payload, done, timeout_s)
 
-    def _call(self, method: str) -> Callable[..., Awaitable[bytes]]:
-        call = self._calls.get(method)
-        if call is None:
-            assert self._channel is not None
-            call = self._calls[method] = self._channel.unary_unary(_SERVICE + method, None, None)
-        return call
+    def _ask(self, method: str, request: Message, timeout_s: float | None) -> asyncio.Future[cpb.LineReply]:
+        future: asyncio.Future[cpb.LineReply] = self._loop.create_future()
+
+        def done(reply: cpb.LineReply) -> None:
+            if not future.done():
+                future.set_result(reply)
+
+        self.post(method, request.SerializeToString(), done, timeout_s=timeout_s)
+        return future
 
     async def call(self, method: str, request: Message, response: type[Response], *, timeout_s: float) -> Response:
         """Make one call of ours.
 
         Raises:
-            MantaError: Control's refusal.
-            TimeoutError: It stayed away.
+            MantaError: Control's refusal, or that it stayed away.
         """
-        try:
-            return response.FromString(await self.relay(method, request.SerializeToString(), timeout_s))
-        except grpc.aio.AioRpcError as error:
-            raise status.error_from(error) from error
+        reply = await self._ask(method, request, timeout_s)
+        if reply.HasField("error"):
+            raise status.error_of(reply.error)
+        return response.FromString(reply.payload)
 
-    async def tell(self, method: str, request: Message, response: type[Response]) -> Response | None:
-        """Make a call that has to arrive, however long control is away. Returns None when control refuses it."""
-        while True:
-            await self.registered.wait()
-            try:
-                return response.FromString(await self.relay(method, request.SerializeToString(), _ATTEMPT_S))
-            except TimeoutError:
-                continue
-            except grpc.aio.AioRpcError as error:
-                if error.code() in transport.REPEATABLE:
-                    await asyncio.sleep(_AGAIN_S)
-                    continue
-                log.warning("control refused %s: %s", method, status.info_from(error).message)
-                return None
+    def tell(self, method: str, request: Message, told: Callable[[bytes], None] | None = None) -> None:
+        """Make a call that has to arrive, however long control is away.
 
-    def worker_died(self, worker_id: bytes, start: Callable[[Coroutine[Any, Any, None]], object]) -> None:
+        Args:
+            method: RPC's name.
+            request: Its request.
+            told: Called with the encoded response, unless control refused.
+        """
+
+        def done(reply: cpb.LineReply) -> None:
+            if reply.HasField("error"):
+                log.warning("control refused %s: %s", method, reply.error.message)
+            elif told is not None:
+                told(reply.payload)
+
+        self.post(method, request.SerializeToString(), done, timeout_s=None)
+
+    def worker_died(self, worker_id: bytes) -> None:
         """Note that a process that owned things is gone; many at once are one message."""
         self._dead_workers.append(worker_id)
         if len(self._dead_workers) == 1:
-            start(self._report_dead())
+            self._loop.call_soon(self._report_dead)
 
-    async def _report_dead(self) -> None:
-        await asyncio.sleep(0)
-        await self.registered.wait()
+    def _report_dead(self) -> None:
         dead, self._dead_workers = self._dead_workers, []
         request = cpb.ReportWorkersDiedRequest(request_id=os.urandom(16), node_id=self._node_id, worker_ids=dead)
-        await self.tell("ReportWorkersDied", request, cpb.ReportWorkersDiedResponse)
+        self.tell("ReportWorkersDied", request)
 
     # ---- interest
 
     def watch_actors(self, add: set[bytes], remove: set[bytes]) -> None:
-        """Change which actors' states are wanted; asking again for one brings its present state again."""
+        """Change which actors' states are wanted; of new ones the present state comes first."""
+        add = add - self._watched
         self._watched |= add
         self._watched -= remove
-        if self.registered.is_set():
-            self._interest.put_nowait(cpb.WatchRequest(actor_ids=sorted(add), remove_actor_ids=sorted(remove)))
+        # What was said last about an actor counts.
+        self._added = self._added - remove | add
+        self._removed = self._removed - add | remove
+        self._news.set()
 
 
 def _reason(lost: BaseException) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -34,6 +33,7 @@ from manta.raylet.workers.process import Watch
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
+from manta.rpc.v1 import raylet_pb2 as rpb
 from manta.transport.channel_aio import AsyncConnection, ChannelServer
 
 log = logging.getLogger(__name__)
@@ -61,8 +61,6 @@ class Raylet:
         self._tasks: Supervisor | None = None
         #: Dead workers whose last frames are awaited, with what is done then.
         self._dying: dict[bytes, Callable[[], None]] = {}
-        #: Reports about actors on their way to control, in order.
-        self._reports: dict[bytes, deque[cpb.ReportActorRequest]] = {}
 
     def end(self, reason: str) -> None:
         """Ask whoever runs the node to end it."""
@@ -158,6 +156,7 @@ class Raylet:
         from manta.raylet.control_client import ControlLink
         from manta.raylet.grpc_service import RayletService
         from manta.raylet.inspection import Inspection
+        from manta.raylet.orders import Orders
         from manta.raylet.runner import Runner
         from manta.rpc.v1 import raylet_pb2_grpc
         from manta.transport import grpc as transport
@@ -170,8 +169,10 @@ class Raylet:
             describe=self._registration,
             available=lambda: common.Resources(amounts=self.scheduler.available()),
             on_registered=self._registered,
+            on_order=self._order,
             on_actor=self._actor_state,
         )
+        stack.callback(self.link.close)
         self.runner = Runner(
             scheduler=self.scheduler,
             processes=self.processes,
@@ -206,18 +207,16 @@ class Raylet:
             objects=self.objects,
             link=self.link,
             inspection=Inspection(self.clients, self.describe),
-            start=self.start,
         )
-        service = RayletService(
-            node_id=config.node_id,
+        self.orders = Orders(
             runner=self.runner,
             actors=self.actors,
             clients=self.clients,
             jobs=self.jobs,
             processes=self.processes,
-            describe=self.describe,
             job_over=self.admission.job_over,
         )
+        service = RayletService(node_id=config.node_id, describe=self.describe)
         server = transport.server((config.token,) if config.token else None)
         raylet_pb2_grpc.add_RayletServiceServicer_to_server(service, server)
         server.add_insecure_port(transport.unix_target(config.grpc_path))
@@ -276,13 +275,16 @@ class Raylet:
         self.runner.tell(ev.WorkerDied(worker_id, status, text, out_of_memory))
         self._forget_jobs()
         if known:
-            self.link.worker_died(worker_id, lambda coro: self.start(coro, "report dead workers"))
+            self.link.worker_died(worker_id)
 
     def _job_over(self, job: bytes) -> None:
         self.logs.flush(job)
         self.objects.job_over(job)
         self.actors.forget_job(job)
         self._forget_jobs()
+
+    def _order(self, order: rpb.Order) -> rpb.OrderAnswer:
+        return self.orders.carry_out(order)
 
     def _actor_state(self, info: cpb.ActorInfo) -> None:
         self.channel.actor_state(info)
@@ -314,28 +316,16 @@ class Raylet:
             self.admission.job_over(job)
 
     def _report_actor(self, report: cpb.ReportActorRequest) -> None:
-        """Reports about one actor arrive in order: that it died never overtakes that it started."""
-        waiting = self._reports.get(report.actor_id)
-        if waiting is not None:
-            waiting.append(report)
-            return
-        self._reports[report.actor_id] = deque((report,))
-        self.start(self._deliver_reports(report.actor_id), f"report actor {report.actor_id.hex()}")
+        """Calls reach control in the order in which they are made: that it died never overtakes that it started."""
+        if self.link.registered.is_set():
+            # Else it would be old when control hears of it.
+            report.available.amounts.update(self.scheduler.available())
 
-    async def _deliver_reports(self, actor_id: bytes) -> None:
-        waiting = self._reports[actor_id]
-        try:
-            while waiting:
-                await self._deliver_report(waiting[0])
-                waiting.popleft()
-        finally:
-            del self._reports[actor_id]
+        def told(response: bytes) -> None:
+            if report.HasField("started") and not cpb.ReportActorResponse.FromString(response).keep:
+                self._end_actor(report.actor_id, report.incarnation, "nobody wants this incarnation any more")
 
-    async def _deliver_report(self, report: cpb.ReportActorRequest) -> None:
-        report.available.CopyFrom(common.Resources(amounts=self.scheduler.available()))
-        answer = await self.link.tell("ReportActor", report, cpb.ReportActorResponse)
-        if answer is not None and not answer.keep and report.HasField("started"):
-            self._end_actor(report.actor_id, report.incarnation, "nobody wants this incarnation any more")
+        self.link.tell("ReportActor", report, told)
 
     def _end_actor(self, actor_id: bytes, incarnation: int, why: str) -> None:
         if self.actors.unwanted(actor_id, incarnation, why, graceful=False) is not None:

@@ -55,7 +55,12 @@ STATUS_BY_CODE: dict[str, grpc.StatusCode] = {
 
 def status_of(error: BaseException) -> grpc.StatusCode:
     """The status that an error of ours is sent as; INTERNAL for everything else."""
-    return STATUS_BY_CODE.get(getattr(error, "code", ""), _STATUS.INTERNAL)
+    return status_of_code(getattr(error, "code", ""))
+
+
+def status_of_code(code: str) -> grpc.StatusCode:
+    """The status that an error's code is sent as; INTERNAL for an unknown one."""
+    return STATUS_BY_CODE.get(code, _STATUS.INTERNAL)
 
 
 def error_info(error: BaseException) -> common_pb2.ErrorInfo:

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import os
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -108,12 +108,12 @@ async def client_of(target: str, token: str = ""):
 
 
 class FakeRaylet:
-    """Records what control asks and answers as told; nothing happens by itself.
+    """Records what control orders and answers as told; nothing happens by itself.
 
     Attributes:
-        asked: Every request, in order.
-        verdict: Answer to StartActor.
-        on_start: Awaitable run before StartActor is answered, with the request.
+        asked: Every order, in order.
+        verdict: Answer to a start.
+        silent: Orders are not answered.
     """
 
     def __init__(self, client: Client, socket: str, cpus: float = 2) -> None:
@@ -123,44 +123,63 @@ class FakeRaylet:
         self.total = common_pb2.Resources(amounts={"CPU": int(cpus * 10000)})
         self.asked: list[Any] = []
         self.news = asyncio.Event()
-        self.verdict = raylet_pb2.StartActorResponse.VERDICT_ACCEPTED
-        self.on_start = None
+        self.verdict = raylet_pb2.StartActorAnswer.VERDICT_ACCEPTED
+        self.silent = False
+        self.replies: dict[int, control_pb2.LineReply] = {}
+        self.events: list[control_pb2.WatchResponse] = []
+        self.line_ended = asyncio.Event()
+        self._serving = False
+        self._line: Any = None
+        self._listener: Any = None
 
     @asynccontextmanager
     async def serving(self):
-        server = wire.server(None)
-        made = {}
-        for method in raylet_pb2.DESCRIPTOR.services_by_name["RayletService"].methods:
-            made[method.name] = grpc.unary_unary_rpc_method_handler(
-                self._handler(method),
-                GetMessageClass(method.input_type).FromString,
-                GetMessageClass(method.output_type).SerializeToString,
-            )
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("manta.rpc.v1.RayletService", made),))
-        server.add_insecure_port(self.target)
-        await server.start()
+        """Within the block each registration opens a line, on which orders are taken."""
+        self._serving = True
         try:
             yield self
         finally:
-            await server.stop(0)
+            self._serving = False
+            self.hang_up()
 
-    def _handler(self, method):
-        async def answer(request, context):
-            self.asked.append(request)
-            self.news.set()
-            if method.name == "StartActor":
-                if self.on_start is not None:
-                    await self.on_start(request)
-                return raylet_pb2.StartActorResponse(verdict=self.verdict, reason="as the test says")
-            return GetMessageClass(method.output_type)()
+    async def register(self, **fields):
+        self.hang_up()
+        response = await self.client.RegisterNode(node=self.info(), **fields)
+        if self._serving:
+            self._line = self.client.raw("Attach")(metadata=auth.metadata(self.client.token))
+            await self.say(node_id=self.node_id)
+            self._listener = asyncio.ensure_future(self._listen(self._line))
+        return response
 
-        return answer
+    async def say(self, **fields):
+        """One message on the line."""
+        await self._line.write(control_pb2.AttachRequest(**fields))
+
+    def hang_up(self):
+        """Close the line, as a process that dies does."""
+        if self._line is not None:
+            self._line.cancel()
+            self._listener.cancel()
+            self._line = None
+
+    async def _listen(self, line):
+        with suppress(grpc.aio.AioRpcError):
+            while (response := await line.read()) is not grpc.aio.EOF:
+                self.replies.update({reply.number: reply for reply in response.replies})
+                self.events.extend(response.events)
+                for order in response.orders:
+                    self.asked.append(asked := getattr(order, order.WhichOneof("order")))
+                    answer = raylet_pb2.OrderAnswer(number=order.number)
+                    if isinstance(asked, raylet_pb2.StartActorOrder):
+                        answer.start_actor.verdict = self.verdict
+                        answer.start_actor.reason = "as the test says"
+                    if not self.silent:
+                        await line.write(control_pb2.AttachRequest(answers=[answer]))
+                self.news.set()
+        self.line_ended.set()
 
     def info(self):
         return control_pb2.NodeInfo(node_id=self.node_id, raylet_target=self.target, total=self.total, host="here")
-
-    async def register(self, **fields):
-        return await self.client.RegisterNode(node=self.info(), **fields)
 
     async def asks(self, kind, fits=lambda request: True):
         """Wait until control has asked for something of this kind."""
@@ -170,6 +189,22 @@ class FakeRaylet:
                     return request
             self.news.clear()
             await asyncio.wait_for(self.news.wait(), 10)
+
+    async def _until(self, fits):
+        async with asyncio.timeout(10):
+            while not fits():
+                self.news.clear()
+                await self.news.wait()
+
+    async def reply(self, number):
+        """Wait for the reply to a call on the line."""
+        await self._until(lambda: number in self.replies)
+        return self.replies[number]
+
+    async def news_until(self, kind):
+        """Wait for an event of this kind; everything that was heard on the line so far."""
+        await self._until(lambda: any(event.WhichOneof("event") == kind for event in self.events))
+        return self.events
 
     def address(self):
         return common_pb2.Address(node_id=self.node_id, worker_id=os.urandom(28), endpoint="unix:/nowhere")

@@ -38,7 +38,7 @@ def test_an_actor_is_created_started_found_by_name_and_killed(home):
             assert created.created
             assert created.actor.state == control_pb2.ACTOR_PHASE_PENDING_CREATION
             async with client.watch(actor_ids=[actor_id]) as watch:
-                start = await raylet.asks(raylet_pb2.StartActorRequest)
+                start = await raylet.asks(raylet_pb2.StartActorOrder)
                 assert (start.actor_id, start.incarnation, start.spec) == (actor_id, 1, b"\x80opaque, never unpickled")
                 address = raylet.address()
                 assert (await raylet.started(start, address)).keep
@@ -49,7 +49,7 @@ def test_an_actor_is_created_started_found_by_name_and_killed(home):
                 await client.KillActor(actor_id=actor_id, no_restart=True)
                 dead = await watch.actor(actor_id, control_pb2.ACTOR_PHASE_DEAD)
                 assert "killed by `ray.kill`" in dead.death_cause.message
-            kill = await raylet.asks(raylet_pb2.KillActorOnNodeRequest)
+            kill = await raylet.asks(raylet_pb2.KillActorOrder)
             assert (kill.actor_id, kill.incarnation, kill.graceful) == (actor_id, 1, False)
             with pytest.raises(MantaError, match="no living actor is named 'counter'"):
                 await client.GetNamedActor(name="counter", namespace="here")
@@ -77,12 +77,12 @@ def test_an_actor_that_dies_is_restarted_under_a_new_incarnation(home):
             created = await raylet.create(job_id, owner, max_restarts=1)
             actor_id = created.actor.actor_id
             async with client.watch(actor_ids=[actor_id]) as watch:
-                first = await raylet.asks(raylet_pb2.StartActorRequest)
+                first = await raylet.asks(raylet_pb2.StartActorOrder)
                 await raylet.started(first)
                 await watch.actor(actor_id, control_pb2.ACTOR_PHASE_ALIVE)
                 await raylet.died(first)
                 await watch.actor(actor_id, control_pb2.ACTOR_PHASE_RESTARTING)
-                second = await raylet.asks(raylet_pb2.StartActorRequest, lambda start: start.incarnation == 2)
+                second = await raylet.asks(raylet_pb2.StartActorOrder, lambda start: start.incarnation == 2)
                 assert second.num_restarts == 1
                 assert not (await raylet.started(first)).keep, "the first incarnation is fenced"
                 assert (await raylet.started(second)).keep
@@ -103,7 +103,7 @@ def test_the_end_of_a_job_ends_its_actors_but_detached_ones(home):
             await client.FinishJob(job_id=job_id, state=control_pb2.JOB_STATE_SUCCEEDED)
             states = {actor.actor_id: actor.state for actor in (await client.ListActors()).actors}
             assert states == {mine: control_pb2.ACTOR_PHASE_DEAD, stays: control_pb2.ACTOR_PHASE_PENDING_CREATION}
-            finish = await raylet.asks(raylet_pb2.FinishJobOnNodeRequest)
+            finish = await raylet.asks(raylet_pb2.FinishJobOrder)
             assert finish.job_id == job_id
             with pytest.raises(MantaError, match="is over"):
                 await raylet.create(job_id, owner)
@@ -130,17 +130,67 @@ def test_key_value_pairs_are_put_read_listed_and_deleted(home):
     asyncio.run(main())
 
 
-def test_a_node_whose_watch_closes_is_dead_within_a_second_or_so(home):
+def test_a_node_whose_line_closes_is_dead_within_a_second_or_so(home):
     async def main():
         async with cluster(home) as (_, client, raylet), client.watch(nodes=True) as observer:
-            async with client.watch(node_id=raylet.node_id) as watch:
-                await watch.next()
+            raylet.hang_up()
             dead = await observer.until(
                 lambda event: event.WhichOneof("event") == "node" and event.node.state == control_pb2.NODE_STATE_DEAD
             )
             assert dead.node.node_id == raylet.node_id
             with pytest.raises(MantaError, match="declared dead"):
                 await client.Heartbeat(node_id=raylet.node_id, number=1)
+
+    asyncio.run(main())
+
+
+def test_a_node_that_is_declared_dead_hears_its_line_end(home):
+    async def main():
+        async with cluster(home) as (_, client, raylet):
+            await client.UnregisterNode(node_id=raylet.node_id)
+            await asyncio.wait_for(raylet.line_ended.wait(), 10)
+            with pytest.raises(MantaError, match="declared dead"):
+                await raylet.register()
+
+    asyncio.run(main())
+
+
+def test_an_order_that_a_broken_line_left_open_is_given_on_the_next(home):
+    async def main():
+        async with cluster(home) as (_, _client, raylet):
+            raylet.silent = True
+            job_id, owner = await raylet.job()
+            created = await raylet.create(job_id, owner)
+            first = await raylet.asks(raylet_pb2.StartActorOrder)
+            raylet.asked.clear()
+            raylet.silent = False
+            await raylet.register(driver_ids=[owner.worker_id])
+            again = await raylet.asks(raylet_pb2.StartActorOrder)
+            assert (again.actor_id, again.incarnation) == (created.actor.actor_id, first.incarnation)
+            assert (await raylet.started(again)).keep
+
+    asyncio.run(main())
+
+
+def test_who_creates_an_actor_and_asks_for_it_in_one_message_is_told_its_state(home):
+    """Nobody hears that it is unknown: that would make its owner announce it once more."""
+
+    async def main():
+        async with cluster(home) as (_, client, raylet):
+            job_id, owner = await raylet.job()
+            actor_id = b"a" * 12 + job_id
+            request = client.request(
+                "CreateActor", actor_id=actor_id, job_id=job_id, owner=owner, place={"amounts": {"CPU": 10000}}
+            )
+            call = control_pb2.LineCall(number=1, method="CreateActor", payload=request.SerializeToString())
+            await raylet.say(calls=[call], watch=control_pb2.WatchRequest(actor_ids=[actor_id]))
+            start = await raylet.asks(raylet_pb2.StartActorOrder)
+            assert start.actor_id == actor_id
+            reply = control_pb2.CreateActorResponse.FromString((await raylet.reply(1)).payload)
+            assert reply.created
+            about = [event for event in await raylet.news_until("actor") if event.WhichOneof("event") != "ready"]
+            assert [event.WhichOneof("event") for event in about] == ["actor"]
+            assert about[0].actor.actor_id == actor_id
 
     asyncio.run(main())
 
@@ -156,7 +206,7 @@ def test_an_infeasible_actor_says_so_and_starts_when_a_node_brings_room(home):
             )
             async with FakeRaylet(client, str(home / "big.sock"), cpus=64).serving() as big:
                 await big.register()
-                start = await big.asks(raylet_pb2.StartActorRequest)
+                start = await big.asks(raylet_pb2.StartActorOrder)
                 assert start.actor_id == created.actor.actor_id
 
     asyncio.run(main())

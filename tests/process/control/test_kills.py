@@ -227,7 +227,7 @@ def test_killed_around_a_start_the_actor_runs_once_under_one_incarnation(home, s
             with contextlib.suppress(MantaError):  # whether the answer still came is luck
                 await raylet.create(job_id, owner, actor_id=actor_id, detached=True, name="x")
             assert await asyncio.to_thread(control.wait) == -signal.SIGKILL
-            was_asked = [request for request in raylet.asked if isinstance(request, raylet_pb2.StartActorRequest)]
+            was_asked = [request for request in raylet.asked if isinstance(request, raylet_pb2.StartActorOrder)]
             assert len(was_asked) == (step == "after-start-on-node")
             raylet.asked.clear()
             assert control.start("") == b"\1"
@@ -238,7 +238,7 @@ def test_killed_around_a_start_the_actor_runs_once_under_one_incarnation(home, s
                 for start in was_asked
             ]
             await raylet.register(actors=running, driver_ids=[owner.worker_id])
-            start = was_asked[0] if was_asked else await raylet.asks(raylet_pb2.StartActorRequest)
+            start = was_asked[0] if was_asked else await raylet.asks(raylet_pb2.StartActorOrder)
             assert start.incarnation == 1
             assert (await raylet.started(start)).keep
             found = (await client.GetActor(actor_id=actor_id)).actor

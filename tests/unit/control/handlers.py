@@ -7,6 +7,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from manta.control.logs import EventLog
 from manta.control.model import Instant
+from manta.control.orders import Orders
 from manta.control.runner import Runner
 from manta.control.services.compose import compose
 from manta.control.services.watch import present
@@ -33,15 +34,21 @@ class Control:
         self.storage.open()
         self.state = ControlState(Stored(), Instant(0.0), limits=limits)
         self.told: list[Any] = []
+        self.orders = Orders(EventLog(None))
         self.runner = Runner(
-            self.state, self.storage, Watchers(present(self.state)), self.told.append, lambda: Instant(1.0, 1)
+            self.state, self.storage, Watchers(present(self.state)), self.tell, lambda: Instant(1.0, 1)
         )
-        handler: Any = compose(self.runner, EventLog(None), self.defect).handlers()
+        self.orders.attach(self.state, self.runner.decide)
+        handler: Any = compose(self.runner, self.orders, EventLog(None), self.defect)
         self.handlers = {
             name: handler.service(types.SimpleNamespace(method=f"/manta.rpc.v1.ControlService/{name}"))
             for name in METHODS
         }
         self.number = 0
+
+    def tell(self, command):
+        self.told.append(command)
+        self.orders.tell(command)
 
     def defect(self, error):
         raise AssertionError("a defect") from error

@@ -8,6 +8,7 @@ import contextlib
 from dataclasses import dataclass, field
 
 import pytest
+from google.protobuf.message_factory import GetMessageClass
 
 from manta.rpc.v1 import common_pb2, control_pb2
 from tests.unit.control.handlers import METHODS, Control
@@ -28,6 +29,14 @@ def info(node_id):
 
 def creation(actor_id, **fields):
     return dict(actor_id=actor_id, job_id=JOB, owner=DRIVER, place=CPU, spec=b"spec", **fields)
+
+
+def line_call(number, method, **fields):
+    """A call on a line, the same at each delivery."""
+    request = GetMessageClass(METHODS[method].input_type)(**fields)
+    if "request_id" in request.DESCRIPTOR.fields_by_name:
+        request.request_id = b"line" * 4
+    return control_pb2.LineCall(number=number, method=method, payload=request.SerializeToString())
 
 
 def report(**outcome):
@@ -67,6 +76,14 @@ ROWS = {
     "Heartbeat": Row(
         {"node_id": NODE, "number": 5, "available": CPU},
         (("Heartbeat", {"node_id": NODE, "number": 6, "available": TWO_CPUS}),),
+    ),
+    "Attach": Row(
+        {
+            "node_id": NODE,
+            "calls": [line_call(1, "KvPut", namespace="n", key=b"key", value=b"new", overwrite=True)],
+            "watch": control_pb2.WatchRequest(actor_ids=[ALIVE]),
+        },
+        (("KvPut", {"namespace": "n", "key": b"key", "value": b"newer", "overwrite": True}),),
     ),
     "UnregisterNode": Row({"node_id": NODE, "reason": "left"}, (("RegisterNode", {"node": info(OTHER_NODE)}),)),
     "ListNodes": Row(),
@@ -182,8 +199,8 @@ def test_every_rpc_has_a_row():
 
 
 def test_every_mutating_request_carries_an_id():
-    """All but reads and the two that carry a number of their own."""
-    exempt = {"Heartbeat", "ReportActor", "Watch", "ClusterResources", "GetStatistics"}
+    """All but reads, the two that carry a number of their own, and a line, whose calls carry theirs."""
+    exempt = {"Heartbeat", "ReportActor", "Watch", "Attach", "ClusterResources", "GetStatistics"}
     for name, method in METHODS.items():
         reads = name.startswith(("Get", "List")) or name in ("KvGet", "KvKeys", "KvExists")
         assert ("request_id" in method.input_type.fields_by_name) == (not reads and name not in exempt), name
@@ -250,5 +267,75 @@ def test_no_reply_is_sent_before_what_it_shows_is_on_disk(name):
         control.storage.held = False
         control.storage.release()
         await asyncio.gather(writing, call)
+
+    asyncio.run(main())
+
+
+def test_no_refusal_is_sent_before_what_it_shows_is_on_disk():
+    """That a name is taken is as much news as that it is free."""
+
+    async def main():
+        control = Control()
+        await control.prepare(BEFORE)
+        control.storage.held = True
+        first = control.request("CreateActor", creation(b"1" * 12 + JOB, name="taken"))
+        second = control.request("CreateActor", creation(b"2" * 12 + JOB, name="taken"))
+        calls = [asyncio.ensure_future(control.call("CreateActor", each)) for each in (first, second)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not any(call.done() for call in calls)
+        control.storage.held = False
+        control.storage.release()
+        created, refused = await asyncio.gather(*calls)
+        assert created.created
+        assert refused.startswith("ALREADY_EXISTS")
+
+    asyncio.run(main())
+
+
+def test_a_call_on_a_line_ends_as_the_call_by_itself():
+    """Every RPC that a line carries: the same reply, the same state."""
+
+    async def main():
+        for name in sorted(name for name in METHODS if not METHODS[name].server_streaming and name != "RegisterNode"):
+            expected, reply = await single(name)
+            control = Control()
+            await control.prepare(BEFORE)
+            call = control_pb2.LineCall(number=7, method=name, payload=control.request(name, ROWS[name].fields))
+            answers = await control.call("Attach", control.request("Attach", {"node_id": NODE, "calls": [call]}))
+            if name == "UnregisterNode":
+                # The line of a dead node ends, and nobody is left to read a reply.
+                assert answers == []
+            else:
+                (said,) = [reply for answer in answers for reply in answer.replies]
+                assert said.number == 7
+                assert shown(type(reply).FromString(said.payload)) == shown(reply), name
+            assert control.picture() == expected.picture(), name
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("method", "payload", "text"),
+    [
+        ("Nothing", b"", "'Nothing' is no RPC for a node's line"),
+        ("Watch", b"", "'Watch' is no RPC for a node's line"),
+        ("RegisterNode", b"", "'RegisterNode' is no RPC for a node's line"),
+        ("KvPut", b"\xff\xff", "the payload of 2 bytes is no KvPut request"),
+        ("KvPut", b"", "request_id must have 16 bytes"),
+    ],
+)
+def test_a_wrong_call_on_a_line_is_refused_by_itself(method, payload, text):
+    """The calls beside it are answered."""
+
+    async def main():
+        control = Control()
+        await control.prepare(BEFORE)
+        wrong = control_pb2.LineCall(number=1, method=method, payload=payload)
+        right = line_call(2, "KvExists", namespace="n", key=b"key")
+        (answer,) = await control.call("Attach", control.request("Attach", {"node_id": NODE, "calls": [wrong, right]}))
+        assert [reply.number for reply in answer.replies] == [1, 2]
+        assert text in answer.replies[0].error.message
+        assert control_pb2.KvExistsResponse.FromString(answer.replies[1].payload).exists
 
     asyncio.run(main())

@@ -15,7 +15,7 @@ from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
 from manta.rpc.v1 import raylet_pb2 as rpb
 
-Response = rpb.StartActorResponse
+Response = rpb.StartActorAnswer
 
 
 class Desk:
@@ -30,8 +30,8 @@ class Desk:
         clients.add(self.worker)
         self.book = Actors(clients, b"node", self.reports.append)
 
-    def order(self, incarnation: int = 0, **more: Any) -> rpb.StartActorResponse.Verdict:
-        order = rpb.StartActorRequest(actor_id=b"a", incarnation=incarnation, spec=b"spec", class_name="C", **more)
+    def order(self, incarnation: int = 0, **more: Any) -> rpb.StartActorAnswer.Verdict:
+        order = rpb.StartActorOrder(actor_id=b"a", incarnation=incarnation, spec=b"spec", class_name="C", **more)
         return self.book.admit(order)[0]
 
     def begin(self, incarnation: int = 0) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import grpc
+
 from manta.control.logs import EventLog
+from manta.control.orders import Orders
 from manta.control.runner import Runner
 from manta.control.services.actors import ActorRpcs
+from manta.control.services.attach import AttachRpcs
 from manta.control.services.functions import FunctionRpcs
 from manta.control.services.jobs import JobRpcs
 from manta.control.services.kv import KvRpcs
@@ -18,25 +22,27 @@ from manta.control.services.watch import WatchRpcs
 
 def compose(
     runner: Runner,
+    orders: Orders,
     log: EventLog,
     failed: Callable[[BaseException], None],
-    more_statistics: Callable[[], dict[str, int]] = dict,
-) -> Rpcs:
+) -> grpc.GenericRpcHandler:
     """Every RPC of control.proto.
 
     Args:
         runner: Decides and performs.
+        orders: What nodes have to do.
         log: For what goes wrong.
         failed: See `Rpcs`.
-        more_statistics: Counts of others, for GetStatistics.
     """
-    faces = (
+    rpcs = Rpcs(
         NodeRpcs(runner),
         JobRpcs(runner),
         ActorRpcs(runner),
         KvRpcs(runner),
         FunctionRpcs(runner),
-        WatchRpcs(runner),
-        StatisticsRpcs(runner, more_statistics),
+        StatisticsRpcs(runner, orders.statistics),
+        runner=runner,
+        log=log,
+        failed=failed,
     )
-    return Rpcs(faces, runner, log, failed)
+    return rpcs.handlers(WatchRpcs(runner), AttachRpcs(runner, orders, rpcs))

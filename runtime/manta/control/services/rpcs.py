@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from manta.control.errors import InvalidRequestError
 from manta.control.logs import EventLog
 from manta.control.runner import Runner
 from manta.core.errors import MantaError
@@ -18,52 +19,65 @@ from manta.transport import status
 
 SERVICE = "manta.rpc.v1.ControlService"
 
-_METHODS = pb.DESCRIPTOR.services_by_name["ControlService"].methods
+_METHODS_BY_NAME = pb.DESCRIPTOR.services_by_name["ControlService"].methods_by_name
+_METHODS = tuple(_METHODS_BY_NAME.values())
+#: A node has registered before it has a line.
+_NOT_ON_A_LINE = frozenset({"RegisterNode"})
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Stream = Callable[[AsyncIterator[Any], str], AsyncIterator[Any]]
 
 
 class Rpcs:
-    """Every RPC of the service's descriptor; one without a method is a mistake at start.
+    """Every RPC of the service's descriptor with one request and one response; one without a method is a mistake at start.
 
     Args:
-        faces: Objects whose methods are named as RPCs: `(request, cause) -> response`, for streams an async generator.
+        faces: Objects whose methods are named as RPCs: `(request, cause) -> response`.
         runner: Knows when what was decided is on disk.
         log: For what goes wrong.
         failed: Called with an error of our own making: control can't be trusted any more and must stop.
     """
 
-    def __init__(
-        self, faces: Iterable[object], runner: Runner, log: EventLog, failed: Callable[[BaseException], None]
-    ) -> None:
+    def __init__(self, *faces: object, runner: Runner, log: EventLog, failed: Callable[[BaseException], None]) -> None:
         self._runner, self._log, self._failed = runner, log, failed
-        faces = tuple(faces)
-        self._runs: dict[str, Callable[[Any, str], Any]] = {}
-        for method in _METHODS:
-            (run,) = (getattr(face, method.name) for face in faces if hasattr(face, method.name))
-            self._runs[method.name] = run
+        self._runs = {method.name: _run(method.name, faces) for method in _METHODS if not method.server_streaming}
+        self._requests = {name: GetMessageClass(_METHODS_BY_NAME[name].input_type) for name in self._runs}
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """What a gRPC server needs to serve them."""
+    def handlers(self, *streams: object) -> grpc.GenericRpcHandler:
+        """What a gRPC server needs to serve them.
+
+        Args:
+            streams: Objects whose methods are named as the streams: `(requests, cause)` to an async generator of responses.
+        """
         made: dict[str, Any] = {}
         for method in _METHODS:
             decode = GetMessageClass(method.input_type).FromString
             encode = GetMessageClass(method.output_type).SerializeToString
             if method.server_streaming:
-                made[method.name] = grpc.stream_stream_rpc_method_handler(self._streaming(method.name), decode, encode)
+                run = self._streaming(method.name, _run(method.name, streams))
+                made[method.name] = grpc.stream_stream_rpc_method_handler(run, decode, encode)
             else:
                 made[method.name] = grpc.unary_unary_rpc_method_handler(self._unary(method.name), decode, encode)
         return grpc.method_handlers_generic_handler(SERVICE, made)
 
-    def decide(self, name: str, request: Message) -> Message:
-        """Handle one request; nobody may see the response, or the refusal, before `Runner.settled`.
+    def answer(self, name: str, payload: bytes) -> bytes:
+        """Handle one encoded request; nobody may see the encoded response, or the refusal, before `Runner.settled`.
 
         Raises:
             MantaError: It is refused; nothing has changed.
         """
-        request_id: bytes = getattr(request, "request_id", b"")
+        kind = self._requests.get(name)
+        if kind is None or name in _NOT_ON_A_LINE:
+            raise InvalidRequestError(f"{name[:80]!r} is no RPC for a node's line")
+        try:
+            request = kind.FromString(payload)
+        except DecodeError:
+            raise InvalidRequestError(f"the payload of {len(payload)} bytes is no {name} request") from None
+        return self._decide(name, request).SerializeToString()
+
+    def _decide(self, name: str, request: Message) -> Message:
         self._runner.check_room()
+        request_id: bytes = getattr(request, "request_id", b"")
         response: Message = self._runs[name](request, f"{name} {request_id.hex()}" if request_id else name)
         return response
 
@@ -71,7 +85,7 @@ class Rpcs:
         async def answer(request: Any, context: _Context) -> Any:
             try:
                 try:
-                    response = self.decide(name, request)
+                    response = self._decide(name, request)
                 finally:
                     # A refusal shows a state too, and must be as durable.
                     await self._runner.settled()
@@ -86,9 +100,7 @@ class Rpcs:
 
         return answer
 
-    def _streaming(self, name: str) -> Callable[[AsyncIterator[Any], _Context], AsyncIterator[Any]]:
-        run: _Stream = self._runs[name]
-
+    def _streaming(self, name: str, run: _Stream) -> Callable[[AsyncIterator[Any], _Context], AsyncIterator[Any]]:
         async def answer(requests: AsyncIterator[Any], context: _Context) -> AsyncIterator[Any]:
             stream = run(requests, name)
             try:
@@ -108,3 +120,10 @@ class Rpcs:
     def _defect(self, name: str, error: Exception) -> None:
         self._log.event("defect", rpc=name, error=repr(error))
         self._failed(error)
+
+
+def _run(name: str, faces: tuple[object, ...]) -> Callable[[Any, str], Any]:
+    """The method of that name; exactly one object has it."""
+    run: Callable[[Any, str], Any]
+    (run,) = (getattr(face, name) for face in faces if hasattr(face, name))
+    return run

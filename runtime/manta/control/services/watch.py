@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 
-from manta.control import convert, events
+from manta.control import convert
 from manta.control.model import Actor, ActorId, ActorState, Job, Node
 from manta.control.runner import Runner
 from manta.control.state import ControlState
@@ -87,24 +87,16 @@ class WatchRpcs:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._streams = 0
 
     async def Watch(self, requests: AsyncIterator[pb.WatchRequest], cause: str) -> AsyncIterator[pb.WatchResponse]:
         runner = self._runner
         first = await anext(requests, None)
         if first is None:
             return
-        self._streams += 1
-        stream = self._streams
-        node_id = convert.node_id(first.node_id) if first.node_id else None
-        if node_id is not None:
-            runner.state.nodes.require_alive(node_id)
         unread = asyncio.Event()
         subscription = Subscription(runner, first, unread.set)
         reader: asyncio.Task[None] | None = None
         try:
-            if node_id is not None:
-                runner.decide(events.NodeConnected(cause=cause, node_id=node_id, stream=stream))
             reader = asyncio.ensure_future(_read(requests, subscription))
             reader.add_done_callback(lambda _: unread.set())
             while True:
@@ -123,8 +115,6 @@ class WatchRpcs:
             if reader is not None:
                 reader.cancel()
             subscription.close()
-            if node_id is not None and not runner.failure.done():
-                runner.decide(events.NodeDisconnected(cause=cause, node_id=node_id, stream=stream))
 
 
 async def _read(requests: AsyncIterator[pb.WatchRequest], subscription: Subscription) -> None:

@@ -1,0 +1,144 @@
+"""The nodes' lines: calls in, replies and orders and news out, everything that there is at a time in one message."""
+
+# The methods are named as the RPCs, and what each promises is stated once: in control.proto.
+# ruff: noqa: D102, N802
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from manta.control import convert, events
+from manta.control.model import NodeId
+from manta.control.orders import Line, Orders
+from manta.control.runner import Runner
+from manta.control.services.rpcs import Rpcs
+from manta.control.services.watch import Subscription
+from manta.control.watching import News
+from manta.core.errors import MantaError
+from manta.rpc.v1 import control_pb2 as pb
+from manta.transport import status
+
+#: A message is closed when it has so many bytes; one large thing may still be larger.
+MESSAGE_BYTES = 1 << 20
+#: Replies that may wait on one line before no more calls are read from it.
+UNSENT_REPLIES = 10_000
+
+
+class AttachRpcs:
+    """Attach.
+
+    Args:
+        runner: Decides and performs.
+        orders: What nodes have to do.
+        rpcs: Answers calls by their name.
+    """
+
+    def __init__(self, runner: Runner, orders: Orders, rpcs: Rpcs) -> None:
+        self._runner, self._orders, self._rpcs = runner, orders, rpcs
+        self._streams = 0
+
+    async def Attach(self, requests: AsyncIterator[pb.AttachRequest], cause: str) -> AsyncIterator[pb.AttachResponse]:
+        runner, orders = self._runner, self._orders
+        first = await anext(requests, None)
+        if first is None:
+            return
+        node_id = convert.node_id(first.node_id)
+        runner.state.nodes.require_alive(node_id)
+        self._streams += 1
+        stream = self._streams
+        news, room = asyncio.Event(), asyncio.Event()
+        line = Line(news.set)
+        reader: asyncio.Task[None] | None = None
+        runner.decide(events.NodeConnected(cause=cause, node_id=node_id, stream=stream))
+        subscription: Subscription | None = None
+        try:
+            orders.opened(node_id, line)
+            self._calls(node_id, first, line)
+            subscription = Subscription(runner, first.watch, news.set)
+            reader = asyncio.ensure_future(self._read(requests, node_id, line, subscription, room))
+            reader.add_done_callback(lambda _: news.set())
+            while not line.ended:
+                if not (line.replies or line.orders or subscription.unread):
+                    if reader.done():
+                        # The node closed its side; what it asked for has been sent.
+                        reader.result()
+                        return
+                    news.clear()
+                    await news.wait()
+                    continue
+                replies, numbers, tidings = list(line.replies), list(line.orders), subscription.take()
+                line.replies.clear()
+                line.orders.clear()
+                room.set()
+                # All of it was decided; before it is on disk nobody may see it.
+                await runner.settled()
+                for response in self._messages(node_id, replies, numbers, subscription, tidings):
+                    yield response
+        finally:
+            if reader is not None:
+                reader.cancel()
+            if subscription is not None:
+                subscription.close()
+            orders.closed(node_id, line)
+            if not runner.failure.done():
+                runner.decide(events.NodeDisconnected(cause=cause, node_id=node_id, stream=stream))
+
+    async def _read(
+        self,
+        requests: AsyncIterator[pb.AttachRequest],
+        node_id: NodeId,
+        line: Line,
+        subscription: Subscription,
+        room: asyncio.Event,
+    ) -> None:
+        async for request in requests:
+            self._calls(node_id, request, line)
+            if request.HasField("watch"):
+                subscription.change(request.watch)
+            while len(line.replies) > UNSENT_REPLIES:
+                room.clear()
+                await room.wait()
+
+    def _calls(self, node_id: NodeId, request: pb.AttachRequest, line: Line) -> None:
+        for answer in request.answers:
+            self._orders.answered(node_id, answer)
+        for call in request.calls:
+            reply = pb.LineReply(number=call.number)
+            try:
+                reply.payload = self._rpcs.answer(call.method, call.payload)
+            except MantaError as error:
+                reply.error.CopyFrom(status.error_info(error))
+            line.replies.append(reply)
+        if line.replies:
+            line.wake()
+
+    def _messages(
+        self,
+        node_id: NodeId,
+        replies: list[pb.LineReply],
+        numbers: list[int],
+        subscription: Subscription,
+        tidings: list[tuple[int, News]],
+    ) -> list[pb.AttachResponse]:
+        messages = [pb.AttachResponse()]
+        size = 0
+
+        def room_for(more: int) -> pb.AttachResponse:
+            nonlocal size
+            if size and size + more > MESSAGE_BYTES:
+                messages.append(pb.AttachResponse())
+                size = 0
+            size += more
+            return messages[-1]
+
+        for reply in replies:
+            room_for(reply.ByteSize()).replies.append(reply)
+        for number in numbers:
+            order = self._orders.encode(node_id, number)
+            if order is not None:
+                room_for(order.ByteSize()).orders.append(order)
+        for position, item in tidings:
+            event = subscription.encode(position, item)
+            room_for(event.ByteSize()).events.append(event)
+        return messages if size else []
