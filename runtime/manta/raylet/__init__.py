@@ -3,7 +3,7 @@
 - `scheduler.py` decides who gets a worker (pure); `ledger.py` and `leases.py` are its books.
 - `workers/` starts, watches and ends processes; `memory.py` decides which of them must go when memory runs out.
 - `objects/` is the object store: allocator, table, arena.
-- `logs.py` forwards what workers print; `control_client.py` speaks to control.
+- `logs.py` forwards what workers print; `control_client.py` speaks to control, `orders.py` carries its orders out.
 - `server.py` wires them to the channel and to gRPC.
 
 What is not here: the cluster's memory (`control`), the code that runs tasks (`worker`, `client`), the wire (`transport`).

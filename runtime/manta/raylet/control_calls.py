@@ -21,10 +21,10 @@ AGAIN_S: Final = 0.02
 
 
 class _Call:
-    __slots__ = ("done", "method", "payload", "timer")
+    __slots__ = ("done", "method", "patient", "payload", "timer")
 
-    def __init__(self, method: str, payload: bytes, done: Done) -> None:
-        self.method, self.payload, self.done = method, payload, done
+    def __init__(self, method: str, payload: bytes, done: Done, patient: bool) -> None:
+        self.method, self.payload, self.done, self.patient = method, payload, done, patient
         #: Ends it when its time is up; None for one that has to arrive.
         self.timer: asyncio.TimerHandle | None = None
 
@@ -34,11 +34,13 @@ class ControlCalls:
 
     Args:
         wake: Called when there is something to say.
+        wake_later: Called when there is something to say that can wait for company.
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None], wake_later: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._wake = wake
+        self._wake_later = wake_later
         self._last = 0
         #: Not answered yet, in the order in which they were made.
         self._open: dict[int, _Call] = {}
@@ -48,14 +50,17 @@ class ControlCalls:
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, method: str, payload: bytes, done: Done, timeout_s: float | None) -> None:
+    def add(self, method: str, payload: bytes, done: Done, timeout_s: float | None, *, patient: bool = False) -> None:
         """Make a call. Without a time it is said until control has answered it, and it may be refused for good only."""
         self._last += 1
-        call = self._open[self._last] = _Call(method, payload, done)
+        call = self._open[self._last] = _Call(method, payload, done, patient)
         if timeout_s is not None:
             call.timer = self._loop.call_later(timeout_s, self._timed_out, self._last, timeout_s)
         self._unsaid[self._last] = None
-        self._wake()
+        if patient:
+            self._wake_later()
+        else:
+            self._wake()
 
     def _timed_out(self, number: int, timeout_s: float) -> None:
         call = self._open.pop(number)
@@ -95,7 +100,7 @@ class ControlCalls:
             size += len(call.payload)
             if said and size > limit_bytes:
                 break
-            said.append(cpb.LineCall(number=number, method=call.method, payload=call.payload))
+            said.append(cpb.LineCall(number=number, method=call.method, payload=call.payload, patient=call.patient))
         if len(said) == len(self._unsaid):
             self._unsaid.clear()
         else:

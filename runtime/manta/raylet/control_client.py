@@ -39,6 +39,8 @@ _PROBE_FIRST_S: Final = 0.003
 _PROBE_CAP_S: Final = 0.2
 #: How long a registration and a heartbeat may take, seconds.
 _ATTEMPT_S: Final = 10.0
+#: What nobody waits for is held back so long, to travel with what somebody does, seconds.
+_PATIENCE_S: Final = 0.005
 #: Bytes of calls in one message; one large call may have more.
 _MESSAGE_BYTES: Final = 1 << 20
 
@@ -91,7 +93,9 @@ class ControlLink:
         self._heartbeats = 0
         #: There is something to say on the line.
         self._news = asyncio.Event()
-        self._calls = ControlCalls(self._news.set)
+        self._calls = ControlCalls(self._news.set, self._news_later)
+        #: Will set `_news` for what can wait.
+        self._later: asyncio.TimerHandle | None = None
         self._answers: list[rpb.OrderAnswer] = []
         self._watched: set[bytes] = set()
         #: Of those, and of what is no longer watched, what control has not been told.
@@ -214,6 +218,14 @@ class ControlLink:
                 await self._news.wait()
             request = self._next()
 
+    def _news_later(self) -> None:
+        if self._later is None:
+            self._later = self._loop.call_later(_PATIENCE_S, self._news_now)
+
+    def _news_now(self) -> None:
+        self._later = None
+        self._news.set()
+
     def _next(self) -> cpb.AttachRequest | None:
         calls = self._calls.take(_MESSAGE_BYTES)
         answers, self._answers = self._answers, []
@@ -237,8 +249,13 @@ class ControlLink:
             for reply in response.replies:
                 self._calls.answered(reply)
             for order in response.orders:
-                self._answers.append(self._order(order))
-                self._news.set()
+                answer = self._order(order)
+                self._answers.append(answer)
+                if answer.start_actor.reason or answer.HasField("error"):
+                    # Another place has to be found for it.
+                    self._news.set()
+                else:
+                    self._news_later()
             for event in response.events:
                 if event.previous != last:
                     self._position = None
@@ -292,7 +309,7 @@ class ControlLink:
 
     # ---- calls
 
-    def post(self, method: str, payload: bytes, done: Done, *, timeout_s: float | None) -> None:
+    def post(self, method: str, payload: bytes, done: Done, *, timeout_s: float | None, patient: bool = False) -> None:
         """Make one encoded call; while control is away it waits.
 
         Args:
@@ -300,8 +317,9 @@ class ControlLink:
             payload: Encoded request.
             done: Called once, with control's reply or, if there was none, with one that says why.
             timeout_s: How long it may take, seconds; None for a call that has to arrive, however long control is away.
+            patient: It may be held back for some milliseconds, and so may its reply.
         """
-        self._calls.add(method, payload, done, timeout_s)
+        self._calls.add(method, payload, done, timeout_s, patient=patient)
 
     def _ask(self, method: str, request: Message, timeout_s: float | None) -> asyncio.Future[cpb.LineReply]:
         future: asyncio.Future[cpb.LineReply] = self._loop.create_future()
@@ -324,13 +342,21 @@ class ControlLink:
             raise status.error_of(reply.error)
         return response.FromString(reply.payload)
 
-    def tell(self, method: str, request: Message, told: Callable[[bytes], None] | None = None) -> None:
+    def tell(
+        self,
+        method: str,
+        request: Message,
+        told: Callable[[bytes], None] | None = None,
+        *,
+        patient: bool = False,
+    ) -> None:
         """Make a call that has to arrive, however long control is away.
 
         Args:
             method: RPC's name.
             request: Its request.
             told: Called with the encoded response, unless control refused.
+            patient: See `post`.
         """
 
         def done(reply: cpb.LineReply) -> None:
@@ -339,7 +365,7 @@ class ControlLink:
             elif told is not None:
                 told(reply.payload)
 
-        self.post(method, request.SerializeToString(), done, timeout_s=None)
+        self.post(method, request.SerializeToString(), done, timeout_s=None, patient=patient)
 
     def worker_died(self, worker_id: bytes) -> None:
         """Note that a process that owned things is gone; many at once are one message."""
@@ -350,7 +376,7 @@ class ControlLink:
     def _report_dead(self) -> None:
         dead, self._dead_workers = self._dead_workers, []
         request = cpb.ReportWorkersDiedRequest(request_id=os.urandom(16), node_id=self._node_id, worker_ids=dead)
-        self.tell("ReportWorkersDied", request)
+        self.tell("ReportWorkersDied", request, patient=True)
 
     # ---- interest
 
@@ -362,7 +388,10 @@ class ControlLink:
         # What was said last about an actor counts.
         self._added = self._added - remove | add
         self._removed = self._removed - add | remove
-        self._news.set()
+        if add:
+            self._news.set()
+        else:
+            self._news_later()
 
 
 def _reason(lost: BaseException) -> str:

@@ -325,7 +325,9 @@ class Raylet:
             if report.HasField("started") and not cpb.ReportActorResponse.FromString(response).keep:
                 self._end_actor(report.actor_id, report.incarnation, "nobody wants this incarnation any more")
 
-        self.link.tell("ReportActor", report, told)
+        # Of an end that it has ordered itself control knows nearly everything.
+        ordered = report.died.kind in (cpb.DEATH_KIND_KILLED, cpb.DEATH_KIND_OUT_OF_SCOPE)
+        self.link.tell("ReportActor", report, told, patient=ordered)
 
     def _end_actor(self, actor_id: bytes, incarnation: int, why: str) -> None:
         if self.actors.unwanted(actor_id, incarnation, why, graceful=False) is not None:

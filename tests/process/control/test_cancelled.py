@@ -5,8 +5,12 @@ import asyncio
 import pytest
 
 from manta.control.config import ControlConfig
+from manta.control.nodes import NodeLimits
 from manta.control.server import serve
+from manta.control.state import Limits
 from manta.control.storage.sqlite import SqliteStorage
+from manta.rpc.v1 import control_pb2
+from manta.transport import auth
 from tests.process.control.fakes import FakeRaylet, client_of
 from tests.unit.aio.cancelling import cancel_at_each_await
 
@@ -68,5 +72,31 @@ def test_a_watch_that_is_cancelled_at_any_await_leaves_no_watcher(home):
             async with asyncio.timeout(10):
                 while control.runner.watchers.statistics()["watchers"]:
                     await client.KvExists(namespace="", key=b"let the server notice")
+
+    asyncio.run(main())
+
+
+def test_a_line_that_is_cancelled_at_any_await_leaves_no_line(home):
+    async def main():
+        patient = Limits(nodes=NodeLimits(reconnect_s=600.0))
+        config = ControlConfig(home, home / "control.sock")
+        async with serve(config, limits=patient) as control, client_of(control.target) as client:
+            raylet = FakeRaylet(client, str(home / "raylet.sock"))
+            await raylet.register()
+            look = client.request("KvExists", namespace="", key=b"k").SerializeToString()
+
+            async def attach():
+                line = client.raw("Attach")(metadata=auth.metadata(""))
+                try:
+                    call = control_pb2.LineCall(number=1, method="KvExists", payload=look)
+                    await line.write(control_pb2.AttachRequest(node_id=raylet.node_id, calls=[call]))
+                    assert (await line.read()).replies[0].number == 1
+                finally:
+                    line.cancel()
+
+            assert await cancel_at_each_await(attach, control.state.validate) >= 2
+            async with asyncio.timeout(10):
+                while '"lines": 0' not in (await client.GetStatistics()).json:
+                    pass
 
     asyncio.run(main())

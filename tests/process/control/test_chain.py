@@ -172,6 +172,16 @@ def test_an_order_that_a_broken_line_left_open_is_given_on_the_next(home):
     asyncio.run(main())
 
 
+def test_a_reply_that_nobody_waits_for_comes_all_the_same(home):
+    async def main():
+        async with cluster(home) as (_, client, raylet):
+            look = client.request("KvExists", namespace="", key=b"k").SerializeToString()
+            await raylet.say(calls=[control_pb2.LineCall(number=1, method="KvExists", payload=look, patient=True)])
+            assert not (await raylet.reply(1)).HasField("error")
+
+    asyncio.run(main())
+
+
 def test_who_creates_an_actor_and_asks_for_it_in_one_message_is_told_its_state(home):
     """Nobody hears that it is unknown: that would make its owner announce it once more."""
 

@@ -339,3 +339,12 @@ def test_a_wrong_call_on_a_line_is_refused_by_itself(method, payload, text):
         assert control_pb2.KvExistsResponse.FromString(answer.replies[1].payload).exists
 
     asyncio.run(main())
+
+
+def test_a_node_that_did_not_register_gets_no_line():
+    async def main():
+        control = Control()
+        refusal = await control.call("Attach", control.request("Attach", {"node_id": OTHER_NODE}))
+        assert refusal == f"NOT_FOUND: node {OTHER_NODE.hex()} is not registered; register it"
+
+    asyncio.run(main())

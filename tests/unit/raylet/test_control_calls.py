@@ -13,18 +13,15 @@ class Told:
     """A table of calls, and how each ended."""
 
     def __init__(self):
-        self.woken = 0
-        self.calls = ControlCalls(self.wake)
+        self.woken: list[str] = []
+        self.calls = ControlCalls(lambda: self.woken.append("now"), lambda: self.woken.append("later"))
         self.ends: list[tuple[str, str]] = []
 
-    def wake(self):
-        self.woken += 1
-
-    def add(self, name, payload=b"", timeout_s=60.0):
+    def add(self, name, payload=b"", timeout_s=60.0, **more):
         def done(reply):
             self.ends.append((name, reply.error.code if reply.HasField("error") else reply.payload.decode()))
 
-        self.calls.add(name, payload, done, timeout_s)
+        self.calls.add(name, payload, done, timeout_s, **more)
 
     def said(self, limit=MUCH):
         return [call.method for call in self.calls.take(limit)]
@@ -125,5 +122,19 @@ def test_when_the_node_stops_everybody_who_waits_is_told():
         told.add("b", timeout_s=None)
         told.calls.close()
         assert told.ends == [("a", "LOCAL_RAYLET_DIED"), ("b", "LOCAL_RAYLET_DIED")]
+
+    run(test)
+
+
+def test_a_patient_call_waits_for_company_and_goes_with_whatever_is_said_first():
+    async def test(told):
+        told.add("patient", patient=True)
+        assert told.woken == ["later"]
+        told.add("hurried")
+        assert told.woken == ["later", "now"]
+        assert [(call.method, call.patient) for call in told.calls.take(MUCH)] == [
+            ("patient", True),
+            ("hurried", False),
+        ]
 
     run(test)

@@ -19,6 +19,8 @@ from manta.core.errors import MantaError
 from manta.rpc.v1 import control_pb2 as pb
 from manta.transport import status
 
+#: A reply that nobody waits for is held back so long, to travel with something else, seconds.
+PATIENCE_S = 0.005
 #: A message is closed when it has so many bytes; one large thing may still be larger.
 MESSAGE_BYTES = 1 << 20
 #: Replies that may wait on one line before no more calls are read from it.
@@ -37,6 +39,7 @@ class AttachRpcs:
     def __init__(self, runner: Runner, orders: Orders, rpcs: Rpcs) -> None:
         self._runner, self._orders, self._rpcs = runner, orders, rpcs
         self._streams = 0
+        self._loop = asyncio.get_running_loop()
 
     async def Attach(self, requests: AsyncIterator[pb.AttachRequest], cause: str) -> AsyncIterator[pb.AttachResponse]:
         runner, orders = self._runner, self._orders
@@ -59,13 +62,13 @@ class AttachRpcs:
             reader = asyncio.ensure_future(self._read(requests, node_id, line, subscription, room))
             reader.add_done_callback(lambda _: news.set())
             while not line.ended:
+                await news.wait()
+                news.clear()
                 if not (line.replies or line.orders or subscription.unread):
                     if reader.done():
                         # The node closed its side; what it asked for has been sent.
                         reader.result()
                         return
-                    news.clear()
-                    await news.wait()
                     continue
                 replies, numbers, tidings = list(line.replies), list(line.orders), subscription.take()
                 line.replies.clear()
@@ -75,6 +78,8 @@ class AttachRpcs:
                 await runner.settled()
                 for response in self._messages(node_id, replies, numbers, subscription, tidings):
                     yield response
+                if subscription.unread or reader.done():
+                    news.set()
         finally:
             if reader is not None:
                 reader.cancel()
@@ -110,8 +115,10 @@ class AttachRpcs:
             except MantaError as error:
                 reply.error.CopyFrom(status.error_info(error))
             line.replies.append(reply)
-        if line.replies:
+        if not all(call.patient for call in request.calls):
             line.wake()
+        elif request.calls:
+            self._loop.call_later(PATIENCE_S, line.wake)
 
     def _messages(
         self,
