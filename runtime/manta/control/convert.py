@@ -1,4 +1,4 @@
-"""Control's nouns as wire messages and back. The only module here, with `records`, that knows both."""
+"""Control's nouns as wire messages and back. Tables and state never see a message; `services/`, `orders` and `records` do."""
 
 from __future__ import annotations
 
