@@ -106,6 +106,7 @@ class ControlCalls:
         else:
             for each in said:
                 del self._unsaid[each.number]
+            self._wake()
         return said
 
     def close(self) -> None:

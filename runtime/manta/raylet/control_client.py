@@ -214,8 +214,9 @@ class ControlLink:
                 except asyncio.InvalidStateError:
                     # gRPC's way to say that the line is over already. Should the node be dead, registering will say so.
                     raise ConnectionError("control ended the line") from None
-            else:
-                await self._news.wait()
+            # What became known meanwhile and can wait is no reason for another message.
+            await self._news.wait()
+            self._news.clear()
             request = self._next()
 
     def _news_later(self) -> None:
@@ -230,7 +231,6 @@ class ControlLink:
         calls = self._calls.take(_MESSAGE_BYTES)
         answers, self._answers = self._answers, []
         if not (calls or answers or self._added or self._removed):
-            self._news.clear()
             return None
         request = cpb.AttachRequest(calls=calls, answers=answers)
         if self._added or self._removed:

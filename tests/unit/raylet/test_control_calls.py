@@ -70,7 +70,9 @@ def test_a_message_is_bounded_and_a_call_that_is_larger_alone_goes_alone():
     async def test(told):
         for name, size in (("a", 40), ("b", 40), ("c", 40), ("d", 500), ("e", 1)):
             told.add(name, bytes(size))
+        told.woken.clear()
         assert [told.said(100) for _ in range(5)] == [["a", "b"], ["c"], ["d"], ["e"], []]
+        assert told.woken == ["now"] * 3, "while something is left, more is said at once"
 
     run(test)
 
