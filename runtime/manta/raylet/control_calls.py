@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 import grpc
 
+from manta.core.errors import RpcTimeoutError
 from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
 from manta.transport import grpc as transport
@@ -65,7 +66,8 @@ class ControlCalls:
     def _timed_out(self, number: int, timeout_s: float) -> None:
         call = self._open.pop(number)
         self._unsaid.pop(number, None)
-        call.done(made_up("RPC_TIMEOUT", f"control was away for {timeout_s:g} s"))
+        late = RpcTimeoutError(f"control was away for {timeout_s:g} s", grpc.StatusCode.DEADLINE_EXCEEDED.value[0])
+        call.done(cpb.LineReply(error=status.error_info(late)))
 
     def answered(self, reply: cpb.LineReply) -> None:
         """Control has answered one; one whose time was up means nothing any more."""
@@ -115,10 +117,5 @@ class ControlCalls:
             call = self._open.pop(next(iter(self._open)))
             if call.timer is not None:
                 call.timer.cancel()
-            call.done(made_up("LOCAL_RAYLET_DIED", "the node stops"))
+            call.done(cpb.LineReply(error=common.ErrorInfo(code="LOCAL_RAYLET_DIED", message="the node stops")))
         self._unsaid.clear()
-
-
-def made_up(code: str, message: str) -> cpb.LineReply:
-    """A reply that control did not give."""
-    return cpb.LineReply(error=common.ErrorInfo(code=code, message=message))

@@ -5,6 +5,7 @@ import asyncio
 from manta.raylet.control_calls import ControlCalls
 from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
+from manta.transport import status
 
 MUCH = 1 << 20
 
@@ -15,10 +16,12 @@ class Told:
     def __init__(self):
         self.woken: list[str] = []
         self.calls = ControlCalls(lambda: self.woken.append("now"), lambda: self.woken.append("later"))
+        self.errors: list[common.ErrorInfo] = []
         self.ends: list[tuple[str, str]] = []
 
     def add(self, name, payload=b"", timeout_s=60.0, **more):
         def done(reply):
+            self.errors.append(reply.error)
             self.ends.append((name, reply.error.code if reply.HasField("error") else reply.payload.decode()))
 
         self.calls.add(name, payload, done, timeout_s, **more)
@@ -82,6 +85,7 @@ def test_a_call_whose_time_is_up_says_how_long_it_waited_and_is_not_said_again()
         told.add("a", timeout_s=0.0)
         await asyncio.sleep(0.001)
         assert told.ends == [("a", "RPC_TIMEOUT")]
+        assert str(status.error_of(told.errors[0])) == "control was away for 0 s"
         told.calls.new_line()
         assert told.said() == []
 
