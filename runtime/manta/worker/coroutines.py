@@ -6,17 +6,19 @@ import asyncio
 import inspect
 import time
 
-from manta.client import failures
 from manta.client.running import Running, running
-from manta.rpc.v1 import channel_pb2 as pb
 from manta.serde import deserialize
-from manta.worker.executor import Executor, Queued
+from manta.worker import raised
+from manta.worker.arguments import fill
+from manta.worker.calls import leave_if_forked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from manta.worker.actors import ActorHost
+    from manta.worker.calls import Queued
+    from manta.worker.executor import Executor
 
 
 class AsyncActor:
@@ -32,6 +34,8 @@ class AsyncActor:
         self._stop: asyncio.Event = None  # type: ignore[assignment]
         self._leaving: SystemExit | None = None
         self._flushing = False
+        #: The loop ends, and takes down what still runs.
+        self._ending = False
 
     def run(self) -> int:
         """Serve until told to leave; the exit code."""
@@ -45,7 +49,7 @@ class AsyncActor:
         self._stop = asyncio.Event()
         spec = self._host.spec
         self._groups = {name: asyncio.Semaphore(size) for name, size in spec.concurrency_groups.items()}
-        self._groups[""] = asyncio.Semaphore(self._host._concurrency())
+        self._groups[""] = asyncio.Semaphore(self._host.concurrency)
         pump = self._session.pump
         pump.read_by_loop(self._loop, self._readable)
         self._drain()
@@ -55,9 +59,10 @@ class AsyncActor:
                 while self._tasks:
                     await asyncio.wait(list(self._tasks.values()))
         finally:
+            self._ending = True
             pump.read_by_loop(None, self._readable)
             with self._session.lock:
-                self._executor.flush_all()
+                self._executor.delivery.flush_all()
             for task in self._tasks.values():
                 task.cancel()
 
@@ -72,60 +77,88 @@ class AsyncActor:
         self._drain()
 
     def _drain(self) -> None:
-        queue = self._executor.queue
+        queue = self._executor.inbox.queue
         while queue:
             task = queue.popleft()
-            oid = task[1]
-            running_task = self._loop.create_task(self._call(task))
-            self._tasks[oid[:24]] = running_task
+            oid, template = task[1], task[2]
+            now = Running(oid, template.name, task[4].attempt if task[4] is not None else 0, template)
+            self._host.now_running[oid[:24]] = now
+            self._tasks[oid[:24]] = self._loop.create_task(self._call(task, now))
 
-    async def _call(self, task: Queued) -> None:
+    async def _call(self, task: Queued, now: Running) -> None:
         link, oid, template, payload, extra = task
-        host = self._host
-        now = host.now_running[oid[:24]] = Running(oid, template.name, 0, template)
+        host, session = self._host, self._session
         running.set(now)
         began = time.perf_counter_ns()
         result: Any
+        # Calls take turns on this thread: what comes out of this one's arguments is this one's to report.
+        received: list[bytes] = []
         group = self._groups.get(template.definition.concurrency_group) or self._groups[""]
         try:
             async with group:
-                args, kwargs = deserialize(payload)
-                if extra is not None and extra.refs:
-                    args, kwargs = self._executor.fill(args, kwargs, extra)
+                stray = session.capture.refs
+                session.capture.refs = received
+                try:
+                    args, kwargs = deserialize(payload)
+                    if extra is not None and extra.refs:
+                        args, kwargs = fill(session.store, args, kwargs, extra.refs)
+                finally:
+                    session.capture.refs = stray
                 if template.function is None:
                     template.function = host.method(template)
                 value = template.function(*args, **kwargs)
                 if inspect.isawaitable(value):
                     value = await value
-                if template.definition.num_returns == -1 and hasattr(value, "__aiter__"):
+                if session.closed:
+                    leave_if_forked(session, None)
+                if template.num_returns == -1 and hasattr(value, "__aiter__"):
                     from manta.worker.streams import run_async_stream
 
-                    result = await run_async_stream(self._executor, link, now, value)
+                    result = await run_async_stream(self._executor, link, now, value, received)
                 else:
-                    result = host.result_of(link, oid, template, value, now)
+                    result = host.result_of(link, oid, template, value, now, received)
         except asyncio.CancelledError:
-            result = pb.ResultExtra(failure=failures.cancelled(template.name, oid).fields)
+            if self._ending and not now.cancelled:
+                return  # not this call but the whole actor ends: its callers hear how from control
+            result = raised.cancelled(template.name, oid)
         except SystemExit as leaving:
+            if session.closed:
+                leave_if_forked(session, leaving)
             self._leaving = leaving
             self._stop.set()
             return
         except BaseException as error:  # noqa: BLE001 - the call's failure, whatever it is
-            result = self._executor.failure_extra(template, error)
+            if session.closed:
+                leave_if_forked(session, error)
+            result = raised.failed(session, template, error, now)
         finally:
             self._tasks.pop(oid[:24], None)
             del host.now_running[oid[:24]]
             args = kwargs = value = None
-        with self._session.lock:
-            host.deliver(task, result, (time.perf_counter_ns() - began) // 1000)
+        with session.lock:
+            self._deliver(task, result, (time.perf_counter_ns() - began) // 1000, received)
         if not self._flushing:
             # Calls that end in the same turn of the loop leave in one frame.
             self._flushing = True
             self._loop.call_soon(self._flush)
 
+    def _deliver(self, task: Queued, result: Any, micros: int, received: list[bytes]) -> None:
+        """A call is over. Called under the lock."""
+        delivery, stray = self._executor.delivery, self._executor.received
+        if received:
+            delivery.finish_with_refs(task[0], task[1], result, micros, received)
+        else:
+            delivery.finish(task[0], task[1], result, micros)
+        if stray:
+            # Out of pickles that user code loaded by itself, in whichever call: their owners are told, and no result waits.
+            taken, stray[:] = list(stray), []
+            self._session._drain_released()
+            self._session.register_borrows(taken, lambda: None)
+
     def _flush(self) -> None:
         self._flushing = False
         with self._session.lock:
-            self._executor.flush_all()
+            self._executor.delivery.flush_all()
         if not self._tasks and self._session.pump.look_around():
             # A caller that calls again as soon as it has its answer finds us awake.
             self._drain()
@@ -135,5 +168,8 @@ class AsyncActor:
         task = self._tasks.get(task_id)
         if task is None:
             return False
+        now = self._host.now_running.get(task_id)
+        if now is not None:
+            now.cancelled = True
         self._loop.call_soon_threadsafe(task.cancel)
         return True

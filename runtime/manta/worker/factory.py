@@ -152,7 +152,7 @@ class Factory:
             _reseed()
             code = self._run(order.worker_id, order.raylet)
         except SystemExit as leaving:
-            code = _exit_code(leaving)
+            code = exit_code(leaving)
         except BaseException:  # noqa: BLE001 - shown as the interpreter would show it; the process ends here
             sys.excepthook(*sys.exc_info())
         finally:
@@ -193,7 +193,7 @@ def _reseed() -> None:
         numpy_random.seed()
 
 
-def _exit_code(leaving: SystemExit) -> int:
+def exit_code(leaving: SystemExit) -> int:
     """What the interpreter would make of it."""
     if leaving.code is None:
         return 0
@@ -204,17 +204,20 @@ def _exit_code(leaving: SystemExit) -> int:
 
 
 def _leave(code: int) -> None:
-    """Run exit handlers, flush, end."""
+    """Run exit handlers, flush, end. Whatever happens: a worker that came back from here would go on as a second factory."""
     import atexit
 
     try:
-        atexit._run_exitfuncs()
-    except BaseException:  # noqa: BLE001 - shown as the interpreter would show it; the process ends here
-        sys.excepthook(*sys.exc_info())
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
-    os._exit(code)
+        try:
+            atexit._run_exitfuncs()
+        except BaseException:  # noqa: BLE001 - shown as the interpreter would show it; the process ends here
+            sys.excepthook(*sys.exc_info())
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+    finally:
+        # Eight bits are all that the kernel keeps; more than an int is refused.
+        os._exit(code & 0xFF)
 
 
 def main(fd: int, raylet_pid: int, entry: str) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from manta.rpc.v1 import channel_pb2 as pb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from manta.client.direct import DirectSession
     from manta.client.links import Link
 
 #: A finished result never waits longer than this while short tasks go on.
@@ -19,13 +16,12 @@ HOLD_BYTES = 256 << 10
 
 
 class Outbox:
-    """Results of one link, in columns as they travel. The session's lock guards it."""
+    """Results of one link, in columns as they travel. Results in, frames out; the session's lock guards it."""
 
-    __slots__ = ("_extras", "_ids", "_lease_id", "_link", "_micros", "_session", "_size", "_values", "since")
+    __slots__ = ("_extras", "_ids", "_lease_id", "_micros", "_size", "_values", "link", "since")
 
-    def __init__(self, session: DirectSession, link: Link, lease_id: int) -> None:
-        self._session = session
-        self._link = link
+    def __init__(self, link: Link, lease_id: int) -> None:
+        self.link = link
         self._lease_id = lease_id
         self._ids: list[bytes] = []
         self._values: list[bytes] = []
@@ -35,29 +31,28 @@ class Outbox:
         #: When the oldest gathered result was finished, in nanoseconds; 0 for none.
         self.since = 0
 
-    def add(self, oid: bytes, value: bytes, micros: int) -> None:
+    def add(self, oid: bytes, value: bytes, micros: int, now_ns: int) -> None:
         """A result that is one small value."""
         if not self.since:
-            self.since = time.perf_counter_ns()
+            self.since = now_ns
         self._ids.append(oid)
         self._values.append(value)
         self._micros.append(micros)
         self._size += len(value)
 
-    def add_extra(self, oid: bytes, extra: pb.ResultExtra, micros: int) -> None:
+    def add_extra(self, oid: bytes, extra: pb.ResultExtra, micros: int, now_ns: int) -> None:
         """A result that is something else."""
         extra.index = len(self._ids)
         self._extras.append(extra)
-        self.add(oid, b"", micros)
+        self._size += extra.ByteSize()
+        self.add(oid, b"", micros, now_ns)
 
     def due(self, now_ns: int) -> bool:
         """Whether what has gathered should go now, although more will follow soon."""
         return self.since != 0 and (now_ns - self.since > HOLD_NS or self._size > HOLD_BYTES)
 
-    def flush(self) -> None:
-        """Send what has gathered."""
-        if not self.since:
-            return
+    def take(self) -> pb.TaskResults:
+        """The frame with everything that has gathered; afterwards nothing has."""
         message = pb.TaskResults(
             lease_id=self._lease_id,
             ids=b"".join(self._ids),
@@ -68,4 +63,4 @@ class Outbox:
         self._ids, self._values, self._micros, self._extras = [], [], [], []
         self._size = 0
         self.since = 0
-        self._session.send(self._link, message)
+        return message

@@ -5,62 +5,89 @@ from __future__ import annotations
 from manta.client.pump import Waiter
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.serde import serialize
-from manta.worker.executor import Executor, call, nth
+from manta.worker.calls import call, leave_if_forked, nth
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator
     from typing import Any
 
     from manta.client.links import Link
     from manta.client.running import Running
+    from manta.worker.executor import Executor
+
+
+class Window:
+    """How far a generator may run ahead of its reader. Events in, answers out."""
+
+    __slots__ = ("_ahead", "_read", "made", "stopped")
+
+    def __init__(self, ahead: int) -> None:
+        #: Items made and not read, at most; 0 for no bound.
+        self._ahead = ahead
+        #: Items made so far.
+        self.made = 0
+        self._read = 0
+        #: Nobody reads any more.
+        self.stopped = False
+
+    def consumed(self, count: int, *, stop: bool) -> None:
+        """The reader has read that many in all, or has left. Frames may repeat and overtake each other."""
+        self._read = max(self._read, count)
+        self.stopped = self.stopped or stop
+
+    def open(self) -> bool:
+        """Whether the generator may go on, to its next item or to its end."""
+        return self.stopped or not self._ahead or self.made - self._read < self._ahead
 
 
 class Stream:
     """The worker's end of one stream."""
 
-    def __init__(self, executor: Executor, link: Link, now: Running) -> None:
+    def __init__(self, executor: Executor, link: Link, now: Running, received: Collection[bytes]) -> None:
         self._executor = executor
         self._session = executor.session
         self._link = link
         self._now = now
+        self._received = received
         self._task_id = now.oid[:24]
-        self._ahead: int = now.template.definition.backpressure
-        self.made = 0
-        self._read = 0
-        self.stopped = False
+        self.window = Window(now.template.definition.backpressure)
         self._waiter: Waiter | None = None
+        #: Called when the reader lets an async generator go on.
+        self.on_open: Callable[[], object] | None = None
         with self._session.lock:
             executor.streams[self._task_id] = self
 
     def consumed(self, count: int, *, stop: bool) -> None:
         """The reader has come so far, or has left. Called under the lock."""
-        self._read = max(self._read, count)
-        self.stopped = self.stopped or stop
-        if self._waiter is not None and self._may_go():
+        self.window.consumed(count, stop=stop)
+        if not self.window.open():
+            return
+        if self._waiter is not None:
             self._session.pump.finish(self._waiter)
-
-    def _may_go(self) -> bool:
-        return self.stopped or not self._ahead or self.made - self._read < self._ahead
+        if self.on_open is not None:
+            self.on_open()
 
     def send(self, value: Any) -> None:
         """One item goes out."""
         serialized = serialize(value)
         message = pb.StreamItem(
             task_id=self._task_id,
-            index=self.made,
+            index=self.window.made,
             attempt=self._now.attempt,
-            value=self._executor.return_value(self._link, nth(self._now.oid, self.made + 1), serialized),
+            value=self._executor.results.one(
+                self._link, nth(self._now.oid, self.window.made + 1), serialized, self._received
+            ),
         )
         with self._session.lock:
-            self._executor.flush_all()
+            self._executor.delivery.flush_all()
             self._session.send(self._link, message)
-            self.made += 1
+            self.window.made += 1
 
     def wait_for_reader(self) -> None:
         """Do not run further ahead than the reader allows."""
         with self._session.lock:
-            if self._may_go():
+            if self.window.open():
                 return
             waiter = self._waiter = Waiter()
         self._session.pump.wait(waiter)
@@ -69,7 +96,7 @@ class Stream:
 
     def end(self) -> pb.ResultExtra:
         """The generator is exhausted."""
-        return pb.ResultExtra(stream_length=self.made)
+        return pb.ResultExtra(stream_length=self.window.made)
 
     def close(self) -> None:
         """Nothing more will be sent."""
@@ -77,20 +104,24 @@ class Stream:
             self._executor.streams.pop(self._task_id, None)
 
 
-def run_stream(executor: Executor, link: Link, now: Running, iterator: Iterator[Any]) -> pb.ResultExtra:
+def run_stream(
+    executor: Executor, link: Link, now: Running, iterator: Iterator[Any], received: Collection[bytes]
+) -> pb.ResultExtra:
     """Run a generator to its end, sending each item. Exceptions out of it are the task's."""
-    stream = Stream(executor, link, now)
+    stream = Stream(executor, link, now, received)
     items = iter(iterator)
     try:
-        while not stream.stopped:
+        while not stream.window.stopped:
             try:
                 item = call(next, (items,), {})
             except StopIteration:
                 break
+            if executor.session.closed:
+                leave_if_forked(executor.session, None)
             stream.send(item)
             item = None
             stream.wait_for_reader()
-        if stream.stopped and hasattr(items, "close"):
+        if stream.window.stopped and hasattr(items, "close"):
             items.close()
         return stream.end()
     finally:
@@ -98,19 +129,25 @@ def run_stream(executor: Executor, link: Link, now: Running, iterator: Iterator[
 
 
 async def run_async_stream(
-    executor: Executor, link: Link, now: Running, iterator: AsyncIterator[Any]
+    executor: Executor, link: Link, now: Running, iterator: AsyncIterator[Any], received: Collection[bytes]
 ) -> pb.ResultExtra:
     """The same for an async generator."""
     import asyncio
 
-    stream = Stream(executor, link, now)
+    stream = Stream(executor, link, now, received)
+    loop, moved = asyncio.get_running_loop(), asyncio.Event()
+    stream.on_open = lambda: loop.call_soon_threadsafe(moved.set)
     try:
         async for item in iterator:
             stream.send(item)
-            while not stream._may_go():  # noqa: ASYNC110 - events come to the pump, not to the loop
-                await asyncio.sleep(0.001)
-            if stream.stopped:
+            moved.clear()
+            while not stream.window.open():
+                await moved.wait()
+                moved.clear()
+            if stream.window.stopped:
                 break
+        if stream.window.stopped and hasattr(iterator, "aclose"):
+            await iterator.aclose()
         return stream.end()
     finally:
         stream.close()

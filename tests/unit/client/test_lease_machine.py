@@ -1,14 +1,13 @@
 """The table of `lease.py`, line by line and under any order of events.
 
-The owner's side is the real `Lease`. The worker's side is the executor's own code where it stands alone (taking back), and else
-its rule in a few lines: a task is popped and its token taken in one step. Between them two wires that keep their order, and
+The owner's side is the real `Lease`. The worker's side is its real `Inbox` and the loop's
+rule in a line: a task is popped and its token taken in one step. Between them two wires that keep their order, and
 the semaphore, which is faster than both.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
@@ -16,8 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from manta.client.lease import Lease, Record
-from manta.rpc.v1 import channel_pb2 as pb
-from manta.worker.executor import Executor
+from manta.worker.inbox import Inbox
 
 PICK = st.integers(0, 255)
 EXPECTED_US = 100
@@ -49,25 +47,23 @@ class Worker:
         self.interrupted = False
         self.unsent: list[tuple[bytes, bool]] = []
         self.link = object()
-        self.executor = Executor.__new__(Executor)
-        self.executor.queue = deque()
-        self.executor._dropped = {}
-        self.executor.session = SimpleNamespace(send=lambda link, message: self.to_owner.append(("took back",)))
+        self.inbox = Inbox()
 
     def deliver(self) -> None:
         match self.from_owner.popleft():
             case ("push", tasks):
-                self.executor.queue.extend((self.link, task) for task in tasks)
+                self.inbox.queue.extend((self.link, task) for task in tasks)
             case ("take back", count):
-                self.executor._take_back(self.link, pb.TakeBack(count=count), b"")
+                self.inbox.take_back(self.link, count)
+                self.to_owner.append(("took back",))
             case ("cancel", oid):
                 self.interrupted = self.interrupted or (self.running is not None and self.running[0] == oid)
 
     def turn(self) -> tuple[bytes, int] | None:
         """One turn of the loop: the task that starts, if one does."""
-        task = self.executor.queue.popleft()[1]
+        task = self.inbox.queue.popleft()[1]
         if not self.tokens.take(1):
-            self.executor._dropped[self.link] = self.executor._dropped.get(self.link, 0) + 1
+            self.inbox.without_token(self.link)
             return None
         self.running = task
         return task
@@ -220,7 +216,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def owner_hears(self):
         self.owner.deliver()
 
-    @precondition(lambda self: self.worker.executor.queue and self.worker.running is None)
+    @precondition(lambda self: self.worker.inbox.queue and self.worker.running is None)
     @rule()
     def worker_turns(self):
         self.owner.start()
@@ -255,7 +251,7 @@ class LeaseMachine(RuleBasedStateMachine):
             self.owner.push(5)
             while self.worker.from_owner:
                 self.worker.deliver()
-            if self.worker.running is None and self.worker.executor.queue:
+            if self.worker.running is None and self.worker.inbox.queue:
                 self.owner.start()
             if self.worker.running is not None:
                 self.worker.finish()
@@ -356,15 +352,10 @@ def test_a_dead_worker_costs_a_retry_only_what_had_begun(state, max_retries):
 def test_nothing_of_a_dead_owner_starts_once_its_worker_is_told(state):
     """The worker forgets what a closed link brought; what runs is ended by its raylet, a result has no reader."""
     owner = with_worker(state)
-    executor = owner.worker.executor
-    executor._outboxes = {owner.worker.link: object()}
-    executor._leases = {owner.worker.link: 1}
 
-    executor._link_closed(owner.worker.link)
+    owner.worker.inbox.forget(owner.worker.link)
 
-    assert not executor.queue
-    assert not executor._leases
-    assert not executor._outboxes
+    assert not owner.worker.inbox.queue
 
 
 def test_nothing_is_pushed_until_every_taking_back_is_confirmed():

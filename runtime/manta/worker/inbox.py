@@ -1,0 +1,85 @@
+"""What was pushed to this worker and has not begun: one queue in the order of arrival, and what was taken back out of it.
+
+Frames in, tasks out; no sockets and no tokens. Popping a task and taking its token happen together under the session's lock, in
+the loop (`executor`), so what has not been popped has no token left once its owner took that back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from manta.client.links import Link
+    from manta.rpc.v1 import channel_pb2 as pb
+    from manta.worker.calls import Queued
+
+
+class Inbox:
+    """Tasks of all links. The session's lock guards it.
+
+    `queue` is public to the loops, which pop from it without a call.
+    """
+
+    __slots__ = ("_dropped", "queue")
+
+    def __init__(self) -> None:
+        self.queue: deque[Queued] = deque()
+        #: Tasks that were taken back and whose turn came before the frame that says so, per link.
+        self._dropped: dict[Link, int] = {}
+
+    def add(self, link: Link, frame: pb.PushTasks | pb.PushCalls) -> None:
+        """Tasks were pushed."""
+        ids: bytes = frame.ids
+        numbers = list(frame.templates)
+        templates = link.templates
+        extras = {extra.index: extra for extra in frame.extras} if frame.extras else None
+        append = self.queue.append
+        same = templates[numbers[0]] if len(numbers) == 1 else None
+        at = 0
+        for index, payload in enumerate(frame.args):
+            template = same if same is not None else templates[numbers[index]]
+            append((link, ids[at : at + 28], template, payload, extras.get(index) if extras is not None else None))
+            at += 28
+
+    def without_token(self, link: Link) -> None:
+        """A task of the link was popped and had no token: it was taken back, and the frame that says so is on its way."""
+        self._dropped[link] = self._dropped.get(link, 0) + 1
+
+    def take_back(self, link: Link, count: int) -> None:
+        """The owner has taken that many back: the link's last ones, less those whose turn came before."""
+        left = count - self._dropped.pop(link, 0)
+        kept: list[Queued] = []
+        queue = self.queue
+        while left > 0 and queue:
+            task = queue.pop()
+            if task[0] is link:
+                left -= 1
+            else:
+                kept.append(task)
+        queue.extend(reversed(kept))
+        if left < 0:
+            # Two frames were on their way, and more turns came between them than the first one spoke of.
+            self._dropped[link] = -left
+
+    def find(self, task_id: bytes) -> Queued | None:
+        """The task with that id, if it waits here."""
+        for task in self.queue:
+            if task[1].startswith(task_id):
+                return task
+        return None
+
+    def remove(self, task: Queued) -> None:
+        """The task will not run."""
+        for place, other in enumerate(self.queue):
+            if other is task:
+                del self.queue[place]
+                return
+
+    def forget(self, link: Link) -> None:
+        """The link is closed: nobody waits for its tasks."""
+        self._dropped.pop(link, None)
+        kept = [task for task in self.queue if task[0] is not link]
+        if len(kept) != len(self.queue):
+            self.queue.clear()
+            self.queue.extend(kept)
