@@ -41,6 +41,8 @@ class Background:
                 work()
             except Exception:
                 log.exception("background work failed")
+            # Not kept until the next comes: it holds the future of an awaited ref, and so its value.
+            del work
 
     def finish(self, timeout_s: float) -> None:
         """Run what was asked for so far, then end; give up waiting after `timeout_s`."""
