@@ -62,6 +62,11 @@ class ActorHost:
         if self._async is not None:
             self._async.wake()
 
+    def arrived(self) -> None:
+        """Calls are in the inbox. Called under the lock, by the thread that read them."""
+        if self._async is not None:
+            self._async.arrived()
+
     @property
     def concurrency(self) -> int:
         """How many calls of no group may run at once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 import time
 
 from manta.client.running import Running, running
@@ -29,11 +30,14 @@ class AsyncActor:
         self._session = executor.session
         self._host = host
         self._loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]
+        self._thread = threading.get_ident()
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
         self._groups: dict[str, asyncio.Semaphore] = {}
         self._stop: asyncio.Event = None  # type: ignore[assignment]
         self._leaving: SystemExit | None = None
         self._flushing = False
+        #: The loop may be told of things. What came earlier is found when it begins.
+        self._running = False
         #: The loop ends, and takes down what still runs.
         self._ending = False
 
@@ -52,6 +56,10 @@ class AsyncActor:
         self._groups[""] = asyncio.Semaphore(self._host.concurrency)
         pump = self._session.pump
         pump.read_by_loop(self._loop, self._readable)
+        with self._session.lock:
+            self._running = True
+            if self._executor.leaving is not None:
+                self._stop.set()
         self._drain()
         try:
             await self._stop.wait()
@@ -62,14 +70,20 @@ class AsyncActor:
             self._ending = True
             pump.read_by_loop(None, self._readable)
             with self._session.lock:
+                self._running = False
                 self._executor.delivery.flush_all()
             for task in self._tasks.values():
                 task.cancel()
 
     def wake(self) -> None:
         """Look around: somebody asked this actor to leave."""
-        if self._executor.leaving is not None:
+        if self._executor.leaving is not None and self._running:
             self._loop.call_soon_threadsafe(self._stop.set)
+
+    def arrived(self) -> None:
+        """Calls were read. Not always by the loop: the service thread may be in the middle of a round when the loop begins."""
+        if self._running and threading.get_ident() != self._thread:
+            self._loop.call_soon_threadsafe(self._drain)
 
     def _readable(self) -> None:
         """The sockets have something."""

@@ -169,6 +169,7 @@ class Executor:
         match order.admit(frame.actor_id, frame.incarnation, caller, frame.first, len(frame.args)):
             case Admission.NEXT:
                 self._push_tasks(link, frame, raw)
+                actor.arrived()
             case Admission.REPEATED | Admission.GAP:
                 log.warning(
                     "calls %d.. of %s came when %d was next", frame.first, link.worker_id.hex(), order.next_of(caller)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import manta
-from manta.exceptions import ActorDiedError, RayTaskError, WorkerCrashedError
+from manta.exceptions import ActorDiedError, RayTaskError, TaskCancelledError, WorkerCrashedError
 from tests.process.semantics.support import is_running
 from tests.support.waiting import wait_until
 
@@ -350,6 +350,41 @@ def test_a_task_that_changes_signal_handlers(handler):
     pids = manta.get([changes.remote() for _ in range(4)], timeout=PATIENCE_S)
     assert manta.get([double.remote(number) for number in range(100)], timeout=PATIENCE_S) == list(range(0, 200, 2))
     assert pids
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.default_int_handler], ids=["default", "python"])
+def test_a_task_that_took_the_interrupt_s_handler_away_can_be_cancelled(handler, started: Gate, gate: Gate):
+    @manta.remote
+    def waits():
+        signal.signal(signal.SIGINT, handler)
+        started.open()
+        gate.wait()
+
+    ref = waits.remote()
+    started.wait()
+    manta.cancel(ref)
+    with pytest.raises(TaskCancelledError):
+        manta.get(ref, timeout=PATIENCE_S)
+
+
+def test_a_timer_that_goes_off_after_its_task_ends_no_other_task():
+    """Its handler raises while the worker has nothing to run: the worker ends, and tasks go to another."""
+
+    class LateError(Exception):
+        pass
+
+    def late(*_: object):
+        raise LateError
+
+    @manta.remote(max_retries=0)
+    def leaves_a_timer():
+        signal.signal(signal.SIGALRM, late)
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        return os.getpid()
+
+    pid = manta.get(leaves_a_timer.remote(), timeout=PATIENCE_S)
+    wait_until(lambda: not is_running(pid), what="the worker to end of it")
+    assert manta.get([double.remote(number) for number in range(20)], timeout=PATIENCE_S) == list(range(0, 40, 2))
 
 
 def test_a_child_of_a_fork_that_comes_back_does_not_run_its_parent_s_tasks(ledger: Ledger):
