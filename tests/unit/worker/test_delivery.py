@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from manta.client.ownership import REGISTERED, UNREGISTERED, Ownership
@@ -61,7 +63,7 @@ def link() -> Link:
 
 
 @pytest.fixture
-def delivery(session: Session, link: Link) -> Delivery:
+def delivery(session: Any, link: Any) -> Delivery:
     delivery = Delivery(session)
     delivery.open(link, 7)
     return delivery

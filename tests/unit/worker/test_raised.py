@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,10 @@ from manta.worker.calls import WorkerTemplate, nth
 from manta.worker.results import INLINE_TOGETHER_BYTES, Results
 
 OID = b"t" * 24 + b"\1\0\0\0"
-SESSION = SimpleNamespace(actor_host=None, welcome=SimpleNamespace(node_ip="127.0.0.1", node_id=b"n"))
+SESSION: Any = SimpleNamespace(actor_host=None, welcome=SimpleNamespace(node_ip="127.0.0.1", node_id=b"n"))
 
 
-def fail(error: BaseException, *, cancelled: bool = False, **definition: object) -> pb.ResultExtra:
+def fail(error: BaseException, *, cancelled: bool = False, **definition: Any) -> pb.ResultExtra:
     now = Running(OID, "f", 0, None)
     now.cancelled = cancelled
     return raised.failed(SESSION, WorkerTemplate(pb.DefineTemplate(name="f", **definition)), error, now)
