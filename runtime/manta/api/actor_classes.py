@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from manta.client.session import Session
     from manta.core.options import ActorOptions
     from manta.rpc.v1 import channel_pb2 as pb
-    from manta.rpc.v1 import control_pb2 as ctl
     from manta.serde import FunctionBlob
 
     F = TypeVar("F", bound=Callable[..., Any])
@@ -147,9 +146,6 @@ class ActorClass(Generic[Class_co]):
 
     def _create(self, options: ActorOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle[Any]:
         from manta.api.templates import environment_bytes
-        from manta.client.actors import handle_id
-        from manta.client.handles import ActorHandle
-        from manta.client.submit import Extra
         from manta.core.ids import creation_task_id
         from manta.rpc.v1 import channel_pb2 as pb
         from manta.rpc.v1 import control_pb2 as ctl
@@ -170,17 +166,13 @@ class ActorClass(Generic[Class_co]):
         mine.is_async = self._is_async or options.max_concurrency > 1 or options.out_of_order
         actor_id = session.ids.actor()
         namespace = options.namespace or ""
-        extra = Extra()
-        payload, missing = session.prepare(args, kwargs, extra)
         spec = pb.ActorSpec(
             actor_id=actor_id,
             class_hash=blob.digest,
             class_blob=blob.blob,
             class_name=self._name,
-            args=payload,
             max_concurrency=options.max_concurrency,
             concurrency_groups=dict(options.concurrency_groups),
-            owner=session.address,
             name=options.name or "",
             namespace=namespace,
             job_id=session.welcome.job_id,
@@ -196,7 +188,6 @@ class ActorClass(Generic[Class_co]):
             request_id=os.urandom(16),
             actor_id=actor_id,
             job_id=session.welcome.job_id,
-            owner=session.address,
             handle=spec.methods,
             name=options.name or "",
             namespace=namespace,
@@ -208,21 +199,7 @@ class ActorClass(Generic[Class_co]):
             env_hash=environment_bytes(session, options.env_vars),
             class_name=self._name,
         )
-        if options.name:
-            found = session.actors.create_named(request, extra, missing, spec)
-            if found is not None:
-                return handle_of(found)
-        counted = not options.detached
-        if counted:
-            with session.lock:
-                session.ownership.add(handle_id(actor_id))
-        handle: ActorHandle[Any] = ActorHandle(actor_id, mine, session.address_bytes, counted=counted)
-        if options.name:
-            session.actors.named_created(actor_id, extra)
-        else:
-            with session.lock:
-                session.actors.create(request, extra, missing, spec)
-        return handle
+        return session.create_actor(request, spec, mine, args, kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ActorClass, (self._class, dict(self._given))
@@ -243,15 +220,6 @@ class OptionedActorClass(Generic[Class_co]):
         return self._actor_class._create(self._options, args, kwargs)
 
 
-def handle_of(info: ctl.ActorInfo) -> ActorHandle[Any]:
-    """A handle of an actor that control knows; it does not keep the actor alive."""
-    from manta.client.handles import ActorHandle
-    from manta.rpc.v1 import channel_pb2 as pb
-
-    table = pb.MethodTable.FromString(info.handle)
-    return ActorHandle(info.actor_id, table, info.owner.SerializeToString(deterministic=True), counted=False)
-
-
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
     """The handle of a named actor. It does not keep the actor alive.
 
@@ -261,6 +229,7 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
     Raises:
         ValueError: There is no living actor of that name.
     """
+    from manta.client.handles import handle_of
     from manta.rpc.v1 import control_pb2 as ctl
 
     if not isinstance(name, str) or not name:  # type: ignore[redundant-expr]  # from users

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manta.client.session import Session
-    from manta.client.submit import Template
+    from manta.client.templates import Template
     from manta.core.options import TaskOptions
 
 #: The environment as the C library keeps it: looked at for every call, ten times cheaper than `os.environ`.

@@ -10,13 +10,13 @@ from manta.transport.convert import resources_to_proto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from manta.client.direct import DirectSession
-    from manta.client.submit import Template
+    from manta.client.session import Session
+    from manta.client.templates import Template
     from manta.core.options import TaskOptions
     from manta.serde import FunctionBlob
 
 
-def environment_bytes(session: DirectSession, env_vars: tuple[tuple[str, str], ...]) -> bytes:
+def environment_bytes(session: Session, env_vars: tuple[tuple[str, str], ...]) -> bytes:
     """A worker environment: what this process's own adds to the job's, and these variables on top."""
     merged: dict[str, str] = {**session.environment, **dict(env_vars)}
     if not merged:
@@ -24,9 +24,7 @@ def environment_bytes(session: DirectSession, env_vars: tuple[tuple[str, str], .
     return json.dumps({"env_vars": merged}, sort_keys=True).encode()
 
 
-def task_template(
-    session: DirectSession, blob: FunctionBlob, name: str, options: TaskOptions, retries: int
-) -> Template:
+def task_template(session: Session, blob: FunctionBlob, name: str, options: TaskOptions, retries: int) -> Template:
     """The template of a function with these options in this session."""
     environment = environment_bytes(session, options.env_vars)
     needs = dict(options.resources.amounts())
@@ -48,6 +46,4 @@ def task_template(
     )
     if options.retry_on:
         definition.retry_exceptions = to_bytes(serialize(options.retry_on))
-    with session.lock:
-        key = session.submitter.key_for(identity, demand)
-        return session.submitter.add_template(definition, key, max_retries=retries, function_blob=blob.blob)
+    return session.task_template(identity, demand, definition, max_retries=retries, function_blob=blob.blob)

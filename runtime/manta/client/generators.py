@@ -12,10 +12,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from manta.client.arguments import Extra
     from manta.client.direct import DirectSession
     from manta.client.links import Link
     from manta.client.refs import ObjectRef
-    from manta.client.submit import Extra
+    from manta.client.session import Session
     from manta.client.values import Failure
 
 
@@ -129,7 +130,7 @@ def open_stream(session: DirectSession, task_id: bytes, extra: Extra, backpressu
 class ObjectRefGenerator(Generic[T_co]):
     """Refs of the items of a streaming task: `next()` waits until the next one is there. For one thread at a time."""
 
-    def __init__(self, session: DirectSession, reader: StreamReader) -> None:
+    def __init__(self, session: Session, reader: StreamReader) -> None:
         self._session = session
         self._reader = reader
 
@@ -185,7 +186,7 @@ class ObjectRefGenerator(Generic[T_co]):
         """Whether `next()` would return at once."""
         with self._session.lock:
             self._session.flush()
-        self._session.pump.poll_once()
+        self._session.poll_once()
         return self._reader.next_ready()
 
     def is_finished(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import GenericAlias
 
 from manta.client import current
-from manta.client.actors import gone
+from manta.client.actor_client import gone, handle_id
 from manta.client.refs import released
 from manta.client.signatures import checker_of_text
 from manta.core.generics import Generic, T_co
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from manta.client.actors import ActorClient
-    from manta.client.submit import Template
+    from manta.client.actor_client import ActorClient
+    from manta.client.templates import Template
+    from manta.rpc.v1 import control_pb2 as ctl
 
 #: Methods every actor has.
 BUILT_IN = ("__ray_ready__", "__ray_terminate__", "__ray_call__")
@@ -62,7 +63,7 @@ class ActorHandle(Generic[T_co]):
         self._templates: dict[Any, Template] = {}
         self._options = options
         with session.lock:
-            client: ActorClient = session.actors.know(
+            client: ActorClient = session.know_actor(
                 actor_id, table.class_name, counted=counted, ordered=not table.is_async
             )
             client.max_pending = table.max_pending_calls
@@ -116,8 +117,7 @@ class ActorHandle(Generic[T_co]):
     def __reduce__(self) -> tuple[Any, ...]:
         # Plain pickle, outside of what Manta carries: the actor is kept for the life of this process.
         if self._counted:
-            with self._session.lock:
-                self._session.ownership.add(self._client.handle)
+            self._session.export_ref(self._client.handle, forever=True)
         return reduce_handle(self)
 
     def check_session(self) -> None:
@@ -148,7 +148,7 @@ class ActorHandle(Generic[T_co]):
         method = self._methods.get(name)
         if method is not None and method.signature != "?":
             checker_of_text(method.name, method.signature)(*args, **kwargs)
-        return session.actors.call(self._client, template, args, kwargs)
+        return session.call_actor(self._client, template, args, kwargs)
 
     def _template(self, name: str, options: dict[str, Any] | None) -> Template:
         method = self._methods.get(name)
@@ -184,8 +184,7 @@ class ActorHandle(Generic[T_co]):
         backpressure = options.get("_generator_backpressure_num_objects")
         if backpressure and backpressure > 0:
             definition.backpressure = backpressure
-        with self._session.lock:
-            template = self._session.submitter.add_template(definition, None, max_retries=retries)
+        template = self._session.method_template(definition, max_retries=retries)
         if not options:
             self._templates[name] = template
         return template
@@ -239,8 +238,12 @@ def reduce_handle(handle: ActorHandle[Any]) -> tuple[Any, ...]:
 
 def rebuild_handle(actor_id: bytes, table: bytes, owner: bytes, counted: bool) -> ActorHandle[Any]:
     """A handle out of a pickle."""
-    from manta.client.actors import handle_id
-
     if counted:
         current.require().ref_received(handle_id(actor_id), owner)
     return ActorHandle(actor_id, pb.MethodTable.FromString(table), owner, counted=counted)
+
+
+def handle_of(info: ctl.ActorInfo) -> ActorHandle[Any]:
+    """A handle of an actor that control knows; it does not keep the actor alive."""
+    table = pb.MethodTable.FromString(info.handle)
+    return ActorHandle(info.actor_id, table, info.owner.SerializeToString(deterministic=True), counted=False)

@@ -52,7 +52,7 @@ def _is_ready(session: Session, item: Any) -> bool:
 def _wait_for_any(session: Session, waitables: list[Any], deadline: float | None) -> None:
     """Wait until something that was not ready has become so."""
     waiter = Waiter()
-    watcher = Call(lambda oid, value: session.pump.finish(waiter))
+    watcher = Call(lambda oid, value: session.finish(waiter))
     watched: list[bytes] = []
     with session.lock:
         session.check()

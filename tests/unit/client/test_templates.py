@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from manta.client import actors
+from manta.client import actor_client
 from manta.client.actors import SWEEP, ActorClients
 from manta.client.ownership import Ownership
 from manta.client.submit import Submitter
+from manta.client.templates import Templates
 from manta.client.values import Failure, Values
 from manta.rpc.v1 import channel_pb2 as pb
 
@@ -16,7 +17,7 @@ class Session(SimpleNamespace):
     """As much of a session as these two look at."""
 
     def __init__(self):
-        super().__init__(values=Values(), ownership=Ownership(), sent=[])
+        super().__init__(values=Values(), ownership=Ownership(), templates=Templates(), sent=[])
         self.raylet_send = self.sent.append
         self.submitter = Submitter(self)
         self.actors = ActorClients(self)
@@ -27,7 +28,7 @@ class Session(SimpleNamespace):
 
 
 def template(session, **definition):
-    return session.submitter.add_template(pb.DefineTemplate(**definition), None, max_retries=3)
+    return session.templates.add(pb.DefineTemplate(**definition), None, max_retries=3)
 
 
 def test_a_template_that_says_the_same_is_the_same():
@@ -44,14 +45,14 @@ def test_a_template_with_other_retries_is_another():
     session = Session()
     first = template(session, name="f")
 
-    again = session.submitter.add_template(pb.DefineTemplate(name="f"), None, max_retries=0)
+    again = session.templates.add(pb.DefineTemplate(name="f"), None, max_retries=0)
 
     assert (again.number, again.max_retries, first.max_retries) == (1, 0, 3)
 
 
 def known(session, number):
     client = session.actors.know(number.to_bytes(16, "big"), "A", counted=False, ordered=True)
-    return client, lambda: actors.gone.append(client)
+    return client, lambda: actor_client.gone.append(client)
 
 
 def test_actors_without_handles_are_forgotten_when_there_are_many():
@@ -66,7 +67,7 @@ def test_actors_without_handles_are_forgotten_when_there_are_many():
     assert len(session.actors.by_id) <= 2 * SWEEP + 1
     assert session.watched() == set(session.actors.by_id)
     drop_first()
-    actors.gone.clear()
+    actor_client.gone.clear()
 
 
 def test_a_dead_actor_without_handles_is_forgotten_first():
@@ -80,7 +81,7 @@ def test_a_dead_actor_without_handles_is_forgotten_first():
     known(session, SWEEP + 1)
 
     assert (0).to_bytes(16, "big") not in session.actors.by_id
-    actors.gone.clear()
+    actor_client.gone.clear()
 
 
 def test_one_that_is_busy_or_owned_stays():
@@ -94,7 +95,7 @@ def test_one_that_is_busy_or_owned_stays():
         known(session, number)[1]()
 
     assert {number.to_bytes(16, "big") for number in (0, 1)} <= set(session.actors.by_id)
-    actors.gone.clear()
+    actor_client.gone.clear()
 
 
 def test_clients_of_one_actor_that_was_forgotten_meanwhile_have_numbers_of_their_own():
@@ -107,4 +108,4 @@ def test_clients_of_one_actor_that_was_forgotten_meanwhile_have_numbers_of_their
 
     assert before is not after
     assert before.sequence != after.sequence
-    actors.gone.clear()
+    actor_client.gone.clear()

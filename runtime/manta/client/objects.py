@@ -1,0 +1,260 @@
+"""What users do with objects: put, get, wait, futures. Flat: each avoided call shows in the rows of `put` and `get`."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+from manta.client import failures
+from manta.client.counting import counted_inside
+from manta.client.refs import make_ref, released
+from manta.client.values import INLINE_BYTES, All, Call, Failure, Some, Stored
+from manta.core import errors
+from manta.rpc.v1 import common_pb2 as common
+from manta.serde import deserialize, serialize, to_bytes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import concurrent.futures
+    from collections.abc import Sequence
+    from typing import Any
+
+    from manta.client.direct import DirectSession
+    from manta.client.refs import ObjectRef
+    from manta.client.values import Value
+
+_ids_of = attrgetter("_id")
+
+
+class Objects:
+    """Stores and reads values. From any thread."""
+
+    def __init__(self, session: DirectSession) -> None:
+        self._session = session
+        self._values = session.values
+        self._known = session.values.known
+        self._ownership = session.ownership
+        self._counts = session.ownership.counts
+        self._borrows = session.ownership.borrows
+
+    # -- put
+
+    def put(self, value: Any) -> ObjectRef[Any]:
+        """Store a value; it may be changed afterwards without effect."""
+        session = self._session
+        session.check()
+        serialized = serialize(value)
+        if serialized.refs or serialized.handles:
+            inner = counted_inside(serialized)
+            with session.lock:
+                session.counting.check_current(inner, serialized)
+        oid = session.ids.put()
+        if serialized.size <= INLINE_BYTES:
+            data: Any = to_bytes(serialized)
+        else:
+            session.store.create(oid, serialized, session.worker_id)
+            data = Stored(serialized.size, session.welcome.node_id)
+        with session.lock:
+            self._counts[oid] = 1
+            if serialized.refs or serialized.handles:
+                session.counting.hold_contained(oid, inner)
+            self._known[oid] = data
+            if len(released) > 64:
+                session.drain_released()
+        return make_ref(oid)
+
+    # -- get
+
+    def get_one(self, ref: ObjectRef[Any], deadline: float | None) -> Any:
+        """The value of one ref."""
+        oid = ref._id
+        value = self._known.get(oid)
+        if value is None:
+            self._await_all([oid], deadline)
+            value = self._known.get(oid)
+            if value is None:
+                raise _timed_out([oid])
+        if type(value) is bytes and oid not in self._borrows:
+            return deserialize(value)
+        return self.read(oid, value, deadline)
+
+    def get_many(self, refs: Sequence[ObjectRef[Any]], deadline: float | None) -> list[Any]:
+        """The values of some refs, in order."""
+        ids = list(map(_ids_of, refs))
+        known = self._known
+        missing = [oid for oid in ids if oid not in known]
+        if missing:
+            failed = self._await_all(missing, deadline)
+            if failed is not None:
+                self.read(failed, known[failed])
+            missing = [oid for oid in missing if oid not in known]
+            if missing:
+                raise _timed_out(missing)
+        borrows = self._borrows
+        results = []
+        for oid in ids:
+            value = known[oid]
+            if type(value) is bytes and oid not in borrows:
+                results.append(deserialize(value))
+            else:
+                results.append(self.read(oid, value, deadline))
+        return results
+
+    def read(self, oid: bytes, value: Value, deadline: float | None = None) -> Any:
+        """The Python value of an object that is there.
+
+        Raises:
+            What the task raised, as its reader sees it.
+        """
+        session = self._session
+        kind = type(value)
+        if kind is Failure:
+            value.read = True  # type: ignore[union-attr]
+            raise failures.exception_of(value)  # type: ignore[arg-type]
+        if kind is Stored:
+            views = session.store.get([oid], deadline)
+            if views is None:
+                raise errors.GetTimeoutError(f"the value of {oid.hex()} was not here in time")
+            value = views[0]  # type: ignore[assignment]
+        if self._borrows.get(oid) is None:
+            return deserialize(value)  # type: ignore[arg-type]
+        result, refs = session.counting.loads_capturing(value)  # type: ignore[arg-type]
+        if refs:
+            with session.lock:
+                # The lender is the object whose value brought them: it stays until their owners know us.
+                self._ownership.add(oid)
+                session.register_borrows(refs, lambda: self._ownership.drop(oid))
+                session.perform()
+        return result
+
+    def _await_all(self, missing: list[bytes], deadline: float | None) -> bytes | None:
+        """Wait for objects; the first that failed, if one did."""
+        session = self._session
+        with session.lock:
+            session.check()
+            session.counting.check_counted(missing)
+            waiter = All(len(missing), session.pump.finish)
+            watch = session.watch
+            for oid in missing:
+                watch(oid, waiter)
+                if waiter.done:
+                    break
+            if not waiter.done:
+                session.flush()
+        try:
+            session.wait_for(waiter, lambda: self._describe(missing), deadline)
+        finally:
+            if not waiter.done or waiter.failed is not None:
+                with session.lock:
+                    self._values.unwatch(missing, waiter)
+        return waiter.failed
+
+    def wait_for_values(self, oids: Sequence[bytes]) -> None:
+        """Wait until objects are there; a failed one raises what its task raised."""
+        missing = [oid for oid in oids if oid not in self._known]
+        failed = self._await_all(missing, None) if missing else None
+        if failed is not None:
+            self.read(failed, self._known[failed])
+
+    def future_of(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+        """A future of the value, completed outside of the pump."""
+        from manta.client.futures import ObjectFuture
+
+        session = self._session
+        future = ObjectFuture(ref)
+        oid = ref._id
+
+        def complete(oid: bytes, value: Value) -> None:
+            session.background.run(lambda: future.complete(session, oid, value))
+
+        with session.lock:
+            session.check()
+            session.counting.check_counted((oid,))
+            session.watch(oid, Call(complete))
+            session.flush()
+        session.pump.attend()
+        return future
+
+    # -- wait
+
+    def wait(
+        self, refs: list[ObjectRef[Any]], ids: list[bytes], num_returns: int, deadline: float | None
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        """Split refs into ready and not, once enough are ready or time is up."""
+        session = self._session
+        known = self._known
+        ready = self._ready(ids, num_returns)
+        if len(ready) < num_returns and deadline != 0:
+            with session.lock:
+                session.check()
+                there = sum(map(known.__contains__, ids))
+                waiter = Some(num_returns - there, session.pump.finish)
+                if there < num_returns:
+                    missing = [oid for oid in ids if oid not in known]
+                    session.counting.check_counted(missing)
+                    for oid in missing:
+                        session.watch(oid, waiter)
+                    session.flush()
+                else:
+                    missing = []
+                    waiter.done = True
+            try:
+                session.wait_for(waiter, lambda: self._describe(ids), deadline)
+            finally:
+                with session.lock:
+                    self._values.unwatch(missing, waiter)
+            ready = self._ready(ids, num_returns)
+        elif deadline == 0 and len(ready) < num_returns:
+            with session.lock:
+                missing = [oid for oid in ids if oid not in known]
+                session.counting.check_counted(missing)
+                for oid in missing:
+                    session.borrowing.want(oid)
+                session.flush()
+            session.pump.poll_once()
+            ready = self._ready(ids, num_returns)
+        if len(ready) == 1:
+            at = ready[0]
+            return [refs[at]], refs[:at] + refs[at + 1 :]
+        chosen = set(ready)
+        return [refs[at] for at in ready], [ref for at, ref in enumerate(refs) if at not in chosen]
+
+    def _ready(self, ids: list[bytes], most: int) -> list[int]:
+        known = self._known
+        ready = []
+        for at, oid in enumerate(ids):
+            if oid in known:
+                ready.append(at)
+                if len(ready) == most:
+                    break
+        return ready
+
+    # -- what a long wait waits for
+
+    def _describe(self, missing: Sequence[bytes]) -> str:
+        session = self._session
+        left = [oid for oid in missing if oid not in self._known]
+        first = left[0].hex() if left else "?"
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        with session.lock:
+            where = self.where(left[0]) if left else ""
+            statistics = session.submitter.statistics()
+        return (
+            f"ObjectRef({first}){where}{more}; of this process's tasks {statistics['inflight']} are with workers, "
+            f"{statistics['pending']} wait for one"
+        )
+
+    def where(self, oid: bytes) -> str:
+        """How far an object's task is, in parentheses; empty when this process does not know. Called under the lock."""
+        session = self._session
+        first = oid[:24] + b"\1\0\0\0"
+        text = session.submitter.where(first) or session.actors.calls.where(first)
+        borrow = self._borrows.get(oid)
+        if not text and borrow is not None:
+            text = f"owned by the process at {common.Address.FromString(borrow.owner).endpoint}"
+        return f" ({text})" if text else ""
+
+
+def _timed_out(missing: Sequence[bytes]) -> errors.GetTimeoutError:
+    return errors.GetTimeoutError(
+        f"Get timed out: some object(s) not ready: {len(missing)} of them, first ObjectRef({missing[0].hex()})"
+    )
