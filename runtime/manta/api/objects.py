@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from operator import attrgetter
 
 from manta.client import current
-from manta.client.refs import ObjectRef
+from manta.client.refs import SIZE, ObjectRef
 from manta.core.generics import T, overload
 
 TYPE_CHECKING = False
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 
 _REF = frozenset((ObjectRef,))
-_id_of = attrgetter("_id")
 
 
 @overload
@@ -124,13 +122,13 @@ def wait(
     session = current.session
     if session is None:
         session = current.require()
-    if not _REF.issuperset(map(type, refs)):
+    ids = _ids_of(refs)
+    if ids is None:
         from manta.client.waiting import wait_mixed
 
         return wait_mixed(session, refs, num_returns, timeout)
     if not refs:
         return [], []
-    ids = list(map(_id_of, refs))
     if len(set(ids)) != len(ids):
         raise ValueError("Wait requires a list of unique ray_waitables.")
     if num_returns <= 0:
@@ -139,6 +137,20 @@ def wait(
         raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.")
     deadline = None if timeout is None else (0 if timeout == 0 else time.monotonic() + timeout)
     return session.wait(refs, ids, num_returns, deadline)  # type: ignore[return-value]  # the very refs that were given
+
+
+def _ids_of(waitables: list[Any]) -> list[bytes] | None:
+    """Ids of refs; None when something else is among them.
+
+    Nothing is asked for its type: programs wait for a thousand refs one by one, and every pass over them counts (benchmark
+    `wait_1k`; a comprehension takes half the time of `map` with an `attrgetter`). Joining the ids finds what has every
+    attribute, as mocks do.
+    """
+    try:
+        ids = [one._manta_id for one in waitables]
+        return ids if len(b"".join(ids)) == SIZE * len(ids) else None
+    except (AttributeError, TypeError):
+        return None
 
 
 def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import filterfalse
 
 from manta.client import failures
 from manta.client.refs import released
@@ -151,9 +152,8 @@ class Counting:
         """Raise StaleRefError for an object nothing here refers to. Called under the lock."""
         # Every ref of this session is counted while it lives: one that is not was made by a session that is over.
         counts = self._ownership.counts
-        for oid in oids:
-            if oid not in counts:
-                raise errors.StaleRefError(oid.hex())
+        for oid in filterfalse(counts.__contains__, oids):
+            raise errors.StaleRefError(oid.hex())
 
     # -- what values contain
 

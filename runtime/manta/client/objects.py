@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
+from itertools import compress, islice
+from operator import not_
 
 from manta.client import failures
 from manta.client.counting import counted_inside
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from manta.client.direct import DirectSession
     from manta.client.refs import ObjectRef
     from manta.client.values import Value
-
-_ids_of = attrgetter("_id")
 
 
 class Objects:
@@ -79,7 +78,7 @@ class Objects:
 
     def get_many(self, refs: Sequence[ObjectRef[Any]], deadline: float | None) -> list[Any]:
         """The values of some refs, in order."""
-        ids = list(map(_ids_of, refs))
+        ids = [ref._id for ref in refs]
         known = self._known
         missing = [oid for oid in ids if oid not in known]
         if missing:
@@ -180,53 +179,56 @@ class Objects:
         self, refs: list[ObjectRef[Any]], ids: list[bytes], num_returns: int, deadline: float | None
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
         """Split refs into ready and not, once enough are ready or time is up."""
-        session = self._session
-        known = self._known
-        ready = self._ready(ids, num_returns)
-        if len(ready) < num_returns and deadline != 0:
-            with session.lock:
-                session.check()
-                there = sum(map(known.__contains__, ids))
-                waiter = Some(num_returns - there, session.pump.finish)
-                if there < num_returns:
-                    missing = [oid for oid in ids if oid not in known]
-                    session.counting.check_counted(missing)
-                    for oid in missing:
-                        session.watch(oid, waiter)
-                    session.flush()
-                else:
-                    missing = []
-                    waiter.done = True
-            try:
-                session.wait_for(waiter, lambda: self._describe(ids), deadline)
-            finally:
-                with session.lock:
-                    self._values.unwatch(missing, waiter)
-            ready = self._ready(ids, num_returns)
-        elif deadline == 0 and len(ready) < num_returns:
-            with session.lock:
-                missing = [oid for oid in ids if oid not in known]
-                session.counting.check_counted(missing)
-                for oid in missing:
-                    session.borrowing.want(oid)
-                session.flush()
-            session.pump.poll_once()
-            ready = self._ready(ids, num_returns)
+        there = self._known.__contains__
+        ready = list(islice(filter(there, ids), num_returns))
+        if len(ready) < num_returns:
+            if deadline == 0:
+                self._look_for(ids)
+            else:
+                self._await_some(ids, num_returns, deadline)
+            ready = list(islice(filter(there, ids), num_returns))
         if len(ready) == 1:
-            at = ready[0]
-            return [refs[at]], refs[:at] + refs[at + 1 :]
-        chosen = set(ready)
-        return [refs[at] for at in ready], [ref for at, ref in enumerate(refs) if at not in chosen]
+            rest = refs[:]
+            return [rest.pop(ids.index(ready[0]))], rest
+        if len(ready) == len(ids):
+            return refs[:], []
+        chosen = list(map(set(ready).__contains__, ids))
+        return list(compress(refs, chosen)), list(compress(refs, map(not_, chosen)))
 
-    def _ready(self, ids: list[bytes], most: int) -> list[int]:
-        known = self._known
-        ready = []
-        for at, oid in enumerate(ids):
-            if oid in known:
-                ready.append(at)
-                if len(ready) == most:
-                    break
-        return ready
+    def _await_some(self, ids: list[bytes], num_returns: int, deadline: float | None) -> None:
+        """Wait until so many of the objects are there; failed ones count."""
+        session = self._session
+        missing: list[bytes] = []
+        with session.lock:
+            session.check()
+            known = self._known
+            there = sum(map(known.__contains__, ids))
+            if there >= num_returns:
+                return
+            missing = [oid for oid in ids if oid not in known]
+            session.counting.check_counted(missing)
+            waiter = Some(num_returns - there, session.pump.finish)
+            watch = session.watch
+            for oid in missing:
+                watch(oid, waiter)
+            session.flush()
+        try:
+            session.wait_for(waiter, lambda: self._describe(ids), deadline)
+        finally:
+            with session.lock:
+                self._values.unwatch(missing, waiter)
+
+    def _look_for(self, ids: list[bytes]) -> None:
+        """Take notice of what has come, and make sure that news of the others will."""
+        session = self._session
+        with session.lock:
+            missing = [oid for oid in ids if oid not in self._known]
+            session.counting.check_counted(missing)
+            want = session.borrowing.want
+            for oid in missing:
+                want(oid)
+            session.flush()
+        session.pump.poll_once()
 
     # -- what a long wait waits for
 

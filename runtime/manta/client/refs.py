@@ -50,6 +50,8 @@ class ObjectRef(Awaitable[T_co], FitsAnywhere):
 
     __slots__ = ("_id",)
     _id: bytes
+    #: The same under a name that nothing else has: an object with it is a ref, so `wait` need not ask for its type.
+    _manta_id: bytes
 
     if TYPE_CHECKING:
         __getitem__: None
@@ -166,6 +168,8 @@ class ObjectRef(Awaitable[T_co], FitsAnywhere):
     def __await__(self) -> Generator[Any, None, T_co]:
         return self.as_future().__await__()
 
+
+ObjectRef._manta_id = ObjectRef.__dict__["_id"]  # the slot's descriptor, which reads it for either name
 
 _new = ObjectRef.__new__
 
