@@ -174,7 +174,7 @@ class ActorCalls:
         self._dirty.discard(client)
         link = client.link
         queue = client.queue
-        if link is None or not queue:
+        if link is None or not queue or link.full:
             return
         templates = self._templates
         extras = self._extras
@@ -182,7 +182,7 @@ class ActorCalls:
         waiting = client.waiting
         inflight = client.inflight
         put_back: list[Record] = []
-        while queue:
+        while queue and not link.full:
             ids: list[bytes] = []
             numbers: list[int] = []
             args: list[bytes] = []
@@ -231,6 +231,12 @@ class ActorCalls:
             self._session.send_bytes(link, b"".join(new) if len(new) > 1 else new[0])
         if put_back:
             queue.extendleft(reversed(put_back))
+
+    def drained(self, link: Link) -> None:
+        """Whoever did not read on that link has read."""
+        client = self._by_worker.get(link.worker_id)
+        if client is not None and client.link is link:
+            self.push(client)
 
     def flush(self) -> None:
         """Push whatever was gathered."""

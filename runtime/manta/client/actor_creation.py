@@ -107,6 +107,10 @@ class ActorCreation:
 
     def _create_answered(self, client: ActorClient, frame: pb.ControlReply) -> None:
         if frame.HasField("error"):
+            if frame.error.code == "RPC_TIMEOUT":
+                # It may exist all the same: nobody would ever end it.
+                request = ctl.KillActorRequest(request_id=os.urandom(16), actor_id=client.actor_id, no_restart=True)
+                self._session.control_async("KillActor", request, lambda frame: None)
             self._actors.died(client, Failure(pb.TaskFailure(kind=pb.FAILURE_KIND_SYSTEM, error=frame.error)))
             return
         self._actors.state_info(ctl.CreateActorResponse.FromString(frame.payload).actor)

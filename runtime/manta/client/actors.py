@@ -164,6 +164,18 @@ class ActorClients:
         request = ctl.KillActorRequest(request_id=os.urandom(16), actor_id=client.actor_id, no_restart=no_restart)
         self._session.control_async("KillActor", request, lambda frame: None)
 
+    def kill_actor(self, client: ActorClient, *, no_restart: bool) -> None:
+        """Kill an actor: its later calls fail, or wait for its next life. From any thread; a name is free when this returns."""
+        session = self._session
+        with session.lock:
+            session.check()
+            self.kill(client, no_restart=no_restart)
+            named = client.info is not None and client.info.name
+        session.pump.attend()
+        if named:
+            # Its name has to be free when we return.
+            session.control("GetActor", ctl.GetActorRequest(actor_id=client.actor_id), ctl.GetActorResponse)
+
     # -- the end of handles
 
     def handle_freed(self, oid: bytes) -> None:

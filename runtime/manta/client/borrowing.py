@@ -34,6 +34,8 @@ class Borrowing:
         self._send = session.links.send
         #: Objects whose owners were asked for the value, with the owner's encoded address.
         self._wanted: dict[bytes, bytes] = {}
+        #: Values that borrowers asked for and that wait until those read what they were sent.
+        self._untold: dict[Link, dict[bytes, None]] = {}
         #: Questions to owners whose answers are awaited: the link, the question, what to do then.
         self._acks: dict[int, tuple[Link, pb.AddBorrower, Callable[[], None]]] = {}
         self._requests = 0
@@ -152,7 +154,16 @@ class Borrowing:
 
     def want_object(self, link: Link, frame: pb.WantObject, raw: bytes) -> None:
         """To the owner: a borrower asks for values."""
-        for oid in frame.object_ids:
+        self._tell(link, frame.object_ids)
+
+    def drained(self, link: Link) -> None:
+        """Whoever did not read on that link has read."""
+        untold = self._untold.pop(link, None)
+        if untold is not None:
+            self._tell(link, untold)
+
+    def _tell(self, link: Link, oids: Iterable[bytes]) -> None:
+        for oid in oids:
             value = self._values.known.get(oid)
             if value is not None:
                 self._tell_value(link, oid, value)
@@ -162,6 +173,9 @@ class Borrowing:
                 self._values.watch(oid, Call(lambda oid, value: self._tell_value(link, oid, value)))
 
     def _tell_value(self, link: Link, oid: bytes, value: Value) -> None:
+        if link.full:
+            self._untold.setdefault(link, {})[oid] = None
+            return
         message = pb.ObjectValue(object_id=oid)
         if type(value) is bytes:
             message.value.value = value
@@ -192,6 +206,7 @@ class Borrowing:
 
     def link_closed(self, link: Link) -> None:
         """Questions whose answers were to come on a link that is closed go to the same process on another, if it lives."""
+        self._untold.pop(link, None)
         if not self._acks:
             return
         for request, (asked_on, question, done) in list(self._acks.items()):

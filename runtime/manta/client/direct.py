@@ -36,7 +36,6 @@ from manta.core import errors
 from manta.core.ids import IdMaker
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
-from manta.rpc.v1 import control_pb2 as ctl
 from manta.serde import install_hooks
 from manta.transport.channel import NUMBER, PROTOCOL, Connection
 from manta.transport.convert import error_from_proto
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from manta.client.actor_client import ActorClient
     from manta.client.generators import StreamReader
     from manta.client.templates import Template
     from manta.client.values import Failure
@@ -88,7 +86,7 @@ class DirectSession:
         self.values = Values()
         self.ownership = Ownership()
         self.templates = Templates()
-        self.links = Links(self.pump, worker_id, self._link_closed)
+        self.links = Links(self.pump, worker_id, self._link_closed, self._pressure)
         self.counting = Counting(self)
         self.borrowing = Borrowing(self)
         self.arguments = Arguments(self)
@@ -136,7 +134,7 @@ class DirectSession:
         self.read, self.future_of, self.wait_for_values = objects.read, objects.future_of, objects.wait_for_values
         self.submit = self.submitter.submit
         self.call_actor, self.know_actor = self.actor_calls.call, self.actors.know
-        self.create_actor = self.actors.creation.create_actor
+        self.create_actor, self.kill_actor = self.actors.creation.create_actor, self.actors.kill_actor
         self.prepare, self.fill_extra = self.arguments.prepare, self.arguments.fill
         self.control, self.control_async = self.relay.control, self.relay.control_async
         self.capture, self.drain_released, self.perform = counting.capture, counting.drain_released, counting.perform
@@ -352,6 +350,14 @@ class DirectSession:
         self.borrowing.link_closed(link)
         self.on_link_closed(link)
 
+    def _pressure(self, link: Link) -> None:
+        """The other side of a link has too much unread, or has read it: see `links.HIGH_BYTES`."""
+        if link.lease is not None:
+            self.leasing.pressure(link.lease, link.full)
+        elif not link.full:
+            self.actor_calls.drained(link)
+            self.borrowing.drained(link)
+
     def on_link_closed(self, link: Link) -> None:
         """For the executor."""
 
@@ -442,17 +448,6 @@ class DirectSession:
 
     def _cancel_by_ref(self, link: Link, frame: pb.CancelByRef, raw: bytes) -> None:
         self.cancel_owned(frame.object_id, force=frame.force, recursive=frame.recursive)
-
-    def kill_actor(self, client: ActorClient, *, no_restart: bool) -> None:
-        """Kill an actor: its later calls fail, or wait for its next life."""
-        with self.lock:
-            self.check()
-            self.actors.kill(client, no_restart=no_restart)
-            named = client.info is not None and client.info.name
-        self.pump.attend()
-        if named:
-            # Its name has to be free when we return.
-            self.control("GetActor", ctl.GetActorRequest(actor_id=client.actor_id), ctl.GetActorResponse)
 
     # -- from the raylet and workers
 

@@ -84,6 +84,7 @@ class Lease:
 
     __slots__ = (
         "blocked",
+        "clogged",
         "connection",
         "draining",
         "functions",
@@ -116,6 +117,8 @@ class Lease:
         self.queued_us = 0
         #: The running task waits for something: nothing more is pushed.
         self.blocked = False
+        #: The worker does not read what it was sent: nothing more is pushed until it has.
+        self.clogged = False
         #: How often tasks were taken back that the worker has not confirmed to have forgotten. Until it has, every time, nothing
         #: is pushed: a fresh token could start a task that was taken back.
         self.taking_back = 0
@@ -134,7 +137,7 @@ class Lease:
     @property
     def pushable(self) -> bool:
         """Whether tasks may be pushed now."""
-        return not (self.taking_back or self.draining or self.blocked or self.connection is None)
+        return not (self.taking_back or self.draining or self.blocked or self.clogged or self.connection is None)
 
     def fits(self, expected_us: int) -> bool:
         """Whether one more task of that length may queue here."""

@@ -305,6 +305,12 @@ class Leasing:
             if not idle.inflight and idle.pushable:
                 self.steal_for(idle)
 
+    def pressure(self, lease: Lease, full: bool) -> None:
+        """The worker has too much unread, or has read it."""
+        lease.clogged = full
+        if not full:
+            self._feed(lease.key)
+
     def blocked(self, lease_id: int) -> None:
         """The running task waits for something, or takes long: its queue goes elsewhere, until it has ended."""
         lease = self.leases.get(lease_id)

@@ -28,6 +28,14 @@ log = logging.getLogger(__name__)
 
 _HELLO = NUMBER[pb.Hello]
 
+#: Above so many bytes that the other side has not taken, nothing is pushed to it: no tasks, no calls, no values. They stay with
+#: their owner, in order. Frames that steer (cancels, releases, take-backs) still go. Several times what one pipe's worth of
+#: work weighs, so that a peer that reads never runs dry.
+HIGH_BYTES = 4 << 20
+
+#: Pushing goes on once no more than this waits.
+LOW_BYTES = 1 << 20
+
 
 class Link:
     """One connection and what was said on it."""
@@ -35,6 +43,7 @@ class Link:
     __slots__ = (
         "connection",
         "endpoint",
+        "full",
         "functions",
         "key",
         "lease",
@@ -61,6 +70,8 @@ class Link:
         self.functions: set[bytes] = set()
         #: Waiting for the kernel to take more.
         self.writing = False
+        #: More than HIGH_BYTES waited, and not yet LOW_BYTES again: push nothing.
+        self.full = False
         #: What the executor remembers of the caller.
         self.key: Any = None
 
@@ -68,9 +79,17 @@ class Link:
 class Links:
     """All connections of the process. Runs under the process's lock."""
 
-    def __init__(self, pump: Pump, worker_id: bytes, on_closed: Callable[[Link], None]) -> None:
+    def __init__(
+        self,
+        pump: Pump,
+        worker_id: bytes,
+        on_closed: Callable[[Link], None],
+        on_pressure: Callable[[Link], None] = lambda link: None,
+    ) -> None:
         self._pump = pump
         self._on_closed = on_closed
+        #: A link's `full` has changed.
+        self._on_pressure = on_pressure
         self.worker_id = worker_id
         self.endpoint = ""
         self.hello = pb.Hello(protocol=PROTOCOL, worker_id=worker_id, pid=os.getpid())
@@ -142,6 +161,8 @@ class Links:
             except OSError:
                 self.close(link)
                 return
+            if link.full and connection.unsent_bytes <= LOW_BYTES:
+                self._set_full(link, False)
         if not mask & ~WRITE:
             return
         try:
@@ -207,6 +228,15 @@ class Links:
         if not link.writing:
             link.writing = True
             self._pump.want_write(link.connection.fd, True)
+        if not link.full and link.connection.unsent_bytes > HIGH_BYTES:
+            self._set_full(link, True)
+
+    def _set_full(self, link: Link, full: bool) -> None:
+        link.full = full
+        try:
+            self._on_pressure(link)
+        except Exception:
+            log.exception("pushing to %s could not go on", link.endpoint)
 
     def close(self, link: Link) -> None:
         """Close a link and tell; twice is harmless."""
@@ -215,6 +245,7 @@ class Links:
         self._all.discard(link)
         self._pump.remove(link.connection.fd)
         link.connection.close()
+        link.full = False
         if link.tokens_fd >= 0:
             os.close(link.tokens_fd)
             link.tokens_fd = -1

@@ -143,7 +143,8 @@ class Session(Protocol):
     def call_actor(self) -> Callable[[ActorClient, Template, tuple[Any, ...], dict[str, Any]], Any]:
         """Call a method. Returns its ref, a list of refs, or None, as the template says."""
 
-    def kill_actor(self, client: ActorClient, *, no_restart: bool) -> None:
+    @property
+    def kill_actor(self) -> KillActor:
         """Kill an actor: its later calls fail, or wait for its next life."""
 
     # -- control
@@ -210,6 +211,13 @@ class ExportRef(Protocol):
 
     def __call__(self, oid: bytes, *, forever: bool) -> bytes:
         """Returns the encoded address."""
+
+
+class KillActor(Protocol):
+    """See `Session.kill_actor`."""
+
+    def __call__(self, client: ActorClient, *, no_restart: bool) -> None:
+        """Its name is free when this returns."""
 
 
 class KnowActor(Protocol):
