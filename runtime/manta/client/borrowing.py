@@ -132,6 +132,15 @@ class Borrowing:
         self._values.watch(oid, watcher)
         self.want(oid)
 
+    def watch_all(self, oids: list[bytes], watcher: Any) -> None:
+        """`watch` for each of many; all are counted here and none is there. Called under the lock."""
+        self._values.watch_all(oids, watcher)
+        borrows = self._ownership.borrows
+        if borrows:
+            for oid in oids:
+                if oid in borrows:
+                    self.want(oid)
+
     def want(self, oid: bytes) -> None:
         """Make sure that news of the object will come."""
         borrow = self._ownership.borrows.get(oid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import compress, islice
+from itertools import compress, filterfalse, islice
 from operator import not_
 
 from manta.client import failures
@@ -132,11 +132,13 @@ class Objects:
             session.check()
             session.counting.check_counted(missing)
             waiter = All(len(missing), session.pump.finish)
-            watch = session.watch
-            for oid in missing:
-                watch(oid, waiter)
-                if waiter.done:
-                    break
+            if len(missing) > 1 and self._known.keys().isdisjoint(missing):
+                session.borrowing.watch_all(missing, waiter)
+            else:
+                for oid in missing:
+                    session.watch(oid, waiter)
+                    if waiter.done:
+                        break
             if not waiter.done:
                 session.flush()
         try:
@@ -190,6 +192,8 @@ class Objects:
         if len(ready) == 1:
             rest = refs[:]
             return [rest.pop(ids.index(ready[0]))], rest
+        if not ready:
+            return [], refs[:]
         if len(ready) == len(ids):
             return refs[:], []
         chosen = list(map(set(ready).__contains__, ids))
@@ -198,19 +202,15 @@ class Objects:
     def _await_some(self, ids: list[bytes], num_returns: int, deadline: float | None) -> None:
         """Wait until so many of the objects are there; failed ones count."""
         session = self._session
-        missing: list[bytes] = []
         with session.lock:
             session.check()
-            known = self._known
-            there = sum(map(known.__contains__, ids))
-            if there >= num_returns:
+            missing = list(filterfalse(self._known.__contains__, ids))
+            wanted = num_returns - (len(ids) - len(missing))
+            if wanted <= 0:
                 return
-            missing = [oid for oid in ids if oid not in known]
             session.counting.check_counted(missing)
-            waiter = Some(num_returns - there, session.pump.finish)
-            watch = session.watch
-            for oid in missing:
-                watch(oid, waiter)
+            waiter = Some(wanted, session.pump.finish)
+            session.borrowing.watch_all(missing, waiter)
             session.flush()
         try:
             session.wait_for(waiter, lambda: self._describe(ids), deadline)
