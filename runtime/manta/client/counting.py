@@ -9,7 +9,7 @@ import threading
 from itertools import filterfalse
 
 from manta.client import failures
-from manta.client.refs import released
+from manta.client.refs import Arriving, rebuild, released
 from manta.client.values import Failure, Stored
 from manta.core import errors
 from manta.rpc.v1 import channel_pb2 as pb
@@ -24,10 +24,17 @@ if TYPE_CHECKING:
     from manta.serde import Serialized
 
 
-class Capture(threading.local):
-    """Per thread: a list that takes the ids of refs coming out of pickles, while somebody wants to know them."""
+#: How pickles name what makes a ref.
+REBUILD = (rebuild.__module__, rebuild.__qualname__)
 
+
+class Capture(threading.local):
+    """Per thread: what is noted about refs that come out of pickles."""
+
+    #: Takes their ids, while somebody wants to know them.
     refs: list[bytes] | None = None
+    #: Takes them while a value that may hold many is unpickled.
+    arriving: Arriving | None = None
 
 
 class Counting:
@@ -123,20 +130,45 @@ class Counting:
         """The owner's encoded address, to travel with the ref. `forever` counts it for the life of this process."""
         session = self._session
         with session.lock:
+            if oid not in self._ownership.counts:
+                self._count_early()
             if forever:
                 self._ownership.add(oid)
             borrow = self._ownership.borrows.get(oid)
             return session.address_bytes if borrow is None else borrow.owner
 
-    def loads_capturing(self, data: bytes | memoryview) -> tuple[Any, list[bytes]]:
-        """Deserialise, and the ids of the refs that came out."""
-        before = self.capture.refs
-        refs: list[bytes] = []
-        self.capture.refs = refs
+    def load(self, data: bytes | memoryview, noted: list[bytes] | None) -> Any:
+        """Deserialise a value that may hold many refs: all are counted when this returns or raises.
+
+        Args:
+            data: The value.
+            noted: Takes the ids of refs and handles that come out, one for each.
+        """
+        capture = self.capture
+        before, capture.refs = capture.refs, noted
+        arriving = capture.arriving = Arriving(noted, capture.arriving)
         try:
-            return deserialize(data), refs
+            return deserialize(data, {REBUILD: arriving.take})
         finally:
-            self.capture.refs = before
+            capture.refs, capture.arriving = before, arriving.outer
+            with self._session.lock:
+                self._count(arriving)
+
+    def _count(self, arriving: Arriving) -> None:
+        """Count what has arrived so far. Called under the lock."""
+        taken = arriving.taken
+        ids = [ref._id for ref in taken[::2]]
+        self._ownership.receive_many(ids, taken[1::2], self._session.address_bytes)
+        if arriving.noted is not None:
+            arriving.noted += ids
+        taken.clear()
+
+    def _count_early(self) -> None:
+        """User code that runs while its value is unpickled uses a ref of that value. Called under the lock."""
+        arriving = self.capture.arriving
+        while arriving is not None:
+            self._count(arriving)
+            arriving = arriving.outer
 
     def check_current(self, held: Iterable[bytes], serialized: Serialized) -> None:
         """Refs and handles that are about to travel are of this session. Called under the lock.
@@ -153,7 +185,9 @@ class Counting:
         # Every ref of this session is counted while it lives: one that is not was made by a session that is over.
         counts = self._ownership.counts
         for oid in filterfalse(counts.__contains__, oids):
-            raise errors.StaleRefError(oid.hex())
+            self._count_early()
+            if oid not in counts:
+                raise errors.StaleRefError(oid.hex())
 
     # -- what values contain
 

@@ -114,9 +114,12 @@ class Objects:
             if views is None:
                 raise errors.GetTimeoutError(f"the value of {oid.hex()} was not here in time")
             value = views[0]  # type: ignore[assignment]
-        if self._borrows.get(oid) is None:
+        if oid not in self._borrows:
+            if oid in self._ownership.contains:
+                return session.counting.load(value, session.capture.refs)  # type: ignore[arg-type]
             return deserialize(value)  # type: ignore[arg-type]
-        result, refs = session.counting.loads_capturing(value)  # type: ignore[arg-type]
+        refs: list[bytes] = []
+        result = session.counting.load(value, refs)  # type: ignore[arg-type]
         if refs:
             with session.lock:
                 # The lender is the object whose value brought them: it stays until their owners know us.

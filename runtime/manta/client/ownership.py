@@ -105,6 +105,17 @@ class Ownership:
         if not mine and not before:
             self.borrows[oid] = Borrow(owner)
 
+    def receive_many(self, oids: Iterable[bytes], owners: Iterable[bytes], me: bytes) -> None:
+        """`receive` for each, with its owner's encoded address; `me` is this process's own."""
+        counts, borrows = self.counts, self.borrows
+        for oid, owner in zip(oids, owners, strict=True):
+            if oid in counts:
+                counts[oid] += 1
+            else:
+                counts[oid] = 1
+                if owner != me:
+                    borrows[oid] = Borrow(owner)
+
     def drop(self, oid: bytes) -> None:
         """One reference in this process less. Unknown objects, of an earlier cluster say, are ignored."""
         counts = self.counts

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from _pickle import loads
+from _io import BytesIO
+from _pickle import Unpickler, loads
 
 from manta.core.errors.base import MantaError, message_of
 from manta.serde.errors import DeserializationError
@@ -11,7 +12,7 @@ from manta.serde.pickler import REUSE_STREAM_BYTES, ValuePickler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from manta.serde.layout import Chunk
@@ -154,13 +155,26 @@ def write_into(serialized: Serialized, target: memoryview, copy: Copy | None = N
     return position
 
 
-def deserialize(data: bytes | bytearray | memoryview) -> Any:
+class _Substituting(Unpickler):
+    """Finds other things under some names."""
+
+    def __init__(self, stream: Any, buffers: Iterable[Any] | None, found: Mapping[tuple[str, str], Any]) -> None:
+        super().__init__(BytesIO(stream), buffers=buffers)
+        self._found = found
+
+    def find_class(self, module: str, name: str) -> Any:
+        """See pickle."""
+        return self._found.get((module, name)) or super().find_class(module, name)
+
+
+def deserialize(data: bytes | bytearray | memoryview, found: Mapping[tuple[str, str], Any] | None = None) -> Any:
     """The value back. Its buffers are read-only slices of `data`, which stays alive as long as any of them does.
 
     Args:
         data: What `to_bytes` returned or `write_into` wrote; a view is one-dimensional and of bytes. Arrays are aligned as
             `data` is: fully at a 64-byte boundary, to 16 bytes in a `bytes` object. Copy a slice from the middle of
             something (`bytes(view)`) before passing it.
+        found: What stands for a (module, name) of the pickle in place of what has that name.
 
     Raises:
         DeserializationError: `data` is cut off or damaged, or its objects can't be made here (a module that is not
@@ -168,9 +182,9 @@ def deserialize(data: bytes | bytearray | memoryview) -> Any:
     """
     try:
         if data[0] == PICKLE_TAG:
-            return loads(data)
+            return loads(data) if found is None else _Substituting(data, None, found).load()
         stream, buffers = take_apart(memoryview(data).toreadonly())
-        return loads(stream, buffers=buffers)
+        return loads(stream, buffers=buffers) if found is None else _Substituting(stream, buffers, found).load()
     except DeserializationError:
         raise
     except Exception as error:

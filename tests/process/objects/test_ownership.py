@@ -165,6 +165,65 @@ def test_ten_thousand_refs_come_and_go(cluster: Cluster):
     current.session.ownership.validate()
 
 
+class Curious:
+    """Does something with a ref of the value it is part of, while that value is still being read."""
+
+    def __init__(self, ref, what):
+        self.ref, self.what = ref, what
+
+    def __setstate__(self, state):
+        self.ref = state["ref"]
+        match state["what"]:
+            case "get":
+                self.found = manta.get(self.ref)
+            case "wait":
+                self.found = manta.wait([self.ref])[0] == [self.ref]
+            case "pass on":
+                self.found = manta.get(read.remote([self.ref]))
+            case "put":
+                self.found = manta.get(manta.get(manta.put([self.ref]))[0])
+            case "drop":
+                self.found, self.ref = None, None
+            case "raise":
+                raise RuntimeError("not today")
+
+
+@pytest.mark.parametrize("what", ["get", "wait", "pass on", "put", "drop", "raise"])
+@pytest.mark.parametrize("owner", ["here", "elsewhere"])
+def test_a_ref_can_be_used_while_its_value_is_being_read(cluster: Cluster, what: str, owner: str):
+    """And when reading fails half way, what had come out of the value is let go of all the same."""
+    from manta.client import current
+
+    assert current.session is not None
+    ownership = current.session.ownership
+    before = ownership.statistics()
+
+    @manta.remote
+    def make_holder(what):
+        inner = manta.put(b"1234")
+        return [inner, Curious(inner, what), bytes(200_000)]
+
+    if owner == "here":
+        inner = manta.put(b"1234")
+        holder = manta.put([inner, Curious(inner, what), bytes(200_000)])
+        del inner
+    else:
+        holder = make_holder.remote(what)
+    if what == "raise":
+        with pytest.raises(manta.exceptions.RaySystemError, match="not today"):
+            manta.get(holder)
+    else:
+        value = manta.get(holder)
+        assert value[1].found == {"get": b"1234", "wait": True, "pass on": ord("1"), "put": b"1234", "drop": None}[what]
+        assert manta.get(value[0]) == b"1234"
+        del value
+    del holder
+    gc.collect()
+    wait_until(lambda: ownership.statistics()["referenced"] <= before["referenced"], what="all of it to be forgotten")
+    wait_until(lambda: ownership.statistics()["borrowed"] <= before["borrowed"], what="nothing to be borrowed")
+    ownership.validate()
+
+
 def test_the_death_of_an_inner_owner_is_an_error_and_no_hang(cluster: Cluster):
     @manta.remote
     class Owner:
