@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manta.client.direct import counted_inside
+from manta.client.counting import counted_inside
 from manta.client.pump import Waiter
 from manta.client.values import INLINE_BYTES
 from manta.rpc.v1 import channel_pb2 as pb
