@@ -142,7 +142,8 @@ class RuntimeContext:
             return None
         template = now.template
         function = getattr(template, "function", None)
-        return getattr(function, "__qualname__", None) or now.name
+        name: str = getattr(function, "__qualname__", None) or now.name
+        return name.rpartition("<locals>.")[2]
 
     def get_actor_id(self) -> str | None:
         """The actor this process is; None if it is none."""

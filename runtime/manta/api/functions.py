@@ -46,7 +46,7 @@ class RemoteFunction(Generic[P, Made_co]):
             )
         self._is_generator = bool(flags & CO_GENERATOR)
         self._options: TaskOptions = task_options(given, is_generator=self._is_generator)
-        self._name = str(getattr(function, "__qualname__", None) or getattr(function, "__name__", repr(function)))
+        self._name = str(getattr(function, "__name__", None) or repr(function))
         self._text: str | None = None
         self._check: Callable[..., None] | None = None
         self._session: Session | None = None

@@ -11,7 +11,7 @@ import sys
 
 # What `pickle` re-exports. Imported directly it spares `import manta` the `re` and `enum` that `pickle` pulls in.
 from _pickle import PickleBuffer, Pickler
-from types import FunctionType
+from types import CodeType, FunctionType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class ValuePickler(Pickler):
             reducers = load_cloudpickle()
         reduce = reducers.get(kind)
         if reduce is not None:
-            return reduce(obj)
+            return reduce(obj) if kind is not CodeType else _reduce_code(reduce(obj), obj.co_filename)
         if kind is FunctionType or kind is type or issubclass(kind, type):
             if _is_by_reference(obj):
                 return NotImplemented  # the C code writes module and name
@@ -173,6 +173,16 @@ def load_cloudpickle() -> dict[type, Callable[[Any], Any]]:
     _modules_by_value = cloudpickle.list_registry_pickle_by_value
     _reducers = reducers
     return reducers
+
+
+def _reduce_code(reduced: tuple[Any, ...], filename: str) -> tuple[Any, ...]:
+    """A code object as cloudpickle reduces it, with its file's name again: since 3.1.2 tracebacks would say "<dynamic-code>"."""
+    make, args = reduced[:2]
+    return (
+        make,
+        tuple(filename if type(arg) is str and arg == "<dynamic-code>" else arg for arg in args),
+        *reduced[2:],
+    )
 
 
 def _is_by_reference(obj: Any) -> bool:

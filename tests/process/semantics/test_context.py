@@ -8,7 +8,7 @@ import re
 import pytest
 import ray
 
-from tests.process.semantics.support import OBJECT_REF, manta_does_better
+from tests.process.semantics.support import IS_RAY, OBJECT_REF, manta_does_better
 
 pytestmark = pytest.mark.shared_cluster
 
@@ -144,6 +144,29 @@ def test_what_only_a_worker_may_ask_a_driver_may_not():
         context.get_assigned_resources()
     with pytest.raises(RuntimeError):
         context.is_canceled()
+
+
+def test_a_worker_has_joined_its_cluster_and_cannot_leave_it():
+    """init says so, or gives its context; shutdown is not a task's to call. On Ray 2.60 it ends the worker, and retries."""
+
+    @ray.remote(max_retries=0)
+    def f():
+        try:
+            ray.init()
+        except RuntimeError as error:
+            twice = "ignore_reinit_error=True" in str(error)
+        context = ray.init(ignore_reinit_error=True)
+        if not IS_RAY:
+            ray.shutdown()
+        return twice, repr(context)[:11], ray.is_initialized(), ray.get(ray.put("works"))
+
+    assert ray.get(f.remote()) == (True, "RayContext(", True, "works")
+
+
+def test_the_node_is_labelled_with_its_id():
+    labels = ray.get_runtime_context().get_node_labels()
+    assert labels["ray.io/node-id"] == ray.get_runtime_context().get_node_id()
+    assert ray.nodes()[0]["Labels"] == labels
 
 
 def test_gpu_ids_of_a_driver_are_none():

@@ -7,7 +7,7 @@ import re
 import pytest
 import ray
 
-from tests.process.semantics.support import manta_does_better, plain, until
+from tests.process.semantics.support import manta_does_better, plain, run_driver, until
 
 pytestmark = pytest.mark.shared_cluster
 
@@ -53,6 +53,34 @@ def test_the_text_holds_the_users_frames_only():
 
     files = re.findall(r'File "([^"]+)"', plain(raised_by(calls.remote())))
     assert [file.rpartition("/")[2] for file in files] == ["test_errors.py"] * 2
+
+
+def test_a_frame_shows_its_line(tmp_path):
+    """As Python's own tracebacks do, for a script's functions too, which travel by value."""
+    ended = run_driver(
+        """
+        import ray
+        ray.init(num_cpus=1, log_to_driver=False, include_dashboard=False)
+
+        def main():
+            @ray.remote
+            def divides(x):
+                return 1 / (x - x)
+
+            try:
+                ray.get(divides.remote(1))
+            except ZeroDivisionError as error:
+                print(error)
+
+        main()
+        """,
+        tmp_path,
+    )
+    title, frame, line, *_, message = ended.lines
+    assert title.startswith("ray::divides() (pid="), "the name alone, wherever it was defined"
+    assert frame == f'  File "{tmp_path}/driver.py", line 8, in divides'
+    assert line == "    return 1 / (x - x)"
+    assert message == "ZeroDivisionError: division by zero"
 
 
 def test_the_title_is_coloured():

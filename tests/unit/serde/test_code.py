@@ -53,6 +53,24 @@ def test_functions_of_functions_go_by_value_with_what_they_captured():
     assert there_and_back([scale, scale(2)])[1](5) == 12
 
 
+def test_code_remembers_its_file():
+    """Tracebacks name the user's file and show its line; cloudpickle alone would say "<dynamic-code>"."""
+
+    def outer():
+        return lambda: 1 / 0
+
+    class Local:
+        def method(self): ...
+
+    for code, file in [
+        (there_and_back(outer), __file__),
+        (there_and_back(outer)(), __file__),
+        (there_and_back(Local).method, __file__),
+        (there_and_back(eval(compile("lambda: 1", "<stdin>", "eval"))), "<stdin>"),
+    ]:
+        assert code.__code__.co_filename == file
+
+
 def test_recursive_and_mutually_recursive_functions_come_back():
     def even(n):
         return n == 0 or odd(n - 1)
