@@ -210,7 +210,7 @@ class DirectSession:
         on(pb.TaskBlocked, lambda link, frame, raw: leasing.blocked(frame.lease_id))
         on(pb.ObjectCreated, lambda link, frame, raw: store.created(frame))
         on(pb.BlockGranted, lambda link, frame, raw: store.block_granted(frame))
-        on(pb.RecallBlocks, lambda link, frame, raw: store.recall())
+        on(pb.RecallBlocks, lambda link, frame, raw: store.recall(collect_garbage=frame.collect_garbage))
         on(pb.ObjectsReady, lambda link, frame, raw: store.ready(frame))
         on(pb.ControlReply, lambda link, frame, raw: self.relay.answered(frame))
         on(pb.ActorState, lambda link, frame, raw: self.actors.state(frame.info))

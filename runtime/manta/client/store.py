@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from manta.client.pump import Waiter
@@ -143,10 +144,17 @@ class StoreClient:
             self._blocks.refused(self._session.now())
         self._return_blocks()
 
-    def recall(self) -> None:
-        """The store is tight: give every block back."""
+    def recall(self, *, collect_garbage: bool = False) -> None:
+        """The store is tight: give every block back, and have the collector find what only cycles hold."""
         self._blocks.recall(self._session.now())
         self._return_blocks()
+        if collect_garbage:
+            self._session.background.run(self._collect_garbage)
+
+    def _collect_garbage(self) -> None:
+        gc.collect()
+        with self._session.lock:
+            self._session.pump.schedule(0.0)  # what was dropped is counted there
 
     def _return_blocks(self) -> None:
         for block_id in self._blocks.to_return():

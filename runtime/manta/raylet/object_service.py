@@ -25,6 +25,13 @@ MemoryWork = oc.ReserveExtent | oc.PunchHole | oc.Warm
 
 _ID_BYTES = 28
 
+#: What ends a creator's wait.
+_ANSWERS = (oc.Created, oc.AlreadyExists, oc.StoreFull)
+
+#: A creator that has waited this long has every process collect its garbage; again while somebody waits. Seconds.
+_GARBAGE_AFTER_S = 0.2
+_GARBAGE_EVERY_S = 2.0
+
 
 class ObjectService:
     """One node's object store as its clients see it. A client's name in the table is its worker id.
@@ -41,6 +48,7 @@ class ObjectService:
         self._clients = clients
         self._work = work
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_for_garbage: asyncio.TimerHandle | None = None
         self.handlers: dict[type[Message], Callable[[Client, Any], None]] = {
             pb.CreateObject: self._create,
             pb.SealObject: self._seal,
@@ -74,15 +82,16 @@ class ObjectService:
     def _create(self, client: Client, message: pb.CreateObject) -> None:
         _check_ids((message.object_id,))
         # Without an owner it is the job's: a worker may end while others read what it made.
-        self.perform(
-            self.table.create(
-                client.worker_id,
-                message.object_id,
-                message.size,
-                now=time.monotonic(),
-                owner=message.owner or client.job,
-            )
+        commands = self.table.create(
+            client.worker_id,
+            message.object_id,
+            message.size,
+            now=time.monotonic(),
+            owner=message.owner or client.job,
         )
+        self.perform(commands)
+        if self._looks_for_garbage is None and not any(isinstance(command, _ANSWERS) for command in commands):
+            self._looks_for_garbage = self._loop.call_later(_GARBAGE_AFTER_S, self._have_garbage_collected)
 
     def _seal(self, client: Client, message: pb.SealObject) -> None:
         self.perform(self.table.seal(client.worker_id, message.object_id, now=time.monotonic()))
@@ -199,8 +208,18 @@ class ObjectService:
 
     def close(self) -> None:
         """No more ticks."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._looks_for_garbage):
+            if timer is not None:
+                timer.cancel()
+
+    def _have_garbage_collected(self) -> None:
+        """A creator waits: what only cycles hold, in any process, is room that nobody needs."""
+        self._looks_for_garbage = None
+        if self.table.statistics()["waiting_creates"]:
+            for client in self._clients:
+                if client.role != pb.ROLE_TOOL:
+                    self._send(client.worker_id, pb.RecallBlocks(collect_garbage=True))
+            self._looks_for_garbage = self._loop.call_later(_GARBAGE_EVERY_S, self._have_garbage_collected)
 
     def _send(self, client: oc.Client, message: Message) -> None:
         if isinstance(client, bytes):

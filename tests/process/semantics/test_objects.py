@@ -95,6 +95,23 @@ def test_memory_comes_back():
         del ref
 
 
+def test_what_only_cycles_hold_makes_room_when_room_is_needed():
+    """Thirty times 30 MB through a store of 200: refs in cycles here, and views in cycles that a worker's result waits for."""
+    zeros = ray.remote(lambda: np.zeros(4_000_000))
+    gc.disable()
+    try:
+        for _ in range(8):
+            loop = [ray.put(bytes(30 << 20))]
+            loop.append(loop)
+        for _ in range(8):
+            loop = [ray.get(zeros.remote())]
+            loop.append(loop)
+    finally:
+        gc.enable()
+    del loop
+    gc.collect()
+
+
 def test_memory_of_results_comes_back():
     @ray.remote
     def make():
