@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 _LAST_WORD_S: Final = 1.0
 #: How long factories have to end by themselves when the node stops, seconds.
 _STOP_S: Final = 0.5
+#: Descriptors of the raylet: for each worker a pidfd, a connection or two and its files of lines; and for all the rest.
+_FILES_PER_WORKER: Final = 6
+_FILES_BESIDE: Final = 64
 
 
 @dataclass(slots=True)
@@ -93,6 +97,8 @@ class WorkerProcesses:
         self._entry = entry
         self._on_died = on_died
         self._make_id = make_id
+        #: Out of descriptors, a raylet would lose those it has.
+        self._most = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _FILES_BESIDE) // _FILES_PER_WORKER
         self._workers: dict[bytes, WorkerProcess] = {}
         self._by_pid: dict[int, WorkerProcess] = {}
         self._factories: dict[PoolKey, FactoryHandle] = {}
@@ -149,6 +155,10 @@ class WorkerProcesses:
     def start(self, worker_id: bytes, pool: PoolKey) -> None:
         """Fork a worker, unless it is a spare that lives already. Failures come by `on_died`."""
         if worker_id in self._workers:
+            return
+        if len(self._workers) >= self._most:
+            text = f"the raylet's limit of open files allows {self._most} worker processes; raise it (ulimit -n)"
+            self._loop.call_soon(self._on_died, worker_id, None, text, False)
             return
         factory = self._factories.get(pool)
         if factory is None:
