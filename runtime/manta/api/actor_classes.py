@@ -46,7 +46,6 @@ def method(*args: Any, **options: Any) -> Any:
     if len(args) == 1 and not options and callable(args[0]):
         return args[0]
     assert not args, "The @ray.method decorator takes keyword arguments only, for example '@ray.method(num_returns=2)'."
-    assert options, "The @ray.method decorator must be applied with at least one option, for example num_returns=2."
     method_options(options, is_generator=True)
 
     def decorate(function: F) -> F:
@@ -154,8 +153,11 @@ class ActorClass(Generic[Class_co]):
         session = self._bind()
         session.check()
         if self._check is None:
-            init = self._class.__init__
+            init: Any = self._class.__init__
+            make: Any = self._class.__new__
             text = text_of(init, skip_first=True) if isinstance(init, FunctionType) else UNKNOWN
+            if init is object.__init__ and make is object.__new__:
+                text = ""  # takes nothing
             self._check = checker_of_text("__init__", text)
         self._check(*args, **kwargs)
         blob, table = self._prepare()
@@ -285,8 +287,12 @@ def _signature(actual: type, name: str, function: Any) -> str:
     return text_of(function, skip_first=not isinstance(kind, staticmethod))
 
 
+class ActorClassInheritanceException(TypeError):
+    """An actor class was made the base of another class."""
+
+
 def _inherits(name: str) -> Exception:
-    return TypeError(
+    return ActorClassInheritanceException(
         f"Attempted to define subclass of actor class '{name}'. Inheriting from actor classes is not currently supported. "
         f"You can instead inherit from a non-actor base class and make the derived class an actor class (with @ray.remote)."
     )

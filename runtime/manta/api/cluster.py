@@ -65,7 +65,7 @@ def nodes() -> list[dict[str, Any]]:
                 "DeathReason": 0 if alive else 1,
                 "DeathReasonMessage": node.death_reason,
                 "Resources": to_floats(dict(node.total.amounts)) if alive else {},
-                "Labels": dict(node.labels),
+                "Labels": {**node.labels, "ray.io/node-id": node.node_id.hex()},
             }
         )
     return rows

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from manta.client.session import Session
     from manta.core.options.init import InitOptions
 
+#: Descriptors that a driver and its cluster may have, where the machine lets them: a connection costs one.
+WANTED_FILES = 65536
+
 #: Share of the machine's memory that an embedded cluster's object store may grow to, unless told otherwise.
 STORE_SHARE = 0.3
 MAX_STORE_BYTES = 200 << 30
@@ -46,18 +49,24 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
         ConnectionError: "auto", and there is no cluster; or the address leads nowhere.
         ValueError: An argument describes a new cluster and an existing one is joined.
     """
-    from manta.core.environment import env
-    from manta.core.options.init import init_options
+    from manta.api.context import RayContext
+    from manta.core.environment import check_settings, env, setting
+    from manta.core.options.init import init_options, with_submitted_job
 
     global _context
     with _lock:
+        check_settings()
+        submitted = setting("JOB_CONFIG_JSON_ENV_VAR")
+        if submitted is not None:
+            arguments = with_submitted_job(arguments, submitted, override=setting("OVERRIDE_JOB_RUNTIME_ENV"))
         options = init_options({"address": address, **arguments})
         if current.session is not None and current.session.pid != os.getpid():
             shutdown()  # inherited by a fork: its connections are its parent's
         if current.session is not None:
             if options.ignore_reinit_error:
                 _log().info("Calling ray.init() again after it has already been called.")
-                assert _context is not None
+                if _context is None:  # a worker: it was joined to its cluster before any user code ran
+                    _context = RayContext(_address_info(current.session), shutdown)
                 return _context
             raise RuntimeError(
                 "Maybe you called ray.init twice by accident? This error can be suppressed by passing in "
@@ -67,6 +76,7 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
             raise errors.UnsupportedPlatformError(sys.platform)
         if options.configure_logging:
             _configure_logging(options)
+        _allow_many_files()
         where = options.address
         if where is None or where == "auto":
             where = env("ADDRESS") or where
@@ -146,11 +156,14 @@ def _address_info(session: Session) -> dict[str, Any]:
 def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = False) -> None:
     """Leave the cluster; one that `init` started ends. Does nothing when there is none.
 
-    Values read before stay valid. Remote functions and classes work again after the next `init`.
+    Values read before stay valid. Remote functions and classes work again after the next `init`. In a worker, whose place in
+    the cluster is not its tasks' to give up, it does nothing.
     """
     global _context, _cluster
     with _lock:
         session, cluster = current.session, _cluster
+        if session is not None and session.is_worker:
+            return
         current.session = None
         _context = _cluster = None
         try:
@@ -199,6 +212,19 @@ def _exit_on_sigterm() -> None:
             sys.exit(128 + number)
 
         signal.signal(signal.SIGTERM, leave)
+
+
+def _allow_many_files() -> None:
+    """Raise the soft limit of open files; what is started from here inherits it."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, WANTED_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):
+            pass  # a sandbox that forbids it; the limit it has may well do
 
 
 def _log() -> Logger:

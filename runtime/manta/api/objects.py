@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from operator import index
 
 from manta.client import current
 from manta.client.refs import SIZE, ObjectRef
@@ -71,6 +72,14 @@ def _seconds(timeout: Any) -> float:
     return float(timeout)
 
 
+def _count(num_returns: Any) -> int:
+    """A number of refs, also as NumPy has them."""
+    try:
+        return index(num_returns)
+    except TypeError:
+        raise TypeError(f"num_returns takes a number of refs, got {num_returns!r:.100}") from None
+
+
 def _deadline(timeout: float) -> float | None:
     timeout = _seconds(timeout)
     if timeout == -1:
@@ -115,6 +124,8 @@ def wait(
         raise TypeError("wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got a single ray.ObjectRef")
     if not isinstance(refs, list):
         raise TypeError(f"wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got {type(refs)}")
+    if type(num_returns) is not int:
+        num_returns = _count(num_returns)
     if timeout is not None:
         timeout = _seconds(timeout)
         if not timeout >= 0:  # NaN too
@@ -170,7 +181,7 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
         oid = ray_waitable._id
     else:
         raise TypeError(
-            f"ray.cancel() only supported for object refs. For actors, try ray.kill. Got: {type(ray_waitable)}."
+            f"ray.cancel() only supported for object refs. For actors, try ray.kill(). Got: {type(ray_waitable)}."
         )
     session.cancel(oid, force=force, recursive=recursive)
 

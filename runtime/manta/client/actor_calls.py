@@ -80,18 +80,19 @@ class ActorCalls:
             if session.broken is not None or session.closed:
                 session.check()
             if client.max_pending > 0:
-                self._check_pending(client)
+                self._check_pending(client, template.name)
             self._counts[oid] = 1
             look = self._enqueue(client, (oid, template.number, payload))
         if look:
             session.pump.poll_once()
         return make_ref(oid)
 
-    def _check_pending(self, client: ActorClient) -> None:
+    def _check_pending(self, client: ActorClient, name: str) -> None:
         if len(client.queue) + len(client.inflight) >= client.max_pending:
             raise errors.PendingCallsLimitExceeded(
-                f"The task {client.class_name} could not be submitted to the actor because more than "
-                f"{client.max_pending} tasks are queued on it (max_pending_calls)."
+                f"The task {name} could not be submitted to Actor({client.class_name}, {client.actor_id.hex()}) because more "
+                f"than {client.max_pending} tasks are queued on the actor. This limit can be adjusted with the "
+                "`max_pending_calls` actor option."
             )
 
     def _call_special(
@@ -109,7 +110,7 @@ class ActorCalls:
         with session.lock:
             session.check()
             if client.max_pending > 0:
-                self._check_pending(client)
+                self._check_pending(client, template.name)
             oids = [task_id + (number + 1).to_bytes(4, "little") for number in range(max(count, 0))]
             for one in oids:
                 self._counts[one] = 1

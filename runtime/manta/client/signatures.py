@@ -28,7 +28,8 @@ def text_of(function: Any, *, skip_first: bool = False) -> str:
     Returns:
         The text, or UNKNOWN.
     """
-    function = getattr(function, "__func__", function) if isinstance(function, MethodType) else function
+    if isinstance(function, MethodType):
+        function, skip_first = function.__func__, True
     seen = 0
     while hasattr(function, "__wrapped__") and seen < 16:
         function = function.__wrapped__

@@ -24,8 +24,10 @@ def apply_job(session: DirectSession) -> None:
     if added:
         session.environment = json.loads(added).get("env_vars") or {}
         os.environ.update(session.environment)
-    have = set(sys.path)
-    sys.path.extend(path for path in config.sys_path if path not in have)
+    if config.sys_path:
+        # The driver's order too: what shadows another module there does so here.
+        here = set(config.sys_path)
+        sys.path[:] = [*config.sys_path, *(path for path in sys.path if path not in here)]
     if config.working_directory:
         try:
             os.chdir(config.working_directory)

@@ -62,7 +62,7 @@ def test_a_name_is_taken_once_and_get_if_exists_gets_it(home):
         async with cluster(home) as (_, _client, raylet):
             job_id, owner = await raylet.job()
             first = await raylet.create(job_id, owner, name="one")
-            with pytest.raises(ActorAlreadyExistsError, match="'one' is taken"):
+            with pytest.raises(ActorAlreadyExistsError, match=r"The name .one. .* is already taken"):
                 await raylet.create(job_id, owner, name="one")
             again = await raylet.create(job_id, owner, name="one", get_if_exists=True)
             assert (again.created, again.actor.actor_id) == (False, first.actor.actor_id)

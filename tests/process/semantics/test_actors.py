@@ -307,7 +307,38 @@ def test_method_without_settings_changes_nothing():
         def ping(self):
             return "pong"
 
-    assert ray.get(A.remote().ping.remote()) == "pong"
+        @ray.method()
+        def pong(self):
+            return "ping"
+
+    a = A.remote()
+    assert ray.get([a.ping.remote(), a.pong.remote()]) == ["pong", "ping"]
+
+
+def test_a_handle_takes_no_more_calls_than_it_may(gate: Gate):
+    @ray.remote(max_pending_calls=2)
+    class A:
+        def wait(self, gate):
+            if gate is not None:
+                gate.wait()
+
+    a = A.remote()
+    ray.get(a.wait.remote(None))
+    refs = [a.wait.remote(gate) for _ in range(2)]
+    with pytest.raises(ray.exceptions.PendingCallsLimitExceeded, match="more than 2 tasks are queued on the actor"):
+        a.wait.remote(None)
+    gate.open()
+    ray.get(refs)
+    ray.get(a.wait.remote(None))
+
+
+def test_a_class_without_a_constructor_takes_no_arguments():
+    class Plain: ...
+
+    with pytest.raises(TypeError, match="argument"):
+        ray.remote(Plain).remote(1)
+    with pytest.raises(TypeError, match="argument"):
+        ray.remote(Plain).remote(x=1)
 
 
 def test_options_of_a_class():

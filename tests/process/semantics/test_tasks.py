@@ -334,6 +334,21 @@ def test_a_function_of_a_module_travels_by_reference():
     assert ray.get(ray.remote(json.dumps).remote({"a": 1})) == '{"a": 1}'
 
 
+@manta_does_better("Ray 2.60 takes plain functions only")
+def test_a_bound_method_can_be_remote():
+    class Adder:
+        def __init__(self, n):
+            self.n = n
+
+        def add(self, x):
+            return self.n + x
+
+    add = ray.remote(Adder(1).add)
+    assert ray.get(add.remote(2)) == 3
+    with pytest.raises(TypeError, match="argument"):
+        add.remote()
+
+
 @manta_does_better("Ray 2.60 says that a builtin is neither a function nor a class")
 def test_a_builtin_can_be_remote():
     assert ray.get(ray.remote(len).remote([1, 2])) == 2

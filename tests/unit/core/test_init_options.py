@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from manta.core.options.init import ARGUMENTS, HIDDEN, LEAST_OBJECT_STORE_BYTES, init_options
+from manta.core.options.init import ARGUMENTS, HIDDEN, LEAST_OBJECT_STORE_BYTES, init_options, with_submitted_job
 
 
 def test_init_without_arguments():
@@ -79,7 +79,7 @@ def test_every_argument_may_be_none():
         ({"resources": {"CPU": 2}}, ValueError, "Use the 'num_cpus' and 'num_gpus' keyword"),
         ({"resources": {"x": -1}}, ValueError, "resource x cannot be negative"),
         ({"object_store_memory": 1}, ValueError, f"minimum allowed is {LEAST_OBJECT_STORE_BYTES} bytes"),
-        ({"object_store_memory": 1e9}, TypeError, "keyword 'object_store_memory'"),
+        ({"object_store_memory": "1e9"}, TypeError, "keyword 'object_store_memory'"),
         ({"object_store_memory": 2**60}, ValueError, "object_store_memory cannot be larger"),
         ({"_memory": -1}, ValueError, "_memory cannot be negative"),
         ({"address": 3}, TypeError, "keyword 'address'"),
@@ -106,3 +106,44 @@ def test_an_existing_cluster_cannot_be_reshaped():
     ):
         joining.refuse_cluster_shape()
     init_options({"namespace": "n", "address": "auto"}).refuse_cluster_shape()
+
+
+def submitted(job, override=False, **arguments):
+    return init_options(with_submitted_job(arguments, job, override=override))
+
+
+def test_a_submitted_job_brings_its_environment_and_namespace():
+    job = {"runtime_env": {"env_vars": {"A": "1"}}, "ray_namespace": "theirs", "metadata": {"job_submission_id": "x"}}
+    options = submitted(job)
+    assert (options.env_vars, options.namespace) == ((("A", "1"),), "theirs")
+    options = submitted(job, runtime_env={"env_vars": {"B": "2"}}, namespace="mine")
+    assert (options.env_vars, options.namespace) == ((("A", "1"), ("B", "2")), "mine")
+    assert submitted({}).env_vars == submitted({"runtime_env": None, "metadata": None}).env_vars == ()
+
+
+def test_a_variable_that_both_set_is_refused_unless_init_may_win():
+    job = {"runtime_env": {"env_vars": {"A": "theirs"}}}
+    with pytest.raises(ValueError, match=r"both say what A is.*RAY_OVERRIDE_JOB_RUNTIME_ENV=1"):
+        submitted(job, runtime_env={"env_vars": {"A": "mine"}})
+    assert submitted(job, override=True, runtime_env={"env_vars": {"A": "mine"}}).env_vars == (("A", "mine"),)
+
+
+@pytest.mark.parametrize(
+    "runtime_env", [5, [1], {"env_vars": [1]}, {"env_vars": {"A": 1}}, {"no_such_field": 1}, {"pip": ["x"]}]
+)
+@pytest.mark.parametrize("own", [{}, {"runtime_env": {"env_vars": {"B": "2"}}}])
+def test_garbage_in_a_submitted_job_is_refused(runtime_env, own):
+    with pytest.raises((TypeError, ValueError, NotImplementedError), match="runtime_env"):
+        submitted({"runtime_env": runtime_env}, **own)
+
+
+@pytest.mark.parametrize("size", [1e9, 10**9, 0.3 * 10**10 + 0.5])
+def test_the_size_of_the_store_may_be_said_as_a_float(size):
+    options = init_options({"object_store_memory": size})
+    assert (options.object_store_memory, type(options.object_store_memory)) == (int(size), int)
+
+
+@pytest.mark.parametrize("size", [float("nan"), float("inf"), -1e9, 1.5])
+def test_a_store_that_is_no_number_of_bytes_is_refused(size):
+    with pytest.raises(ValueError, match="object_store_memory"):
+        init_options({"object_store_memory": size})

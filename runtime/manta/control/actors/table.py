@@ -99,8 +99,9 @@ class ActorTable:
             if event.get_if_exists:
                 return holder, False
             raise ActorAlreadyExistsError(
-                f"the name {spec.name!r} is taken in namespace {spec.namespace!r} by actor {holder.hex()};"
-                " choose another, or get_if_exists=True to get that one"
+                f"The name {spec.name!r} (namespace={spec.namespace!r}) is already taken by actor {holder.hex()}. Please use "
+                f"a different name or get the existing actor using ray.get_actor({spec.name!r}, "
+                f"namespace={spec.namespace!r}), or make it with get_if_exists=True."
             )
         if not self._jobs.is_running(spec.job_id) and not self.outlives_job(spec):
             raise JobFinishedError(f"job {spec.job_id.hex()} is over; it can create no actor")

@@ -182,6 +182,16 @@ class ClusterNotFoundError(MantaError, ConnectionError):
         "MANTA_ADDRESS environment variable, or call `init()` with no address to start one here."
     )
 
+    def _text(self) -> str:
+        if len(self.args) != 2:
+            return super()._text()
+        address, why = self.args
+        return f"Could not connect to a cluster at {address!r:.200}: {why}"
+
+
+#: How people call systems.
+_SYSTEMS = {"darwin": "macOS", "win32": "Windows"}
+
 
 class UnsupportedPlatformError(MantaError, RuntimeError):
     """The embedded cluster does not run on this system.
@@ -198,8 +208,9 @@ class UnsupportedPlatformError(MantaError, RuntimeError):
 
     def _text(self) -> str:
         return (
-            f"The embedded cluster needs Linux; this is {self.platform}. "
-            "Connect to a cluster on Linux with init(address=...) or the MANTA_ADDRESS environment variable."
+            f"The embedded cluster needs Linux; this is {_SYSTEMS.get(self.platform, self.platform)}. To reach one from "
+            "here, run the program where Linux is: in a container, a virtual machine, WSL 2, or on a Linux machine by ssh. "
+            "Drivers that join from elsewhere with init(address=...) come with a later version."
         )
 
 

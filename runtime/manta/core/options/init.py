@@ -25,13 +25,13 @@ def _whole(name: str) -> Option:
     return Option(int, float, NoneType, check=check)
 
 
-def _check_store(value: int) -> str | None:
+def _check_store(value: float) -> str | None:
+    to_fixed("object_store_memory", value)
     if value < LEAST_OBJECT_STORE_BYTES:
         return (
             f"Attempting to cap object store memory usage at {value} bytes (object_store_memory), but the minimum allowed "
             f"is {LEAST_OBJECT_STORE_BYTES} bytes."
         )
-    to_fixed("object_store_memory", value)
     return None
 
 
@@ -68,7 +68,7 @@ ARGUMENTS: Final[Mapping[str, Option]] = {
     "num_gpus": _whole("num_gpus"),
     "resources": Option(dict, NoneType, check=_check_custom),
     "labels": Option(dict, NoneType, check=_check_labels),
-    "object_store_memory": Option(int, NoneType, check=_check_store),
+    "object_store_memory": Option(int, float, NoneType, check=_check_store),
     "local_mode": _FLAG,
     "ignore_reinit_error": _FLAG,
     "include_dashboard": _FLAG,
@@ -208,6 +208,44 @@ class InitOptions(Frozen):
             )
 
 
+def with_submitted_job(arguments: Mapping[str, Any], submitted: Mapping[str, Any], *, override: bool) -> dict[str, Any]:
+    """Arguments of `init()` in a submitted job: the environment and namespace it was submitted with come with them.
+
+    Args:
+        arguments: Of `init()`.
+        submitted: The job's `runtime_env` and `ray_namespace`; the rest is for who submitted it.
+        override: Where both name one thing, `init()` wins.
+
+    Raises:
+        ValueError: Both name one thing, and may not.
+    """
+    merged = dict(arguments)
+    theirs, mine = submitted.get("runtime_env"), arguments.get("runtime_env")
+    if theirs and mine and isinstance(theirs, dict) and isinstance(mine, dict):
+        merged["runtime_env"] = _merged_environments(theirs, mine, override=override)
+    elif theirs and (not mine or isinstance(mine, dict)):
+        merged["runtime_env"] = theirs
+    if submitted.get("ray_namespace") and arguments.get("namespace") is None:
+        merged["namespace"] = submitted["ray_namespace"]
+    return merged
+
+
+def _merged_environments(theirs: dict[str, Any], mine: dict[str, Any], *, override: bool) -> dict[str, Any]:
+    their_variables, my_variables = theirs.get("env_vars") or {}, mine.get("env_vars") or {}
+    if not isinstance(their_variables, dict) or not isinstance(my_variables, dict):
+        return (
+            {**mine, **theirs} if isinstance(my_variables, dict) else mine
+        )  # the wrong one, to be refused for its type
+    both = (theirs.keys() & mine.keys()) - {"env_vars"} | (their_variables.keys() & my_variables.keys())
+    if both and not override:
+        raise ValueError(
+            f"Failed to merge the job's runtime env {theirs} with init()'s runtime env {mine}: both say what "
+            f"{', '.join(sorted(map(str, both)))} is. Say it in one place, or set RAY_OVERRIDE_JOB_RUNTIME_ENV=1 to "
+            "let init() win."
+        )
+    return {**theirs, **mine, "env_vars": {**their_variables, **my_variables}}
+
+
 def init_options(arguments: Mapping[str, Any]) -> InitOptions:
     """Arguments of `init()`, checked.
 
@@ -237,7 +275,7 @@ def init_options(arguments: Mapping[str, Any]) -> InitOptions:
         num_gpus=None if get("num_gpus") is None else int(given["num_gpus"]),
         resources=custom_resources(get("resources")),
         labels=dict(get("labels") or {}),
-        object_store_memory=get("object_store_memory"),
+        object_store_memory=None if get("object_store_memory") is None else int(given["object_store_memory"]),
         memory=None if get("_memory") is None else int(given["_memory"]),
         ignore_reinit_error=get("ignore_reinit_error", False),
         include_dashboard=get("include_dashboard"),
