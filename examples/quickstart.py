@@ -30,13 +30,15 @@ def count_primes(start, stop):
     return sum(window) - sum(1 for n in (0, 1) if start <= n < stop)
 
 
-# A task: the same function, to be run by a worker process.
-count_primes_task = manta.remote(count_primes)
+@manta.remote
+def count_primes_task(start, stop):
+    """A task: `.remote()` calls of it are run by worker processes. Says which one it was, too."""
+    return count_primes(start, stop), os.getpid()
 
 
 @manta.remote
 class Scoreboard:
-    """An actor: one process that keeps state between calls. What it prints appears here, with its name and pid."""
+    """An actor: one process that keeps state between calls. What it prints appears here, with its name and process id."""
 
     def __init__(self):
         self.best = (-1, None)
@@ -44,8 +46,10 @@ class Scoreboard:
     def report(self, chunk, total):
         if total > self.best[0]:
             self.best = (total, chunk)
-        if chunk % 16 == 15:
-            print(f"chunk {chunk + 1} is in; richest so far is chunk {self.best[1] + 1} with sum {self.best[0]:,}")
+        if chunk in (15, 31, 47):
+            print(f"slice {chunk + 1} has come; the largest sum so far is that of slice {self.best[1] + 1}")
+
+    def largest(self):
         return self.best
 
 
@@ -81,37 +85,51 @@ def main():
     with context:
         resources = manta.cluster_resources()
         cpus, store = int(resources["CPU"]), resources["object_store_memory"] / 2**30
-        print(
-            f"Manta {manta.__version__}, Python {platform.python_version()}: {cpus} CPUs, object store of {store:.1f} GiB"
-        )
-        print(f"  cluster ready after {init_s:.2f} s, this driver is process {os.getpid()}\n")
+        print(f"Manta {manta.__version__}, Python {platform.python_version()}, a cluster inside this machine")
+        print(f"  {cpus} CPUs, up to {store:.1f} GiB of shared memory for objects; ready after {init_s:.2f} s")
+        print(f"  this program (the driver) is process {os.getpid()}; workers are processes of their own\n")
 
-        print(f"Tasks: primes below {LIMIT:,}, in {LIMIT // CHUNK} pieces")
+        print(f"Tasks: count the primes below {LIMIT:,}, in {LIMIT // CHUNK} pieces")
         starts = range(0, LIMIT, CHUNK)
         alone, alone_s = timed(lambda: sum(count_primes(start, start + CHUNK) for start in starts))
         refs, submit_s = timed(lambda: [count_primes_task.remote(start, start + CHUNK) for start in starts])
-        found, wait_s = timed(lambda: sum(as_they_end(refs)))
+        counted, wait_s = timed(lambda: list(as_they_end(refs)))
+        found, workers = sum(count for count, _ in counted), sorted({pid for _, pid in counted})
         assert found == alone == KNOWN_ANSWER, (found, alone)
-        print(f"  {found:,} found: {alone_s:.2f} s in this process, {submit_s + wait_s:.2f} s on the cluster\n")
+        print(f"  {found:,} primes, by worker processes {', '.join(map(str, workers))}")
+        print(f"  {submit_s + wait_s:.2f} s there, {alone_s:.2f} s when this process did it alone\n")
 
-        print(f"Shared memory and an actor: one array of {ARRAY_BYTES // 2**20} MiB, read by 64 tasks")
+        print(
+            f"Shared memory and an actor: one array of {ARRAY_BYTES // 2**20} MiB, added up by 64 tasks that report to an actor"
+        )
+        print("  (lines that begin with a name and a pid were printed by a worker, and come here a moment later)")
         array = bytes(range(256)) * (ARRAY_BYTES // 256) if np is None else np.arange(ARRAY_BYTES // 8) % 1000
         shared, put_s = timed(lambda: manta.put(array))
         scoreboard = Scoreboard.remote()
         tasks = [add_up.remote(shared, chunk, 64, scoreboard) for chunk in range(64)]
         total, read_s = timed(lambda: sum(as_they_end(tasks)))
         assert total == int(sum(array) if np is None else array.sum())
-        print(f"  put in {put_s * 1000:.0f} ms; read by all in {read_s:.2f} s; sum {total:,}\n")
+        best, chunk = manta.get(scoreboard.largest.remote())
+        print(f"  stored in {put_s * 1000:.0f} ms, added up in {read_s:.2f} s without being copied again: {total:,}")
+        print(f"  the actor remembers the largest sum, {best:,}, of slice {chunk + 1}\n")
 
         echo = manta.remote(lambda x: x)
         manta.get(echo.remote(0))
         _, burst_s = timed(lambda: manta.get([echo.remote(n) for n in range(2000)]))
         _, one_s = timed(lambda: [manta.get(echo.remote(n)) for n in range(500)])
-        print("Small tasks, just now on this machine")
-        print(f"  {2000 / burst_s:,.0f} a second in a burst of 2,000; {500 / one_s:,.0f} a second one after the other")
-    print(f"\nAll stopped after {time.perf_counter() - BEGAN:.1f} s.")
+        print("What a task costs here: calls of a function that does nothing")
+        print(
+            f"  {2000 / burst_s:,.0f} a second, 2,000 submitted at once; {500 / one_s:,.0f} a second, one after the other"
+        )
+    print(
+        f"\nDone in {time.perf_counter() - BEGAN:.1f} s; the cluster has ended with this program, nothing is left running."
+    )
+    print("Next: README.md says how to run a program of your own, and one written for Ray.")
 
 
 if __name__ == "__main__":
     BEGAN = time.perf_counter()
-    main()
+    try:
+        main()
+    except manta.exceptions.UnsupportedPlatformError as elsewhere:
+        sys.exit(str(elsewhere))

@@ -186,6 +186,11 @@ def setup(_: Sequence[str] = ()) -> None:
 
 def quickstart(arguments: Sequence[str]) -> None:
     """Set up and run the example that shows what Manta does."""
+    if sys.platform != "linux":  # before minutes of installing
+        fail(
+            "the embedded cluster needs Linux. To reach one from here, run this in a container, a virtual machine, WSL 2, "
+            "or on a Linux machine by ssh"
+        )
     ensure(VENV, {"numpy"})
     run(python_of(VENV), ROOT / "examples" / "quickstart.py", *arguments)
 

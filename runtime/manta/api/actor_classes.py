@@ -45,7 +45,10 @@ def method(*args: Any, **options: Any) -> Any:
     """
     if len(args) == 1 and not options and callable(args[0]):
         return args[0]
-    assert not args, "The @ray.method decorator takes keyword arguments only, for example '@ray.method(num_returns=2)'."
+    if args:
+        raise AssertionError(
+            "The @ray.method decorator takes keyword arguments only, for example '@ray.method(num_returns=2)'."
+        )
     method_options(options, is_generator=True)
 
     def decorate(function: F) -> F:

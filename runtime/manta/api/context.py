@@ -167,7 +167,8 @@ class RuntimeContext:
 
     def get_assigned_resources(self) -> dict[str, float]:
         """What the running task or actor holds. Only in a worker."""
-        assert self._in_worker, "This method is only available when the process is a worker. Current mode: DRIVER"
+        if not self._in_worker:
+            raise AssertionError("This method is only available when the process is a worker. Current mode: DRIVER")
         from manta.core.resources import to_floats
 
         resources: dict[str, float] = to_floats({k: v for k, v in self._session.held_resources().items() if v})
@@ -217,7 +218,8 @@ class RuntimeContext:
     def was_current_actor_reconstructed(self) -> bool:
         """Whether this actor was restarted."""
         host = self._session.actor_host
-        assert host is not None, "This method shouldn't be called inside of a normal task or a driver."
+        if host is None:
+            raise AssertionError("This method shouldn't be called inside of a normal task or a driver.")
         return bool(host.restarted)
 
     @property

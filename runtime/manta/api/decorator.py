@@ -44,8 +44,8 @@ def remote(*args: Any, **options: Any) -> Any:
         return _make(args[0], {})
     if args and not options and len(args) == 1 and not callable(args[0]):
         raise TypeError("The @ray.remote decorator must be applied to either a function or a class.")
-    assert not args, REMOTE_MISUSE
-    assert options, REMOTE_MISUSE
+    if args or not options:
+        raise AssertionError(REMOTE_MISUSE)
     from manta.core.options import table
 
     table.check_known(options, {**table.TASK, **table.ACTOR}, "@ray.remote")

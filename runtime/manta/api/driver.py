@@ -30,7 +30,7 @@ def connect_driver(options: InitOptions, raylet: str) -> DirectSession:
     show = options.log_to_driver if options.log_to_driver is not None else setting("LOG_TO_DRIVER")
     config = pb.JobConfig(
         sys_path=_import_path(),
-        working_directory=os.getcwd(),
+        working_directory=_working_directory(),
         env_vars=dict(options.env_vars),
         compat=_compat_installed(),
         entrypoint=" ".join(sys.argv)[:2000],
@@ -61,11 +61,20 @@ def connect_driver(options: InitOptions, raylet: str) -> DirectSession:
 
 def _import_path() -> list[str]:
     """What workers add to their import path: ours, the script's folder and the working directory for ''."""
-    here = os.getcwd()
-    path = [os.path.abspath(entry) if entry else here for entry in sys.path if not entry.endswith(".zip")]
-    if here not in path:
+    here = _working_directory()
+    known = [entry for entry in sys.path if not entry.endswith(".zip") and (here or os.path.isabs(entry))]
+    path = [os.path.abspath(entry) if entry else here for entry in known]
+    if here and here not in path:
         path.append(here)
     return path
+
+
+def _working_directory() -> str:
+    """Where this process is; '' when that folder has been deleted."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
 
 
 def _compat_installed() -> bool:

@@ -36,12 +36,16 @@ def root(temp_dir: str | None = None) -> str:
 
     base = temp_dir or setting("TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - made private below
     path = os.path.join(base, f"manta-{os.getuid()}")
-    os.makedirs(base, exist_ok=True)
     try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
-    status = os.lstat(path)
+        os.makedirs(base, exist_ok=True)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        status = os.lstat(path)
+    except OSError as error:
+        why = f"no folder for the files of clusters can be there ({error.strerror}); set MANTA_TMPDIR to another place"
+        raise OSError(error.errno, why, path) from error
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise PermissionError(
             f"{path} must be a folder of yours that nobody else may enter (mode 0700, uid {os.getuid()}), "

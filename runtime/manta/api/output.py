@@ -109,8 +109,13 @@ class Printer:
     def _write(stream: object, lines: list[str]) -> None:
         if not lines:
             return
+        text = "".join(lines)
         try:
-            stream.write("".join(lines))  # type: ignore[attr-defined]
+            try:
+                stream.write(text)  # type: ignore[attr-defined]
+            except UnicodeEncodeError as narrow:
+                # What this terminal cannot show is written out rather than lost with all around it.
+                stream.write(text.encode(narrow.encoding, "backslashreplace").decode(narrow.encoding))  # type: ignore[attr-defined]
             stream.flush()  # type: ignore[attr-defined]
         except (OSError, ValueError, AttributeError):
             pass  # a closed or broken stdout is its owner's business

@@ -61,7 +61,15 @@ class StreamReader:
         self._wake()
 
     def ended(self, length: int) -> None:
-        """The task made that many items."""
+        """The task made that many items; fewer than came before its last crash is an error."""
+        if length < self.come:
+            from manta.core.errors import StreamingGeneratorReplayInconsistentError
+
+            text = (
+                f"The generator was run again after a crash and made {length} values; {self.come} had come before it."
+            )
+            self.failed(self._session.failures.system(StreamingGeneratorReplayInconsistentError(text)))
+            return
         self.length = length
         self._end()
 

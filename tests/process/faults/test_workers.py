@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import manta
-from manta.exceptions import WorkerCrashedError
+from manta.exceptions import StreamingGeneratorReplayInconsistentError, WorkerCrashedError
 from tests.process.semantics.support import is_running
 from tests.support.waiting import wait_until
 
@@ -206,6 +206,29 @@ def test_a_generator_that_dies_is_run_again_without_gaps_or_repetitions(ledger: 
 
     assert [manta.get(ref, timeout=20) for ref in items.remote()] == list(range(10))
     assert ledger.read() == ["run", "run"]
+
+
+def test_a_generator_that_makes_fewer_values_when_it_is_run_again_ends_in_an_error(ledger: Ledger, gate: Gate):
+    """What came before the crash stays."""
+
+    @manta.remote
+    def items():
+        ledger.write("run")
+        first = len(ledger.read()) == 1
+        yield from range(5 if first else 2)
+        if first:
+            gate.wait()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    stream = items.remote()
+    before = [next(stream) for _ in range(5)]
+    gate.open()
+    after = next(stream)
+    assert manta.get(before, timeout=20) == list(range(5))
+    with pytest.raises(StreamingGeneratorReplayInconsistentError, match="made 2 values; 5 had come before"):
+        manta.get(after, timeout=20)
+    with pytest.raises(StopIteration):
+        next(stream)
 
 
 def test_a_generator_that_dies_without_retries_ends_in_the_error():

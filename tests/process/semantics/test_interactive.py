@@ -118,3 +118,29 @@ def test_an_error():
     arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(tmp_path)]
     lines, _ = python(*arguments, str(tmp_path / "test_mine.py"), cwd=tmp_path)
     assert lines[-1].startswith("4 passed"), lines
+
+
+def test_an_interpreter_that_drops_asserts_checks_as_much(tmp_path):
+    """`python -OO`: wrong use is refused all the same, and all works without docstrings."""
+    lines, _ = python(
+        "-OO",
+        "-c",
+        """
+import manta
+for call in (manta.remote, lambda: manta.method(1), lambda: manta.method(pace=1)):
+    try:
+        call()
+    except AssertionError as error:
+        print(type(error).__name__)
+manta.init(num_cpus=1, logging_level="ERROR")
+context = manta.get_runtime_context()
+for call in (context.get_assigned_resources, lambda: context.was_current_actor_reconstructed):
+    try:
+        call()
+    except AssertionError as error:
+        print(type(error).__name__)
+print(manta.get(manta.remote(lambda block: len(block)).remote(manta.put(bytes(1_000_000)))))
+""",
+        cwd=tmp_path,
+    )
+    assert lines == ["AssertionError"] * 5 + ["1000000"]

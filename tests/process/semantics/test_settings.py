@@ -80,13 +80,13 @@ def test_the_limit_of_open_files_is_raised_for_driver_and_workers(tmp_path):
 
 
 def test_a_module_beside_the_script_shadows_another_in_workers_too(tmp_path):
-    """The driver's import path holds in its order: the script's folder comes before installed packages."""
-    (tmp_path / "psutil.py").write_text("def whose():\n    return 'mine'\n")
+    """The driver's import path holds in its order: the script's folder comes before the standard library."""
+    (tmp_path / "tabnanny.py").write_text("def whose():\n    return 'mine'\n")
     ended = run_driver(
         """
-        import psutil, ray
+        import tabnanny, ray
         ray.init(num_cpus=1, log_to_driver=False, include_dashboard=False)
-        print(psutil.whose(), ray.get(ray.remote(psutil.whose).remote()))
+        print(tabnanny.whose(), ray.get(ray.remote(tabnanny.whose).remote()))
         """,
         tmp_path,
     )

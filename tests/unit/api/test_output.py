@@ -120,3 +120,13 @@ def test_a_closed_stdout_is_no_error(monkeypatch):
     closed.close()
     monkeypatch.setattr(sys, "stdout", closed)
     Printer("127.0.0.1").show(lines("a"))
+
+
+def test_what_a_terminal_cannot_show_is_written_out(monkeypatch):
+    import io
+    import sys
+
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    Printer("127.0.0.1").show(lines("before", "ü", "after"))
+    assert narrow.buffer.getvalue() == b"(f pid=7) before\n(f pid=7) \\xfc\n(f pid=7) after\n"

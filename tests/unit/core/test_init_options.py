@@ -147,3 +147,8 @@ def test_the_size_of_the_store_may_be_said_as_a_float(size):
 def test_a_store_that_is_no_number_of_bytes_is_refused(size):
     with pytest.raises(ValueError, match="object_store_memory"):
         init_options({"object_store_memory": size})
+
+
+def test_levels_may_be_said_in_small_letters():
+    assert init_options({"logging_level": "debug"}).logging_level == "DEBUG"
+    assert init_options({"logging_level": 5}).logging_level == 5

@@ -282,7 +282,7 @@ def init_options(arguments: Mapping[str, Any]) -> InitOptions:
         dashboard_host=get("dashboard_host") or "127.0.0.1",
         dashboard_port=get("dashboard_port", 8265),
         configure_logging=get("configure_logging", True),
-        logging_level=get("logging_level", 20),
+        logging_level=level.upper() if isinstance(level := get("logging_level", 20), str) else level,
         logging_format=get("logging_format"),
         log_to_driver=get("log_to_driver"),
         namespace=get("namespace"),
