@@ -22,6 +22,9 @@ START_S = 30.0
 #: And to end, before they are killed.
 STOP_S = 5.0
 
+#: The logs of a cluster whose driver was killed stay this long, for whoever wants to know why.
+LOGS_KEPT_S = 24 * 3600.0
+
 #: First byte of a ready message; anything else is followed by an encoded ErrorInfo.
 READY = b"\1"
 
@@ -52,6 +55,20 @@ def root(temp_dir: str | None = None) -> str:
             f"it has mode {status.st_mode & 0o777:04o} and uid {status.st_uid}; set MANTA_TMPDIR to another place"
         )
     return path
+
+
+def sweep(folder: str, now: float) -> None:
+    """Remove what killed drivers' clusters left in the folder of sessions: their logs, once nobody can want them any more."""
+    import shutil
+
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        try:
+            dead = name.startswith("session_") and os.listdir(path) == ["logs"]
+            if dead and now - os.stat(path).st_mtime > LOGS_KEPT_S:
+                shutil.rmtree(path)
+        except OSError:
+            pass  # another driver was faster, or it is nothing of ours
 
 
 class Embedded:
@@ -92,6 +109,7 @@ def start(
     object_store_bytes: int,
     memory_bytes: int | None,
     node_name: str | None,
+    node_ip: str | None = None,
 ) -> Embedded:
     """Start control and a raylet and wait until both are ready.
 
@@ -105,7 +123,9 @@ def start(
     import subprocess
 
     name = f"session_{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}_{os.getpid()}"
-    session_dir = os.path.join(root(temp_dir), name)
+    folder = root(temp_dir)
+    sweep(folder, time.time())
+    session_dir = os.path.join(folder, name)
     os.mkdir(session_dir, 0o700)
     os.mkdir(os.path.join(session_dir, "logs"), 0o700)
     node_id = os.urandom(28).hex()
@@ -125,6 +145,8 @@ def start(
         raylet += ["--memory", str(memory_bytes)]
     if node_name:
         raylet += ["--node-name", node_name]
+    if node_ip:
+        raylet += ["--node-ip", node_ip]
     environment = child_environment()
     processes: list[subprocess.Popen[bytes]] = []
     ready: dict[int, str] = {}

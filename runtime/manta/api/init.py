@@ -31,6 +31,8 @@ _lock = threading.RLock()
 _context: RayContext | None = None
 _cluster: Embedded | None = None
 _registered = False
+#: The interpreter is ending: exit handlers that come later start no cluster by themselves, as nobody would end it.
+_exiting = False
 
 
 def init(address: str | None = None, **arguments: Any) -> RayContext:
@@ -107,6 +109,7 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
             object_store_bytes=options.object_store_memory or _store_bytes(),
             memory_bytes=options.memory,
             node_name=options.node_name,
+            node_ip=options.node_ip_address,
         )
         try:
             session = _connect(options, _cluster.raylet)
@@ -159,8 +162,9 @@ def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = F
     Values read before stay valid. Remote functions and classes work again after the next `init`. In a worker, whose place in
     the cluster is not its tasks' to give up, it does nothing.
     """
-    global _context, _cluster
+    global _context, _cluster, _exiting
     with _lock:
+        _exiting = _exiting_interpreter
         session, cluster = current.session, _cluster
         if session is not None and session.is_worker:
             return
@@ -185,6 +189,10 @@ def start_by_itself() -> Session:
 
     if not setting("ENABLE_AUTO_CONNECT"):
         raise errors.NotConnectedError
+    if _exiting:
+        raise errors.NotConnectedError(
+            "The program is ending and has left its cluster; no other one is started by itself."
+        )
     with _lock:
         if current.session is None:
             init()

@@ -146,13 +146,6 @@ _TABLE = (
     Variable("AUTH_TOKEN", None, "a token", str, "The cluster's token."),
     Variable("AUTH_TOKEN_PATH", None, "a file", str, "The file that holds the cluster's token."),
     Variable(
-        "FUNCTION_SIZE_ERROR_THRESHOLD",
-        100,
-        "a number of MiB, 0 or more",
-        _count,
-        "Functions and classes that pickle larger than this are refused.",
-    ),
-    Variable(
         "memory_usage_threshold",
         0.95,
         "a share, 0 to 1",

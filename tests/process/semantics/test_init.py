@@ -8,7 +8,7 @@ import sys
 import pytest
 import ray
 
-from tests.process.semantics.support import OBJECT_REF, manta_does_better, run_driver
+from tests.process.semantics.support import OBJECT_REF, manta_does_better, manta_only, run_driver
 
 pytestmark = pytest.mark.shared_cluster
 
@@ -158,3 +158,37 @@ def test_a_driver_that_only_imports_exits_at_once():
         check=True,
     )
     assert (done.stdout, done.stderr) == ("", "")
+
+
+@manta_only("on Ray an exit handler may start a cluster")
+def test_no_cluster_is_started_by_itself_while_the_program_ends(tmp_path):
+    """Nobody would end it, and its folder would stay."""
+    ended = run_driver(
+        """
+        import atexit
+
+        def late(call):
+            try:
+                call()
+            except Exception as error:
+                print(type(error).__name__, "is ending" in str(error))
+
+        atexit.register(late, lambda: ray.get(ref))
+        atexit.register(late, lambda: ray.get(ray.remote(lambda: 1).remote()))
+        import ray
+        ray.init(num_cpus=1, log_to_driver=False)
+        ref = ray.put(1)
+        """,
+        tmp_path,
+    )
+    assert ended.lines == ["NotConnectedError True"] * 2, ended.stderr
+
+
+def test_the_nodes_address_may_be_said(tmp_path):
+    code = """
+        import ray
+        context = ray.init(num_cpus=1, log_to_driver=False, include_dashboard=False, _node_ip_address="127.0.0.2")
+        print(context.address_info["node_ip_address"], ray.cluster_resources()["node:127.0.0.2"])
+        """
+    ended = run_driver(code, tmp_path)
+    assert ended.lines == ["127.0.0.2 1.0"], ended.stderr

@@ -41,3 +41,23 @@ def test_a_driver_whose_folder_was_deleted_has_an_import_path(tmp_path, monkeypa
     path = driver._import_path()
     assert path
     assert all(map(os.path.isabs, path))
+
+
+def test_logs_of_dead_sessions_go_after_a_day_and_nothing_else_does(tmp_path):
+    now = 1_000_000_000.0
+
+    def session(name, age_s, *files):
+        folder = tmp_path / name
+        (folder / "logs").mkdir(parents=True)
+        (folder / "logs" / "raylet.log").write_text("why")
+        for file in files:
+            (folder / file).touch()
+        os.utime(folder, (now - age_s, now - age_s))
+
+    session("session_dead", 2 * embedded.LOGS_KEPT_S)
+    session("session_dead_lately", embedded.LOGS_KEPT_S / 2)
+    session("session_alive", 10 * embedded.LOGS_KEPT_S, "raylet-0.sock", "address.json")
+    session("something_else", 10 * embedded.LOGS_KEPT_S)
+    (tmp_path / "session_file").touch()
+    embedded.sweep(str(tmp_path), now)
+    assert sorted(os.listdir(tmp_path)) == ["session_alive", "session_dead_lately", "session_file", "something_else"]

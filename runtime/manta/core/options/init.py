@@ -5,7 +5,7 @@ from __future__ import annotations
 from manta.core.frozen import Frozen
 from manta.core.options.not_built import refuse_not_built
 from manta.core.options.table import NoneType, Option, check_runtime_env, suggestion
-from manta.core.resources import UNIT, custom_resources, to_fixed
+from manta.core.resources import UNIT, check_name, custom_resources, to_fixed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ def _check_port(value: int) -> str | None:
 
 def _check_not_empty(name: str) -> Option:
     return Option(str, NoneType, check=lambda value: None if value else f"'{name}' cannot be an empty string.")
+
+
+def _check_address(value: str) -> None:
+    check_name(f"node:{value}")  # a resource of the node is called so
 
 
 def _check_memory(value: float) -> None:
@@ -94,7 +98,7 @@ HIDDEN: Final[Mapping[str, Option]] = {
     "_memory": Option(int, float, NoneType, check=_check_memory),
     "_temp_dir": _TEXT,
     "_system_config": Option(dict, NoneType),
-    "_node_ip_address": _TEXT,
+    "_node_ip_address": Option(str, NoneType, check=_check_address),
     "_node_name": _TEXT,
     "_metrics_export_port": Option(int, NoneType, check=_check_port),
     "_plasma_directory": _TEXT,
