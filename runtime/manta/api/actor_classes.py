@@ -139,6 +139,14 @@ class ActorClass(Generic[Class_co]):
                     concurrency_group=options.concurrency_group or "",
                     retry_any=options.retry_exceptions and not options.retry_on,
                 )
+                if options.concurrency_group and options.concurrency_group not in dict(
+                    self._options.concurrency_groups
+                ):
+                    known = ", ".join(name for name, _ in self._options.concurrency_groups) or "none"
+                    raise ValueError(
+                        f"{self._name}.{name} belongs to concurrency group {options.concurrency_group!r}, which the class does "
+                        f"not have; it has {known}. Say @ray.remote(concurrency_groups={{{options.concurrency_group!r}: 1}})."
+                    )
                 if options.max_task_retries is not None:
                     entry.max_task_retries = options.max_task_retries
                 if options.retry_on:

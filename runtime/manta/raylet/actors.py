@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from manta.core.errors.actor import worker_died
 from manta.raylet import events as ev
 from manta.raylet.clients import Client, Clients
 from manta.rpc.v1 import channel_pb2 as pb
@@ -211,7 +212,8 @@ class Actors:
         if command.status == 0:
             return cpb.DeathCause(kind=cpb.DEATH_KIND_INTENDED_USER_EXIT, message=command.text)
         return cpb.DeathCause(
-            kind=cpb.DEATH_KIND_SYSTEM_ERROR, message=f"The actor's worker process died: {command.text}."
+            kind=cpb.DEATH_KIND_SYSTEM_ERROR,
+            message=worker_died("SYSTEM_ERROR", f"The actor's worker process died: {command.text}."),
         )
 
     def _of(self, client: Client, actor_id: bytes, incarnation: int) -> Life | None:

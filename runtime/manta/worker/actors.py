@@ -165,6 +165,10 @@ class ActorHost:
 
     def method(self, template: WorkerTemplate) -> Callable[..., Any]:
         """The bound method a template names."""
+        group = template.definition.concurrency_group
+        if group and group not in self.spec.concurrency_groups:
+            known = ", ".join(sorted(self.spec.concurrency_groups)) or "none"
+            raise ValueError(f"{self.class_name} has no concurrency group {group!r}; it has {known}.")
         name = template.definition.method
         if name == "__ray_ready__":
             return lambda: True

@@ -12,7 +12,7 @@ import time
 import pytest
 import ray
 
-from tests.process.semantics.support import Gate, until
+from tests.process.semantics.support import Gate, manta_only, until
 
 pytestmark = pytest.mark.shared_cluster
 
@@ -196,6 +196,32 @@ def test_a_call_may_choose_its_group(started: Gate, gate: Gate):
     assert ray.wait([in_io], timeout=0.2) == ([], [in_io])
     gate.open()
     assert ray.get([*blocked, in_io]) == ["io", "io", "default"]
+
+
+@manta_only("Ray 2.60 raises an AssertionError without a word for the class, and a call ends the actor")
+def test_a_group_that_is_none_is_named():
+    class Wrong:
+        @ray.method(concurrency_group="net")
+        def f(self): ...
+
+    with pytest.raises(ValueError, match=r"Wrong.f belongs to concurrency group 'net'.*it has io"):
+        ray.remote(concurrency_groups={"io": 1})(Wrong).remote()
+    with pytest.raises(ValueError, match=r"Wrong.f belongs to concurrency group 'net'.*it has none"):
+        ray.remote(Wrong).remote()
+
+    class Async:
+        async def f(self):
+            return "f"
+
+    class Sync:
+        def f(self):
+            return "f"
+
+    for kind in (Async, Sync):
+        actor = ray.remote(concurrency_groups={"io": 1})(kind).remote()
+        with pytest.raises(ValueError, match="has no concurrency group 'net'; it has io"):
+            ray.get(actor.f.options(concurrency_group="net").remote())
+        assert ray.get(actor.f.remote()) == "f"
 
 
 def test_groups_of_an_async_actor(started: Gate):

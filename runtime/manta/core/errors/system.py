@@ -66,7 +66,7 @@ class LocalRayletDiedError(MantaError):
     code = "LOCAL_RAYLET_DIED"
 
     def _text(self) -> str:
-        return "The task's local raylet died. Check raylet.out for more information."
+        return "The task's local raylet died. Its log, logs/raylet-*.log in the folder of the session, may say why."
 
 
 class NodeDiedError(MantaError):
