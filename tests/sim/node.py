@@ -15,11 +15,11 @@ from manta.control import events as control_events
 from manta.control.commands import KillOnNode, StartOnNode
 from manta.control.model import ActorId, ActorState, Address, DeathCause, DeathKind, RunningActor
 from manta.raylet import events as ev
-from manta.raylet.ledger import Ledger
 from manta.raylet.objects import commands as store
 from manta.raylet.objects.allocator import Allocator
 from manta.raylet.objects.table import ObjectTable
 from manta.raylet.scheduler import Scheduler
+from manta.raylet.scheduling.ledger import Ledger
 from manta.shm.layout import MIB
 from tests.sim.clock import Clock, Network
 from tests.unit.control.worlds import World, node_id, worker_id
@@ -159,8 +159,7 @@ class Raylet:
             self.perform(command)
         self.scheduler.validate()
         if self.scheduler.wake_at is not None:
-            # Never at once again: rounding may make a due time look a breath too early when it comes.
-            self.sim.clock.at(max(self.scheduler.wake_at, self.sim.clock.now + 0.001), self.tick)
+            self.sim.clock.at(self.scheduler.wake_at, self.tick)
 
     def tick(self) -> None:
         wake_at = self.scheduler.wake_at
@@ -254,6 +253,7 @@ class Raylet:
         self.table.validate()
         wake_at = self.table.wake_at()
         if wake_at is not None:
+            # Never at once again: rounding may make a due time look a breath too early when it comes.
             sim.clock.at(max(wake_at, sim.clock.now + 0.001), self.table_tick)
 
     def table_tick(self) -> None:

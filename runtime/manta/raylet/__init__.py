@@ -1,6 +1,6 @@
 """One raylet per node: lends workers out, keeps the node's object store, watches its processes and its memory.
 
-- `scheduler.py` decides who gets a worker (pure); `ledger.py` and `leases.py` are its books.
+- `scheduler.py` decides who gets a worker (pure): `events.py` is what it hears and says, `scheduling/` what it is made of.
 - `workers/` starts, watches and ends processes; `memory.py` decides which of them must go when memory runs out.
 - `objects/` is the object store: allocator, table, arena.
 - `logs.py` forwards what workers print; `control_client.py` speaks to control, `orders.py` carries its orders out.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from manta.raylet.ledger import Amounts
+from manta.raylet.scheduling.ledger import Amounts
 
 #: Workers of one pool are interchangeable: (job, environment).
 PoolKey = tuple[bytes, bytes]

@@ -17,8 +17,6 @@ from manta.raylet.actors import Actors
 from manta.raylet.clients import Client, Clients, Job
 from manta.raylet.config import RayletConfig
 from manta.raylet.control_keeper import ControlKeeper
-from manta.raylet.leases import WorkerState
-from manta.raylet.ledger import Ledger
 from manta.raylet.logs import LogTail
 from manta.raylet.memory import Candidate, MemoryReader, MemoryWatch
 from manta.raylet.objects.allocator import Allocator
@@ -26,7 +24,10 @@ from manta.raylet.objects.arena import ArenaFile
 from manta.raylet.objects.commands import ArenaEvent
 from manta.raylet.objects.keeper import Keeper
 from manta.raylet.objects.table import ObjectTable
-from manta.raylet.scheduler import Limits, Scheduler
+from manta.raylet.scheduler import Scheduler
+from manta.raylet.scheduling.ledger import Ledger
+from manta.raylet.scheduling.limits import Limits
+from manta.raylet.scheduling.records import WorkerState
 from manta.raylet.workers.launch import Launched
 from manta.raylet.workers.pool import WorkerProcesses
 from manta.raylet.workers.process import Watch

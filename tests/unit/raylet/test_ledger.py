@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from manta.raylet.ledger import Ledger
+from manta.raylet.scheduling.ledger import Ledger
 
 
 def test_what_is_taken_is_not_there_until_it_is_given_back():

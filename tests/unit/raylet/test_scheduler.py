@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from manta.raylet import events as ev
-from manta.raylet.ledger import Ledger
-from manta.raylet.scheduler import Limits, Scheduler
+from manta.raylet.scheduler import Scheduler
+from manta.raylet.scheduling.ledger import Ledger
+from manta.raylet.scheduling.limits import Limits
 
 JOB = b"job1"
 CPU = {"CPU": 10_000}
@@ -300,6 +301,27 @@ def test_idle_workers_beyond_the_cpus_are_asked_to_leave_after_a_second():
 
     assert [] == bench.tick(0.4)
     assert [ev.AskExit(b"w2", "it was idle", "time")] == bench.tick(0.2)
+
+
+def test_an_alarm_that_rings_in_time_is_not_set_for_the_same_moment_again():
+    """The sum of two times is rounded, their difference in another way: (since + 1.0) - since may be less than 1.0."""
+    bench = Bench({"CPU": 10_000}, Limits(prestart=0))
+    bench.now = since = 0.007
+    assert (since + 1.0) - since < 1.0
+    bench.want(b"driver", 1)
+    bench.ready(b"w1")
+    bench.tell(ev.WorkerBlocked(b"w1"))
+    bench.want(b"w1", 1, depth=1)
+    bench.ready(b"w2")
+    bench.want(b"driver", 0)
+    bench.want(b"w1", 0, depth=1)
+    bench.tell(ev.LeaseBack(b"w1", 2))
+    bench.tell(ev.LeaseBack(b"driver", 1))
+    assert bench.scheduler.wake_at is not None
+
+    bench.now = bench.scheduler.wake_at
+    assert ["AskExit"] == kinds(bench.tell(ev.Tick()))
+    assert bench.scheduler.wake_at is None
 
 
 def test_an_owner_with_leases_is_asked_for_them_when_another_has_none():

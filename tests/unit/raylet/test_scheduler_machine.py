@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from manta.raylet import events as ev
-from manta.raylet.ledger import Ledger
-from manta.raylet.scheduler import Limits, Scheduler
+from manta.raylet.scheduler import Scheduler
+from manta.raylet.scheduling.ledger import Ledger
+from manta.raylet.scheduling.limits import Limits
 
 TOTAL = {"CPU": 30_000, "GPU": 20_000, "memory": 50_000}
 AMOUNTS: tuple[dict[str, int], ...] = (
@@ -49,7 +50,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.scheduler = Scheduler(
             Ledger(TOTAL), make_id=lambda _pool: b"w%d" % next(numbers), limits=Limits(prestart=2, max_starting=3)
         )
-        self.now = 0.0
+        # Far from zero, as monotonic clocks are: sums of times are rounded there.
+        self.now = 1_000_000.1
         self.processes: dict[bytes, Process] = {}
         self.leases: dict[int, tuple[bytes, int, bytes]] = {}
         #: What owners said last: (owner, key) -> (job, environment, amounts, wanted, depth).
@@ -262,7 +264,23 @@ class SchedulerMachine(RuleBasedStateMachine):
     def time_passes(self, seconds):
         self.tell(ev.Tick(), seconds)
 
+    @precondition(lambda self: self.scheduler.wake_at is not None)
+    @rule(times=st.integers(1, 3))
+    def the_alarm_rings(self, times):
+        """Woken at the very moment it asked for: something happens, or it is not asked for at that moment again."""
+        for _ in range(times):
+            wake_at = self.scheduler.wake_at
+            if wake_at is None:
+                return
+            assert wake_at > self.now
+            self.now = wake_at
+            self.tell(ev.Tick(), 0.0)
+
     # ---- what always holds
+
+    @invariant()
+    def the_alarm_is_set_for_later(self):
+        assert self.scheduler.wake_at is None or self.scheduler.wake_at > self.now
 
     @invariant()
     def both_count_the_same(self):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
-from manta.raylet.leases import Demand, Lease
+from manta.raylet.scheduling.records import Demand, Lease
 
 
 def whom_to_ask(
@@ -39,7 +39,7 @@ def whom_to_ask(
         if not (own - {lease.key} or poorest < held[lease.owner]):
             continue
         oldest = lease.granted_at if oldest is None else min(oldest, lease.granted_at)
-        if now - lease.granted_at >= turn_s:
+        if now >= lease.granted_at + turn_s:
             helpful[lease.owner] += 1
     return (
         {owner: min(count, missing) for owner, count in helpful.items()},

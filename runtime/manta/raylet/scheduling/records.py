@@ -1,4 +1,4 @@
-"""The scheduler's books: who wants what, who has what. Plain records and one fair queue; decisions are in `scheduler.py`."""
+"""The scheduler's books as plain values, and one fair queue. Decisions are in the modules around it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from manta.raylet.events import ActorWanted, PoolKey
-from manta.raylet.ledger import Amounts, GpuShares
+from manta.raylet.scheduling.ledger import Amounts, GpuShares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

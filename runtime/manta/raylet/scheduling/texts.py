@@ -6,8 +6,8 @@ from collections.abc import Collection
 from typing import Final
 
 from manta.core.resources import MEMORY, OBJECT_STORE_MEMORY, UNIT
-from manta.raylet.leases import Demand, Shape
-from manta.raylet.ledger import Amounts
+from manta.raylet.scheduling.ledger import Amounts
+from manta.raylet.scheduling.records import Demand, Pool, Shape
 
 #: Names of resources that say only which node it is, or that it is one.
 _NODES_OWN: Final = ("node:", OBJECT_STORE_MEMORY)
@@ -29,6 +29,14 @@ def why_infeasible(shape: Shape, demand: Demand, cluster: Collection[Amounts], n
     return (
         f"the {what}{name} asks for {_for_people(shape.needs, shape.needs)}, which no node can ever give: {nodes}. "
         "It waits until a node joins that can; ask for less, or cancel it."
+    )
+
+
+def why_broken(pool: Pool) -> str:
+    """Why nothing that waits for a worker of this pool gets one."""
+    return (
+        f"workers for it do not start: {pool.failed_starts} in a row ended before they were ready, the last with: "
+        f"{pool.failure}"
     )
 
 

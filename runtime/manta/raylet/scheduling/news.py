@@ -1,0 +1,54 @@
+"""Who is told what."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from manta.raylet.events import (
+    ActorWanted,
+    Command,
+    ReportActorDied,
+    TellActorWaits,
+    TellInfeasible,
+    TellLeaseLost,
+    WorkerDied,
+)
+from manta.raylet.scheduling.ledger import Amounts
+from manta.raylet.scheduling.records import Lease, Shape
+from manta.raylet.scheduling.texts import why_infeasible
+
+
+def infeasible(
+    waiting: Iterable[Shape], cluster: Collection[Amounts], node: Amounts, cause: str, out: list[Command]
+) -> None:
+    """Tell those who wait for what no node has, once each."""
+    for shape in waiting:
+        if shape.feasible:
+            continue
+        for demand in shape.turns:
+            if demand.told:
+                continue
+            demand.told = True
+            text = why_infeasible(shape, demand, cluster, node)
+            if demand.actor is None:
+                out.append(TellInfeasible(demand.owner, demand.key, text, cause))
+            else:
+                actor = demand.actor
+                out.append(TellActorWaits(actor.actor_id, actor.incarnation, demand.job, text, cause))
+
+
+def lease_lost(lease: Lease, event: WorkerDied) -> TellLeaseLost | ReportActorDied:
+    """Tell whoever had a worker that it is dead."""
+    if lease.actor is not None:
+        return ReportActorDied(
+            lease.actor.actor_id, lease.actor.incarnation, event.worker_id, event.status, event.text,
+            event.out_of_memory, event.cause,
+        )  # fmt: skip
+    return TellLeaseLost(
+        lease.owner, lease.lease_id, event.worker_id, event.status, event.text, event.out_of_memory, event.cause
+    )
+
+
+def never_began(actor: ActorWanted, text: str, cause: str, *, out_of_memory: bool = False) -> ReportActorDied:
+    """Tell control that a queued life of an actor ends before it begins."""
+    return ReportActorDied(actor.actor_id, actor.incarnation, b"", None, text, out_of_memory, cause)
