@@ -24,6 +24,7 @@ from manta.core.errors import MantaError
 from manta.core.resources import CPU, GPU, to_fixed
 from manta.raylet.config import RayletConfig
 from manta.raylet.control_keeper import read_command
+from manta.raylet.workers.guard import Guard, start_guard
 from manta.raylet.workers.launch import Launched, launch
 from manta.raylet.workers.process import become_subreaper
 
@@ -119,14 +120,14 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int]:
     )
 
 
-async def run(config: RayletConfig, ready_fd: int, launched: Launched) -> int:
+async def run(config: RayletConfig, ready_fd: int, guard: Guard, launched: Launched) -> int:
     """Be a node until it is told to end; the exit code."""
     import asyncio
 
     from manta.raylet.server import serve
 
     loop = asyncio.get_running_loop()
-    async with serve(config, launched=launched) as raylet:
+    async with serve(config, guard=guard, launched=launched) as raylet:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, raylet.end, f"signal {number.name}")
         loop.add_signal_handler(signal.SIGCHLD, raylet.processes.reap)
@@ -153,14 +154,16 @@ def main() -> int:
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    # Of what our guard, should it be killed, can care for no longer.
     become_subreaper()
     try:
+        guard = start_guard()
         # First of all: it imports what it needs while we do the same.
-        launched = launch(config.logs, entry=config.worker_entry)
+        launched = launch(guard, config.logs, entry=config.worker_entry)
         import asyncio
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(run(config, ready_fd, launched))
+            return runner.run(run(config, ready_fd, guard, launched))
     except Exception as failure:
         log.exception("the node failed")
         _say_failed(ready_fd, failure)

@@ -28,6 +28,7 @@ from manta.raylet.scheduler import Scheduler
 from manta.raylet.scheduling.ledger import Ledger
 from manta.raylet.scheduling.limits import Limits
 from manta.raylet.scheduling.records import WorkerState
+from manta.raylet.workers.guard import Guard
 from manta.raylet.workers.launch import Launched
 from manta.raylet.workers.pool import WorkerProcesses
 from manta.raylet.workers.process import Watch
@@ -77,18 +78,20 @@ class Raylet:
             _task = self._tasks.start(coro, name=name)
 
     @asynccontextmanager
-    async def open(self, launched: Launched | None) -> AsyncIterator[None]:
+    async def open(self, guard: Guard, launched: Launched | None) -> AsyncIterator[None]:
         """Everything the node consists of, in dependency order."""
         config = self.config
         async with AsyncExitStack() as stack:
             config.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Workers first: their factory imports what it needs while we do the same.
             self.processes = WorkerProcesses(
+                guard=guard,
                 raylet=config.channel_path,
                 logs=config.logs,
                 entry=config.worker_entry,
                 on_died=self._worker_died,
                 make_id=lambda: os.urandom(28),
+                on_unguarded=lambda: self.end("its guard was killed"),
             )
             stack.push_async_callback(self.processes.close)
             cpus = config.resources.get("CPU", 0) // 10_000
@@ -423,13 +426,14 @@ class Raylet:
 
 
 @asynccontextmanager
-async def serve(config: RayletConfig, *, launched: Launched | None = None) -> AsyncIterator[Raylet]:
+async def serve(config: RayletConfig, *, guard: Guard, launched: Launched | None = None) -> AsyncIterator[Raylet]:
     """Run a node: its channel listens when the block starts; control may come later.
 
     Args:
         config: The node.
-        launched: A factory that was started before the loop was; the node's own from now on.
+        guard: Forked before the loop was made; the node's own from now on, as is the factory.
+        launched: A factory that was started before the loop was.
     """
     raylet = Raylet(config)
-    async with raylet.open(launched):
+    async with raylet.open(guard, launched):
         yield raylet

@@ -11,6 +11,7 @@ import ctypes
 import gc
 import os
 import random
+import resource
 import select
 import signal
 import socket
@@ -20,6 +21,7 @@ from contextlib import suppress
 from typing import Final
 
 from manta.core.errors import ProtocolError
+from manta.core.process_marks import WORKER_VARIABLE, limit_mark
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.channel import Connection
 
@@ -47,9 +49,6 @@ _PRELOAD: Final = (
 
 #: The kernel's choice when memory runs out: workers before anything of ours.
 _OOM_SCORE: Final = "1000"
-
-#: The worker's id, in hex, in the environment of everything it starts: by it the raylet knows whose an orphan was.
-WORKER_VARIABLE: Final = "MANTA_WORKER_ID"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -148,7 +147,7 @@ class Factory:
             _libc.prctl(_PR_SET_NAME, b"manta::worker", 0, 0, 0)
             with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
                 score.write(_OOM_SCORE)
-            os.environ[WORKER_VARIABLE] = order.worker_id.hex()
+            _mark(order.worker_id)
             _reseed()
             code = self._run(order.worker_id, order.raylet)
         except SystemExit as leaving:
@@ -167,6 +166,14 @@ def _nothing(_number: int, _frame: object) -> None:
 def _kill_group(pid: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def _mark(worker_id: bytes) -> None:
+    """Whatever descends from this process bears the worker's id: by it the raylet's guard knows whose an orphan was."""
+    os.environ[WORKER_VARIABLE] = worker_id.hex()
+    _soft, hard = resource.getrlimit(resource.RLIMIT_RTTIME)
+    with suppress(OSError, ValueError):  # an administrator's limit is lower
+        resource.setrlimit(resource.RLIMIT_RTTIME, (limit_mark(worker_id), hard))
 
 
 def _redirect(stdout_path: str, stderr_path: str) -> None:

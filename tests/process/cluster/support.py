@@ -98,7 +98,8 @@ class Cluster(Node):
 
     def workers(self) -> list[int]:
         """Processes of its workers, idle ones included."""
-        factories = [pid for pid in children_of(self.pid("raylet")) if pid not in self.pids("manta.control")]
+        guards = [pid for pid in children_of(self.pid("raylet")) if pid not in self.pids("manta.control")]
+        factories = [pid for guard in guards for pid in children_of(guard)]
         return [pid for factory in factories for pid in children_of(factory)]
 
     def kill(self, role: str) -> int:

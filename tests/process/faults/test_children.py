@@ -64,7 +64,25 @@ def spawn_forks(ledger: Ledger) -> None:
         ledger.write(pid)
 
 
-SPAWNS = [spawn_subprocesses, spawn_grandchildren, spawn_sessions, spawn_multiprocessing, spawn_forks]
+def spawn_hermits(ledger: Ledger) -> None:
+    """Out of group and session, parents gone; one runs no program, the other one with an empty environment."""
+    import time
+
+    for program in (False, True):
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                ledger.write(os.getpid())
+                if program:
+                    os.execve("/bin/sleep", ["sleep", "600"], {})
+                while True:
+                    signal.pause()
+            os._exit(0)
+    while len(ledger.read()) < 2:
+        time.sleep(0.001)
+
+
+SPAWNS = [spawn_subprocesses, spawn_grandchildren, spawn_sessions, spawn_multiprocessing, spawn_forks, spawn_hermits]
 
 
 @pytest.mark.parametrize("spawn", SPAWNS, ids=lambda spawn: spawn.__name__.removeprefix("spawn_"))
@@ -91,6 +109,7 @@ def test_children_end_with_the_cluster(ledger: Ledger):
 
     @manta.remote
     def parent():
+        spawn_hermits(ledger)
         spawn_subprocesses(ledger)
         spawn_sessions(ledger)
         return os.getpid()
@@ -102,6 +121,25 @@ def test_children_end_with_the_cluster(ledger: Ledger):
         pids = list(map(int, ledger.read()))
         assert all(map(is_running, pids))
     wait_until(lambda: not any(map(is_running, pids)), what=f"{pids} to end")
+
+
+def test_children_end_with_a_raylet_that_is_killed(ledger: Ledger):
+    """Nobody is left to be told, and yet nothing is left."""
+
+    @manta.remote
+    def parent():
+        spawn_hermits(ledger)
+        spawn_subprocesses(ledger)
+        spawn_sessions(ledger)
+
+    for spawn in SPAWNS:
+        spawn.__module__ = "__main__"
+    with running_cluster() as cluster:
+        manta.get(parent.remote(), timeout=20)
+        pids = list(map(int, ledger.read()))
+        assert all(map(is_running, pids))
+        cluster.kill("raylet")
+        wait_until(lambda: not any(map(is_running, pids)), what=f"{pids} to end")
 
 
 def test_a_fork_bomb_ends_with_its_worker(ledger: Ledger):

@@ -93,6 +93,8 @@ def obey(order: str, argument: str, connection: Connection) -> str:
                 ["sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!"], capture_output=True, text=True, check=True
             )
             return out.stdout.strip()
+        case "hermit":
+            return str(hermit(argument))
         case "env":
             return os.environ.get(argument, "")
         case "random":
@@ -102,3 +104,23 @@ def obey(order: str, argument: str, connection: Connection) -> str:
         case "parent":
             return str(os.getppid())
     return "done"
+
+
+def hermit(program: str) -> int:
+    """Process id of one that has left session, group and parents, and has an empty environment or runs no program."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.write(writer, b"%d" % os.getpid())
+            if program:
+                os.execve("/bin/sleep", ["sleep", "1000"], {})
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            while True:
+                signal.pause()
+        os._exit(0)
+    pid = int(os.read(reader, 20))
+    os.close(reader)
+    os.close(writer)
+    return pid

@@ -6,20 +6,27 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from manta.raylet.workers.process import marks_of
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
-from tests.process.raylet.node import Lease, gone, send_signal
+from tests.process.raylet.node import Lease, gone, parent_of, send_signal
 from tests.support.waiting import wait_until
 
 
+def everything(lease: Lease) -> list[int]:
+    """Processes that a worker started, each further away from it than the one before."""
+    return [int(lease.tell(order)) for order in ("child", "daemon", "hermit", "hermit sleep")]
+
+
 def test_what_a_dead_worker_started_dies_with_it(raylet):
-    """In its process group or, having left it, by the mark in its environment."""
+    """In its process group or, having left it, by the marks that it bears."""
     driver = raylet.driver()
     lease = driver.lease()
-    started = [int(lease.tell("child")), int(lease.tell("daemon"))]
+    started = everything(lease)
     assert not any(gone(pid) for pid in started)
 
     lease.tell("exit 0")
@@ -32,14 +39,15 @@ def test_what_another_worker_started_lives_on(raylet):
     driver = raylet.driver()
     driver.want(2)
     one, other = (Lease(driver, driver.read(pb.LeaseGranted)) for _ in range(2))
-    theirs = int(other.tell("daemon"))
+    ours, theirs = everything(one), everything(other)
 
     one.tell("exit 0")
     driver.read(pb.WorkerDied)
 
-    assert not gone(theirs)
+    wait_until(lambda: all(map(gone, ours)), what="those of the dead worker are gone")
+    assert not any(map(gone, theirs))
     driver.goodbye()
-    wait_until(lambda: gone(theirs), what="it goes with its worker")
+    wait_until(lambda: all(map(gone, theirs)), what="they go with their worker")
 
 
 def test_a_killed_driver_takes_its_workers_with_it(raylet):
@@ -47,11 +55,12 @@ def test_a_killed_driver_takes_its_workers_with_it(raylet):
     stand_in = subprocess.Popen(["sleep", "1000"])
     driver = raylet.driver(pid=stand_in.pid)
     lease = driver.lease()
+    started = [lease.pid, *everything(lease)]
 
     stand_in.kill()
     stand_in.wait()
 
-    wait_until(lambda: gone(lease.pid), what="its worker is gone")
+    wait_until(lambda: all(map(gone, started)), what="its worker is gone, and what that started")
     wait_until(lambda: raylet.status()["jobs"] == 0, what="its job is over")
     driver.close()
 
@@ -60,7 +69,7 @@ def test_a_killed_driver_takes_its_workers_with_it(raylet):
 def test_a_node_that_is_told_to_end_leaves_nothing(raylet, number):
     driver = raylet.driver()
     lease = driver.lease()
-    started = [lease.pid, int(lease.tell("child")), int(lease.tell("daemon"))]
+    started = [lease.pid, *everything(lease)]
 
     raylet.process.send_signal(number)
 
@@ -70,18 +79,54 @@ def test_a_node_that_is_told_to_end_leaves_nothing(raylet, number):
 
 
 @pytest.mark.may_leak("files")
-def test_workers_end_with_a_raylet_that_was_killed(node, raylet):
-    """Killed, it cannot tidy its sockets away; processes it must not leave."""
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+def test_everything_ends_with_a_raylet_that_was_killed(raylet, stopped):
+    """Killed, it cannot tidy its sockets away; processes it must not leave, wherever they went. One that is stopped when it is
+    killed does not even close its sockets first."""
     driver = raylet.driver()
     lease = driver.lease()
     factory = int(lease.tell("parent"))
-    started = [lease.pid, factory, int(lease.tell("child"))]
+    started = [lease.pid, factory, parent_of(factory), *everything(lease)]
 
+    if stopped:
+        raylet.process.send_signal(signal.SIGSTOP)
     raylet.process.kill()
     raylet.process.wait()
 
-    wait_until(lambda: all(gone(pid) for pid in started), what="factory, workers and their groups are gone")
+    wait_until(lambda: all(map(gone, started)), what="guard, factory, workers and what they started are gone")
     driver.close()
+
+
+@pytest.mark.may_leak("files")
+def test_a_node_ends_when_its_guard_is_killed(raylet):
+    """Orphans have come to the raylet by then, and end with it."""
+    driver = raylet.driver()
+    lease = driver.lease()
+    factory = int(lease.tell("parent"))
+    started = [lease.pid, factory, *everything(lease)]
+
+    send_signal(parent_of(factory))
+
+    assert 0 == raylet.process.wait(10)
+    wait_until(lambda: all(map(gone, started)), what="factory, workers and what they started are gone")
+    driver.close()
+
+
+def test_the_guard_is_not_taken_for_a_raylet(node):
+    """Raylets are found by their arguments, and told to end by whoever found them."""
+    node.start_control()
+    raylet = node.start_raylet(extra={"MANTA_WORKER_ID": "ab" * 28})
+    driver = raylet.driver()
+    guard = parent_of(int(driver.lease().tell("parent")))
+
+    assert b"manta::guard" == Path(f"/proc/{guard}/cmdline").read_bytes().rstrip(b"\0")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(guard, number)
+    driver.lease(key=2)
+    # Nor for a child of the worker in which this cluster was started: that one's end is its raylet's, and its work then begins.
+    assert set() == marks_of(guard)
+    assert {"ab" * 28} == marks_of(raylet.process.pid)
+    driver.goodbye()
 
 
 def test_a_factory_that_dies_is_replaced(raylet):

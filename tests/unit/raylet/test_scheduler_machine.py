@@ -252,7 +252,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.judge(command)
         self.scheduler.validate()
         for worker_id, process in before.items():
-            if process.state == "dying":
+            if process.state == "dying" and process.pool[0] == job:
                 self.forget_owner(worker_id)
         for lease in [lease for lease in self.leases if self.scheduler.lease(lease) is None]:
             del self.leases[lease]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
-from contextlib import suppress
 
 from manta.core.errors import ProtocolError
 from manta.raylet.workers.launch import Launched
@@ -34,8 +34,7 @@ class FactoryHandle:
     ) -> None:
         loop = asyncio.get_running_loop()
         self._on_forked, self._on_exited, self._on_gone = on_forked, on_exited, on_gone
-        self._process, ours = launched
-        self.pid = self._process.pid
+        self.pid, ours = launched
         self._connection = AsyncConnection(ours, self._frames, self._closed, loop=loop)
         self._watch = Watch(loop, self.pid, self._ended)
         self.closing = False
@@ -53,10 +52,6 @@ class FactoryHandle:
         """End it the hard way; its workers go by the kernel's hand."""
         self._watch.kill()
 
-    def reap(self) -> bool:
-        """Whether it has ended; takes its exit status."""
-        return self._process.poll() is not None
-
     def _frames(self, _connection: AsyncConnection, frames: list[Frame]) -> None:
         for _number, message, _raw in frames:
             if isinstance(message, pb.Forked):
@@ -69,10 +64,8 @@ class FactoryHandle:
     def _closed(self, _connection: AsyncConnection, _reason: str) -> None:
         # Its end is what counts, not its socket's. A factory that closes its socket has nothing to live for.
         if not self.closing:
-            with suppress(ProcessLookupError):
-                self._process.terminate()
+            self._watch.kill(signal.SIGTERM)
 
     def _ended(self, _pid: int) -> None:
-        self._process.poll()
         self._connection.close()
         self._on_gone(self)

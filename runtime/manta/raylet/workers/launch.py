@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-#: A started factory and our end of the socket to it.
-Launched = tuple["subprocess.Popen[bytes]", socket.socket]
+from manta.raylet.workers.guard import Guard
+
+#: Process id of a started factory and our end of the socket to it.
+Launched = tuple[int, socket.socket]
 
 
-def launch(logs: Path, *, environment: Mapping[str, str] | None = None, entry: str | None = None) -> Launched:
-    """Start `python -m manta.worker`. From the main thread only: its PR_SET_PDEATHSIG speaks of the thread that started it.
+def launch(
+    guard: Guard, logs: Path, *, environment: Mapping[str, str] | None = None, entry: str | None = None
+) -> Launched:
+    """Start `python -m manta.worker` as a child of the guard.
 
     Args:
+        guard: Starts it.
         logs: Folder that gets its output, which is only ever about its own failures.
         environment: Added to our own environment.
         entry: "module:function" that its workers run; None for what they are made for.
@@ -24,29 +27,13 @@ def launch(logs: Path, *, environment: Mapping[str, str] | None = None, entry: s
     Raises:
         OSError: It cannot be started.
     """
+    words = [sys.executable, "-m", "manta.worker", "{fd}", "{parent}", *([entry] if entry else [])]
     ours, theirs = socket.socketpair()
     try:
-        with (logs / "factory.log").open("ab") as log:
-            process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "manta.worker",
-                    str(theirs.fileno()),
-                    str(os.getpid()),
-                    *([entry] if entry else []),
-                ],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **(environment or {})},
-                # A Ctrl-C in the terminal is for the driver.
-                start_new_session=True,
-            )
+        pid = guard.launch(words, environment or {}, logs / "factory.log", theirs.fileno())
     except BaseException:
         ours.close()
         raise
     finally:
         theirs.close()
-    return process, ours
+    return pid, ours

@@ -19,6 +19,7 @@ from manta.core.errors import ProtocolError
 from manta.raylet.events import PoolKey
 from manta.raylet.workers import process
 from manta.raylet.workers.factory import FactoryHandle
+from manta.raylet.workers.guard import Guard
 from manta.raylet.workers.launch import Launched, launch
 from manta.rpc.v1 import channel_pb2 as pb
 
@@ -82,16 +83,30 @@ class WorkerProcesses:
     """Factories by pool, workers by id.
 
     Args:
+        guard: Starts factories, ends what dead workers leave behind, and everything when we are gone.
         raylet: Where workers find us: the path of our socket.
         logs: Folder of the workers' output.
         entry: What workers run; None for what they are made for.
         on_died: See `OnDied`.
+        make_id: Makes the id of a worker that belongs to no job yet, or is new.
+        on_unguarded: Called when the guard has ended before us.
     """
 
     def __init__(
-        self, *, raylet: str, logs: Path, entry: str | None, on_died: OnDied, make_id: Callable[[], bytes]
+        self,
+        *,
+        guard: Guard,
+        raylet: str,
+        logs: Path,
+        entry: str | None,
+        on_died: OnDied,
+        make_id: Callable[[], bytes],
+        on_unguarded: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._guard = guard
+        self._on_unguarded = on_unguarded
+        self._guard_watch = process.Watch(self._loop, guard.pid, self._guard_ended)
         self._raylet = raylet
         self._logs = logs
         self._entry = entry
@@ -200,19 +215,12 @@ class WorkerProcesses:
         if not any(job == pool[0] for job, _ in self._factories):
             self._job_variables.pop(pool[0], None)
 
-    def reap(self) -> None:
-        """Take the exit status of dead children: orphans that came to us, and factories. Call it on SIGCHLD."""
-        while True:
-            try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if found is None:
-                return
-            factory = self._all_factories.get(found.si_pid)
-            if factory is None or not factory.reap():
-                with suppress(ChildProcessError):
-                    os.waitpid(found.si_pid, os.WNOHANG)
+    @staticmethod
+    def reap() -> None:
+        """Take the exit status of dead children: the guard, and orphans that come to us when it is gone. Call it on SIGCHLD."""
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
     async def close(self) -> None:
         """End everything: factories, workers, and whatever they started."""
@@ -230,10 +238,17 @@ class WorkerProcesses:
             log.warning("a worker did not end: pid=%d", worker.pid)
             if worker.watch is not None:
                 worker.watch.close()
-        # Their ends make their own children ours: again, until there are none.
-        while (orphans := self._orphans()) and self._loop.time() < deadline + 2 * _STOP_S:
+        self._guard.close()
+        await self._until(lambda: self._guard_watch.ended, deadline + 2 * _STOP_S)
+        if not self._guard_watch.ended:
+            # It goes on without us, for as long as that takes.
+            log.warning("the guard did not end: pid=%d", self._guard.pid)
+            self._guard_watch.close()
+        # Only if the guard was killed: then orphans came to us, and their ends make their own children ours.
+        while (orphans := process.children()) and self._loop.time() < deadline + 3 * _STOP_S:
             for pid in orphans:
-                process.kill(pid)
+                if pid != self._guard.pid:
+                    process.kill(pid)
             self.reap()
             await asyncio.sleep(0.002)
 
@@ -247,8 +262,14 @@ class WorkerProcesses:
                     self._some_end.clear()
                     await self._some_end.wait()
 
+    def _guard_ended(self, pid: int) -> None:
+        self._some_end.set()
+        if not self._closing:
+            log.error("the guard ended: pid=%d", pid)
+            self._on_unguarded()
+
     def _new_factory(self, variables: dict[str, str]) -> FactoryHandle:
-        return self._watch_factory(launch(self._logs, environment=variables, entry=self._entry))
+        return self._watch_factory(launch(self._guard, self._logs, environment=variables, entry=self._entry))
 
     def _watch_factory(self, launched: Launched) -> FactoryHandle:
         factory = FactoryHandle(
@@ -327,19 +348,10 @@ class WorkerProcesses:
         if worker.pid:
             self._by_pid.pop(worker.pid, None)
             self._some_end.set()
-            self._end_orphans(worker)
+            # What it started, and what left its group and lost its parents, is the guard's child by now.
+            self._guard.worker_died(worker.worker_id)
         if worker.watch is not None:
             worker.watch.close()
         if worker.doom is not None:
             text = worker.doom
         self._on_died(worker.worker_id, status, text, worker.out_of_memory)
-
-    def _orphans(self) -> list[int]:
-        return [pid for pid in process.children() if pid not in self._all_factories]
-
-    def _end_orphans(self, worker: WorkerProcess) -> None:
-        """What a dead worker started, and what left its group and lost its parents, has come to us: end it."""
-        for pid in self._orphans():
-            with suppress(ProcessLookupError, PermissionError):
-                if os.getpgid(pid) == worker.pid or process.started_by(pid, worker.worker_id.hex()):
-                    process.kill(pid)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from manta.core.process_marks import WORKER_VARIABLE
+
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
-#: A worker's id in the environment of everything it starts: how we know whose an orphan was. Set by `manta.worker.factory`.
-WORKER_VARIABLE: Final = "MANTA_WORKER_ID"
+_MARKED_LIMIT: Final = re.compile(r"^Max realtime timeout +(\d+) ", re.MULTILINE)
 
 
 def become_subreaper() -> None:
@@ -65,13 +67,19 @@ def children() -> list[int]:
     return [int(pid) for pid in text.split()]
 
 
-def started_by(pid: int, worker_hex: str) -> bool:
-    """Whether a worker with this id, or something it started, started process `pid`."""
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
-    return f"{WORKER_VARIABLE}={worker_hex}".encode() in environment.split(b"\0")
+def marks_of(pid: int) -> set[str]:
+    """What process `pid` shows of the worker that it descends from: the worker's id in hex, its number, or nothing."""
+    marks: set[str] = set()
+    with suppress(OSError):
+        mark = f"{WORKER_VARIABLE}=".encode()
+        for word in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            if word.startswith(mark):
+                marks.add(word[len(mark) :].decode(errors="replace"))
+    with suppress(OSError):
+        found = _MARKED_LIMIT.search(Path(f"/proc/{pid}/limits").read_text())
+        if found is not None:
+            marks.add(found[1])
+    return marks
 
 
 def _processes() -> list[int]:
