@@ -1,0 +1,172 @@
+"""Every RPC of a node x {request lost, reply lost, duplicate in flight, given up, delayed, overtaken} ends as a single call does.
+
+The rows come from the service's descriptor: an RPC without one fails the first test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from manta.rpc.v1 import common_pb2
+from tests.unit.raylet.orders import METHODS, Node
+
+JOB, OTHER_JOB = b"\1\0\0\0", b"\2\0\0\0"
+ALIVE, QUEUED, BEGINNING, NEW = (bytes([n]) * 12 + JOB for n in (1, 2, 3, 4))
+CPU = common_pb2.Resources(amounts={"CPU": 10_000})
+TWO_CPUS = common_pb2.Resources(amounts={"CPU": 20_000})
+TOO_MUCH = common_pb2.Resources(amounts={"CPU": 640_000})
+
+
+def start(actor_id: bytes, incarnation: int = 1, **fields: Any) -> dict[str, Any]:
+    return dict(
+        actor_id=actor_id, incarnation=incarnation, epoch=1, **{"job_id": JOB, "place": CPU, "hold": CPU, **fields}
+    )
+
+
+def kill(actor_id: bytes, incarnation: int = 1, **fields: Any) -> dict[str, Any]:
+    return dict(actor_id=actor_id, incarnation=incarnation, epoch=1, **fields)
+
+
+#: What there is before each row's call: one actor lives, one waits for a process, one for CPUs.
+BEFORE = [
+    ("StartActor", start(ALIVE)),
+    ("worker_connects", (1,)),
+    ("actor_started", (1, ALIVE, 1)),
+    ("StartActor", start(BEGINNING, place=CPU, hold=common_pb2.Resources())),
+    ("StartActor", start(QUEUED, place=TWO_CPUS)),
+]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One RPC's call, and what else happens between it and its delayed repetition."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    then: tuple[tuple[str, Any], ...] = ()
+
+
+ROWS: dict[str, dict[str, Row]] = {
+    "StartActor": {
+        "new": Row(start(NEW, hold=common_pb2.Resources()), (("KillActorOnNode", kill(NEW)),)),
+        "of a job that was never seen": Row(
+            start(NEW, job_id=OTHER_JOB, detached=True), (("FinishJobOnNode", {"job_id": OTHER_JOB}),)
+        ),
+        "of what the node does not have": Row(start(NEW, place=TOO_MUCH), (("StartActor", start(NEW, incarnation=2)),)),
+        "of what ended since": Row(start(NEW, incarnation=7), (("KillActorOnNode", kill(NEW, incarnation=7)),)),
+        "by a control that was replaced": Row({**start(NEW), "epoch": 0}),
+    },
+    "KillActorOnNode": {
+        "alive": Row(
+            kill(ALIVE), (("worker_died", (1,)), ("StartActor", start(ALIVE, incarnation=2)), ("worker_connects", (2,)))
+        ),
+        "gracefully": Row(
+            kill(ALIVE, graceful=True), (("worker_died", (1,)), ("StartActor", start(ALIVE, incarnation=2)))
+        ),
+        "beginning": Row(kill(BEGINNING), (("StartActor", start(BEGINNING, incarnation=2)),)),
+        "queued": Row(kill(QUEUED), (("StartActor", start(QUEUED, incarnation=2)),)),
+        "before its start": Row(kill(NEW), (("StartActor", start(NEW, incarnation=2)),)),
+    },
+    "FinishJobOnNode": {
+        "running": Row({"job_id": JOB}, (("StartActor", start(NEW, job_id=OTHER_JOB)),)),
+        "unknown": Row({"job_id": OTHER_JOB}, (("StartActor", start(NEW)),)),
+    },
+    "Ping": {"": Row()},
+    "GetStats": {"": Row()},
+}
+CASES = [
+    pytest.param(name, row, id=f"{name} {what}".strip()) for name, rows in ROWS.items() for what, row in rows.items()
+]
+
+
+async def lost_request(node: Node, name: str, encoded: bytes) -> list[Any]:
+    """The first delivery never happens; the repetition does."""
+    return [await node.call(name, encoded)]
+
+
+async def lost_reply(node: Node, name: str, encoded: bytes) -> list[Any]:
+    """It was executed, nobody heard; control repeats, twice."""
+    return [await node.call(name, encoded) for _ in range(3)]
+
+
+async def duplicate_in_flight(node: Node, name: str, encoded: bytes) -> list[Any]:
+    """Three deliveries at a time."""
+    return await asyncio.gather(*(node.call(name, encoded) for _ in range(3)))
+
+
+async def given_up(node: Node, name: str, encoded: bytes) -> list[Any]:
+    """Control gave up while it was executed, then repeats."""
+    call = asyncio.ensure_future(node.call(name, encoded))
+    await asyncio.sleep(0)
+    call.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await call
+    return [await node.call(name, encoded)]
+
+
+FAULTS = {fault.__name__: fault for fault in (lost_request, lost_reply, duplicate_in_flight, given_up)}
+
+
+def test_every_rpc_has_a_row():
+    assert set(ROWS) == set(METHODS)
+
+
+async def single(name: str, row: Row) -> tuple[Node, Any]:
+    node = Node()
+    await node.prepare(BEFORE)
+    reply = await node.call(name, node.request(name, row.fields))
+    assert not isinstance(reply, str), reply
+    return node, reply
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("name", "row"), CASES)
+def test_it_ends_as_a_single_call_does(name, row, fault):
+    async def main() -> None:
+        expected, reply = await single(name, row)
+        node = Node()
+        await node.prepare(BEFORE)
+        replies = await FAULTS[fault](node, name, node.request(name, row.fields))
+        assert expected.picture() == node.picture()
+        assert [reply] * len(replies) == replies
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("name", "row"), CASES)
+def test_a_delivery_that_comes_after_later_events_undoes_none_of_them(name, row):
+    """Delayed, or overtaken after control gave up and went on."""
+
+    async def main() -> None:
+        expected, _ = await single(name, row)
+        await expected.prepare(row.then)
+        node = Node()
+        await node.prepare(BEFORE)
+        encoded = node.request(name, row.fields)
+        await node.call(name, encoded)
+        await node.prepare(row.then)
+        await node.call(name, encoded)
+        assert expected.picture() == node.picture()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"GetStats"}))
+def test_what_was_meant_for_another_node_is_refused_and_does_nothing(name):
+    """An address may have belonged to another node before."""
+
+    async def main() -> None:
+        node, untouched = Node(), Node()
+        await node.prepare(BEFORE)
+        await untouched.prepare(BEFORE)
+        row = next(iter(ROWS[name].values()))
+        refused = await node.call(name, node.request(name, {**row.fields, "node_id": b"o" * 28}))
+        assert isinstance(refused, str)
+        assert refused.startswith("FAILED_PRECONDITION: this is node")
+        assert untouched.picture() == node.picture()
+
+    asyncio.run(main())
