@@ -209,6 +209,8 @@ def death_of(info: ctl.ActorInfo) -> Failure:
     raised = cause.error.blobs.get("failure")
     if raised:
         return failures.constructor_raised(pb.TaskFailure.FromString(raised))
+    if cause.kind == ctl.DEATH_KIND_ENVIRONMENT_FAILED:
+        return failures.system(errors.RuntimeEnvSetupError(cause.message))
     death = errors.ActorDeath(
         info.actor_id.hex(),
         info.class_name,

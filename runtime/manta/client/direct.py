@@ -204,6 +204,7 @@ class DirectSession:
         on(pb.LeaseGranted, lambda link, frame, raw: leasing.granted(frame))
         on(pb.LeaseReclaim, lambda link, frame, raw: leasing.reclaim(frame.count))
         on(pb.LeaseInfeasible, lambda link, frame, raw: leasing.infeasible(frame))
+        on(pb.LeaseFailed, lambda link, frame, raw: leasing.failed(frame))
         on(pb.WorkerDied, self._worker_died)
         on(pb.TaskResults, self._results)
         on(pb.TookBack, lambda link, frame, raw: leasing.took_back(frame.lease_id))

@@ -15,6 +15,7 @@ from manta.core import errors
 from manta.core.environment import setting
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.channel import encode
+from manta.transport.convert import error_from_proto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -184,8 +185,17 @@ class Leasing:
         if not setting("enable_infeasible_task_early_exit"):
             self._session.on_infeasible(frame.text)
             return
+        self._fail_pending(self._keys[frame.key], errors.TaskUnschedulableError(frame.text))
+
+    def failed(self, frame: pb.LeaseFailed) -> None:
+        """The raylet has given the demand up; what is submitted later is another one."""
         key = self._keys[frame.key]
-        failure = failures.system(errors.TaskUnschedulableError(frame.text))
+        # Whatever is wanted now is said anew: the last demand may have crossed this frame, and stand there for nobody.
+        key.demand_sent = -1
+        self._fail_pending(key, error_from_proto(frame.error))
+
+    def _fail_pending(self, key: SchedulingKey, error: errors.MantaError) -> None:
+        failure = failures.system(error)
         pending, key.pending = key.pending, deque()
         for record in pending:
             self._tasks.finish_failed(record, failure)

@@ -25,7 +25,7 @@ from manta.core.resources import CPU, GPU, to_fixed
 from manta.raylet.config import RayletConfig
 from manta.raylet.control_keeper import read_command
 from manta.raylet.workers.guard import Guard, start_guard
-from manta.raylet.workers.launch import Launched, launch
+from manta.raylet.workers.launch import FACTORY_LOG, Launched, launch
 from manta.raylet.workers.process import become_subreaper
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def main() -> int:
     try:
         guard = start_guard()
         # First of all: it imports what it needs while we do the same.
-        launched = launch(guard, config.logs, entry=config.worker_entry)
+        launched = launch(guard, config.logs / FACTORY_LOG, entry=config.worker_entry)
         import asyncio
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

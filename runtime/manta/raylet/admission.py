@@ -100,6 +100,9 @@ class Admission:
             return
         connection.peer = client
         if message.role == pb.ROLE_WORKER:
+            self._processes.connected(client.worker_id)
+            if self._processes.is_spare(client.worker_id):
+                self._runner.tell(ev.SpareReady())
             self.welcome_worker(client)
         elif message.role == pb.ROLE_TOOL:
             self._welcome(client, None)

@@ -99,6 +99,13 @@ class WorkerReady:
 
 
 @dataclass(slots=True)
+class SpareReady:
+    """A worker that belongs to no job yet has connected: on this node, workers without an environment do start."""
+
+    cause: str = ""
+
+
+@dataclass(slots=True)
 class WorkerDied:
     """A worker process ended, or could not be started.
 
@@ -154,6 +161,7 @@ Event = (
     | JobStarted
     | JobFinished
     | WorkerReady
+    | SpareReady
     | WorkerDied
     | WorkerBlocked
     | WorkerUnblocked
@@ -203,6 +211,16 @@ class BecomeActor:
 @dataclass(slots=True)
 class TellInfeasible:
     """Tell the owner that its demand waits in vain, and why."""
+
+    owner: bytes
+    key: int
+    text: str
+    cause: str
+
+
+@dataclass(slots=True)
+class TellEnvironmentFailed:
+    """Tell the owner that the environment of its demand cannot be set up, and why. The demand is over."""
 
     owner: bytes
     key: int
@@ -287,6 +305,7 @@ Command = (
     | Grant
     | BecomeActor
     | TellInfeasible
+    | TellEnvironmentFailed
     | TellActorWaits
     | Reclaim
     | AskExit

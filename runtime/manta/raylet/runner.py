@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import assert_never
 
+from manta.core.errors import RuntimeEnvSetupError
 from manta.raylet import events as ev
 from manta.raylet.actors import Actors
 from manta.raylet.clients import Clients
@@ -16,6 +17,7 @@ from manta.raylet.scheduler import Scheduler
 from manta.raylet.workers.pool import WorkerProcesses
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
+from manta.transport.status import error_info
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +110,9 @@ class Runner:
                 self._lent(command.worker_id)
             case ev.TellInfeasible():
                 self._clients.send(command.owner, pb.LeaseInfeasible(key=command.key, text=command.text))
+            case ev.TellEnvironmentFailed():
+                error = error_info(RuntimeEnvSetupError(command.text))
+                self._clients.send(command.owner, pb.LeaseFailed(key=command.key, error=error))
             case ev.TellActorWaits():
                 self._say(command.job, command.text)
             case ev.Reclaim():

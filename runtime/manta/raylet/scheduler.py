@@ -33,6 +33,8 @@ from manta.raylet.events import (
     LeaseBack,
     OwnerGone,
     PoolKey,
+    SpareReady,
+    TellEnvironmentFailed,
     TellInfeasible,
     Tick,
     WorkerBlocked,
@@ -43,7 +45,7 @@ from manta.raylet.events import (
 from manta.raylet.scheduling import news
 from manta.raylet.scheduling.alarm import Alarm
 from manta.raylet.scheduling.audit import check
-from manta.raylet.scheduling.blame import blame
+from manta.raylet.scheduling.blame import Blame, Fault
 from manta.raylet.scheduling.demands import Demands
 from manta.raylet.scheduling.leases import Leases
 from manta.raylet.scheduling.ledger import Amounts, Ledger
@@ -51,7 +53,7 @@ from manta.raylet.scheduling.limits import Limits
 from manta.raylet.scheduling.placing import Placing
 from manta.raylet.scheduling.pools import Pools
 from manta.raylet.scheduling.records import Demand, Lease, Pool, Worker, WorkerState
-from manta.raylet.scheduling.texts import why_broken
+from manta.raylet.scheduling.texts import why_broken, why_environment_failed
 
 #: Events remembered for `story`.
 STORY_EVENTS: Final = 4096
@@ -63,10 +65,18 @@ class Scheduler:
     Args:
         ledger: The node's resources; the scheduler's own from now on.
         make_id: Makes the id of a new worker of a pool.
+        is_plain: Whether workers of a pool have nothing set for them, neither by their job nor by an environment.
         limits: What it does in moderation.
     """
 
-    def __init__(self, ledger: Ledger, *, make_id: Callable[[PoolKey], bytes], limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        make_id: Callable[[PoolKey], bytes],
+        is_plain: Callable[[PoolKey], bool] = lambda pool: not pool[1],
+        limits: Limits | None = None,
+    ) -> None:
         self.ledger = ledger
         self.limits = limits or Limits()
         cpus = max(1, ledger.total.get(CPU, 0) // UNIT)
@@ -77,6 +87,7 @@ class Scheduler:
         self._placing = Placing(
             ledger, self._pools, self._demands, self._leases, limits=self.limits, cpus=cpus, alarm=self._alarm
         )
+        self._blame = Blame(self.limits, is_plain)
         self._cluster: dict[bytes, Amounts] = {}
         self._returned = 0
         self._story: deque[tuple[float, Event, list[Command]]] = deque(maxlen=STORY_EVENTS)
@@ -93,7 +104,7 @@ class Scheduler:
         out: list[Command] = []
         match event:
             case DemandSet():
-                self._demand_set(event)
+                self._demand_set(event, now, out)
             case LeaseBack():
                 self._lease_back(event, now, out)
             case WorkerBlocked():
@@ -102,12 +113,15 @@ class Scheduler:
                 self._unblocked(event.worker_id)
             case WorkerReady():
                 self._worker_ready(event, now, out)
+            case SpareReady():
+                self._blame.spare_started()
             case WorkerDied():
                 self._worker_died(event, now, out)
             case OwnerGone():
                 self._owner_gone(event.owner, event.cause, out)
             case ActorWanted():
                 self._leases.want_actor(event)
+                self._fail_if_known((event.job, event.environment), now, event.cause, out)
             case ActorUnwanted():
                 self._actor_unwanted(event, out)
             case JobStarted():
@@ -127,13 +141,14 @@ class Scheduler:
         self._story.append((now, event, out))
         return out
 
-    def _demand_set(self, event: DemandSet) -> None:
+    def _demand_set(self, event: DemandSet, now: float, out: list[Command]) -> None:
         asking = self._pools.workers.get(event.owner)
         if asking is not None and asking.state is WorkerState.DYING:
             return
         # What a task submits is one deeper than itself, whether its process says so or not.
         depth = max(event.depth, asking.depth + 1) if asking is not None else event.depth
         self._demands.set(event, depth)
+        self._fail_if_known((event.job, event.environment), now, event.cause, out)
 
     def _lease_back(self, event: LeaseBack, now: float, out: list[Command]) -> None:
         lease = self._leases.by_id.get(event.lease_id)
@@ -172,7 +187,7 @@ class Scheduler:
             return
         pool = self._pools.by_key[worker.pool]
         pool.starting.discard(worker.worker_id)
-        pool.failed_starts, pool.failure = 0, ""
+        self._blame.started(pool)
         worker.pid, worker.ready_at = event.pid, now
         self._worker_free(worker, pool, now, event.cause, out)
 
@@ -190,13 +205,18 @@ class Scheduler:
         if worker is None:
             return
         pool = self._pools.by_key[worker.pool]
-        if blame(pool, worker, event, limits=self.limits, now=now):
+        fault = self._blame.died(pool, worker, event, now)
+        if fault is Fault.ENVIRONMENT:
+            self._fail_environment(pool, event.cause, out)
+        elif fault is Fault.NODE:
             self._tell_pool_broken(pool, event, out)
         lease = self._leases.of_worker(worker)
         self._pools.forget(worker, pool)
         if lease is not None:
             self._leases.end(lease)
-            out.append(news.lease_lost(lease, event))
+            if lease.owner != worker.worker_id:
+                # Else it was lent to itself, for tasks that its own last one left waiting.
+                out.append(news.lease_lost(lease, event))
         self._pools.release(worker)
         self._pools.trim_reservations(pool)
         self._owner_gone(worker.worker_id, event.cause, out)
@@ -208,10 +228,27 @@ class Scheduler:
             for demand in list(shape.turns):
                 if demand.actor is not None:
                     actor = self._leases.drop_actor(demand)
-                    out.append(news.never_began(actor, text, event.cause, out_of_memory=event.out_of_memory))
+                    out.append(news.not_startable(actor, text, event))
                 elif not demand.told:
                     demand.told = True
                     out.append(TellInfeasible(demand.owner, demand.key, text, event.cause))
+
+    def _fail_if_known(self, key: PoolKey, now: float, cause: str, out: list[Command]) -> None:
+        """Until the pool's next try is due, whoever asks for it has the answer of the last one."""
+        pool = self._pools.by_key.get(key)
+        if pool is not None and pool.environment_failed and now < pool.not_before:
+            self._fail_environment(pool, cause, out)
+
+    def _fail_environment(self, pool: Pool, cause: str, out: list[Command]) -> None:
+        """Nobody waits for a pool whose environment is at fault."""
+        text = why_environment_failed(pool)
+        for shape in [shape for shape in self._demands.waiting.values() if shape.pool == pool.key]:
+            for demand in list(shape.turns):
+                if demand.actor is not None:
+                    out.append(news.never_began(self._leases.drop_actor(demand), text, cause))
+                else:
+                    self._demands.give_up(demand)
+                    out.append(TellEnvironmentFailed(demand.owner, demand.key, text, cause))
 
     def _owner_gone(self, owner: bytes, cause: str, out: list[Command]) -> None:
         for demand in self._demands.of_owner(owner):
@@ -236,7 +273,10 @@ class Scheduler:
         stays = {
             lease.worker_id
             for lease in self._leases.by_id.values()
-            if lease.actor is not None and lease.actor.job == event.job and lease.actor.detached
+            if lease.actor is not None
+            and lease.actor.job == event.job
+            and lease.actor.detached
+            and self._pools.workers[lease.worker_id].state is not WorkerState.DYING
         }
         # What detached actors have leased goes on as well.
         stays |= {lease.worker_id for lease in self._leases.by_id.values() if lease.owner in stays}

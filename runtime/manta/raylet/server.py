@@ -146,6 +146,7 @@ class Raylet:
         self.scheduler = Scheduler(
             Ledger(config.resources, config.gpu_ids),
             make_id=self.processes.worker_id,
+            is_plain=self.processes.is_plain,
             limits=Limits(prestart=config.prestart),
         )
         self.logs = LogTail(

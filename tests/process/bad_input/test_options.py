@@ -76,7 +76,14 @@ def test_num_returns_that_cannot_be(num_returns: object):
 
 @pytest.mark.parametrize(
     "runtime_env",
-    [{"env_vars": {"A=B": "1"}}, {"env_vars": {"A\0": "1"}}, {"env_vars": {"": "1"}}, {"env_vars": {"A": "x\0"}}],
+    [
+        {"env_vars": {"A=B": "1"}},
+        {"env_vars": {"A\0": "1"}},
+        {"env_vars": {"": "1"}},
+        {"env_vars": {"A": "x\0"}},
+        {"env_vars": {"A": "x" * (128 * 1024)}},
+        {"env_vars": {"A": "\udcff"}},
+    ],
 )
 def test_environment_variables_that_no_process_can_have(runtime_env: dict):
     assert "env_vars" in refused(runtime_env=runtime_env)

@@ -103,7 +103,9 @@ def test_an_environment_that_is_none_is_told(raylet):
     driver = raylet.driver()
     driver.want(1, environment=b"nonsense")
 
-    assert '{"env_vars": {"NAME": "text"}}' in driver.read(pb.LeaseInfeasible).text
+    failed = driver.read(pb.LeaseFailed)
+    assert (1, "RUNTIME_ENV_SETUP_FAILED") == (failed.key, failed.error.code)
+    assert '{"env_vars": {"NAME": "text"}}' in failed.error.message
     driver.goodbye()
 
 

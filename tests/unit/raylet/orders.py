@@ -57,7 +57,8 @@ class Node:
 
     def __init__(self) -> None:
         numbers = itertools.count(1)
-        self.processes: Any = Processes()
+        self.processes = Processes()
+        processes: Any = self.processes
         self.clients = Clients()
         self.jobs: dict[bytes, Job] = {}
         self.reports: list[Any] = []
@@ -69,7 +70,7 @@ class Node:
         nobody: Any = None
         self.runner = Runner(
             scheduler=self.scheduler,
-            processes=self.processes,
+            processes=processes,
             clients=self.clients,
             actors=self.actors,
             node_id=NODE,
@@ -83,7 +84,7 @@ class Node:
             clients=self.clients,
             jobs=self.jobs,
             runner=self.runner,
-            processes=self.processes,
+            processes=processes,
             link=nobody,
             arena=(-1, 0),
             start=nobody,
@@ -98,7 +99,7 @@ class Node:
             actors=self.actors,
             clients=self.clients,
             jobs=self.jobs,
-            processes=self.processes,
+            processes=processes,
             describe=self.scheduler.statistics,
             job_over=admission.job_over,
         )
@@ -107,10 +108,11 @@ class Node:
 
     @staticmethod
     def request(name: str, fields: dict[str, Any]) -> bytes:
-        message = GetMessageClass(METHODS[name].input_type)(**fields)
+        message: Any = GetMessageClass(METHODS[name].input_type)(**fields)
         if "node_id" in message.DESCRIPTOR.fields_by_name and "node_id" not in fields:
             message.node_id = NODE
-        return message.SerializeToString()
+        encoded: bytes = message.SerializeToString()
+        return encoded
 
     async def call(self, name: str, encoded: bytes) -> Any:
         """One delivery of a request; what came back, or the refusal as text."""

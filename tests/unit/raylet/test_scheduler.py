@@ -251,6 +251,80 @@ def test_an_actor_whose_workers_do_not_start_is_reported_dead():
     assert "ImportError: nope" in report.text
 
 
+def fail_to_start(bench: Bench, *workers: bytes) -> list[ev.Command]:
+    """The last of these deaths' commands."""
+    return [bench.tell(ev.WorkerDied(worker, 1, "ImportError: nope")) for worker in workers][-1]
+
+
+def test_an_environment_is_at_fault_when_only_its_workers_do_not_start():
+    """Its tasks fail instead of waiting for what will not come, and its actors are dead for good."""
+    bench = Bench({"CPU": 20_000}, Limits(prestart=0))
+    bench.tell(ev.SpareReady())
+    bench.want(b"driver", 1, environment=b"bad")
+    bench.tell(ev.ActorWanted(b"actor", 0, JOB, CPU, {}, environment=b"bad"))
+
+    first, second = fail_to_start(bench, b"w1", b"w2", b"w3")
+
+    assert isinstance(first, ev.TellEnvironmentFailed)
+    assert (b"driver", 1) == (first.owner, first.key)
+    assert "ImportError: nope" in first.text
+    assert "while workers without them do" in first.text
+    assert ev.ReportActorDied(b"actor", 0, b"", None, first.text, False, "") == second
+    assert [] == bench.scheduler.statistics()["demands"]
+    assert bench.scheduler.actor(b"actor") is None
+
+
+def test_who_asks_for_an_environment_that_just_failed_is_answered_without_another_try():
+    """Until the next try is due: a loop that submits tasks is no storm of processes."""
+    bench = Bench({"CPU": 20_000}, Limits(prestart=0))
+    bench.tell(ev.SpareReady())
+    bench.want(b"driver", 1, environment=b"bad")
+    fail_to_start(bench, b"w1", b"w2", b"w3")
+
+    for _ in range(100):
+        assert ["TellEnvironmentFailed"] == kinds(bench.want(b"driver", 1, environment=b"bad"))
+    assert ["ReportActorDied"] == kinds(bench.tell(ev.ActorWanted(b"a", 0, JOB, CPU, {}, environment=b"bad")))
+    assert ["StartWorker"] == kinds(bench.want(b"driver", 1, key=2)), "the plain one is not held up"
+    bench.now += 0.11
+    assert ["StartWorker"] == kinds(bench.want(b"driver", 1, environment=b"bad"))
+    assert ["TellEnvironmentFailed"] == kinds(fail_to_start(bench, b"w5"))
+
+
+def test_an_environment_that_works_again_is_forgiven():
+    bench = Bench({"CPU": 10_000}, Limits(prestart=0))
+    bench.tell(ev.SpareReady())
+    bench.want(b"driver", 1, environment=b"flaky")
+    fail_to_start(bench, b"w1", b"w2", b"w3")
+    bench.now += 0.11
+    bench.want(b"driver", 1, environment=b"flaky")
+
+    assert [(b"driver", 1, b"w4")] == grants(bench.ready(b"w4"))
+    bench.want(b"driver", 2, environment=b"flaky")
+    bench.tell(ev.WorkerDied(b"w4", -9, "killed"))
+    assert ["TellInfeasible"] == kinds(fail_to_start(bench, b"w5", b"w6", b"w7")), "it did work: this may pass"
+
+
+def test_the_node_is_at_fault_when_no_worker_starts():
+    """Tasks wait: what ails the node may pass. An actor may find another node."""
+    bench = Bench({"CPU": 30_000}, Limits(prestart=0))
+    bench.tell(ev.SpareReady())
+    bench.want(b"driver", 1)
+    bench.tell(ev.WorkerDied(b"w1", None, "fork: out of memory"))
+    bench.want(b"driver", 1, key=2, environment=b"good")
+    bench.tell(ev.ActorWanted(b"actor", 0, JOB, CPU, {}, environment=b"good"))
+
+    commands: list[ev.Command] = []
+    for _ in range(3):
+        worker = next(w.worker_id for w in bench.scheduler.workers() if w.pool == (JOB, b"good"))
+        commands = bench.tell(ev.WorkerDied(worker, None, "fork: out of memory"))
+
+    told, report = commands
+    assert isinstance(told, ev.TellInfeasible)
+    assert isinstance(report, ev.ReportActorDied)
+    assert report.worker_id, "its last worker's death, not its environment's"
+    assert 2 == len(bench.scheduler.statistics()["demands"])
+
+
 def test_an_actor_needs_a_free_cpu_to_start_and_holds_what_it_asked_for():
     bench = Bench({"CPU": 10_000})
     bench.workers(1)
@@ -368,3 +442,28 @@ def test_the_story_of_a_worker_names_what_happened_to_it():
     story = [(type(event).__name__, kinds(commands)) for _, event, commands in bench.scheduler.story(b"w1")]
 
     assert [("DemandSet", ["StartWorker"]), ("WorkerReady", ["Grant"])] == story
+
+
+def test_what_a_detached_actor_has_leased_ends_with_the_job_when_the_actor_is_being_killed():
+    """It stays for nobody: what it asked for is not placed any more while its process is on its way out."""
+    bench = Bench({"CPU": 40_000})
+    bench.workers(4)
+    bench.tell(ev.ActorWanted(b"detached", 0, JOB, CPU, {}, detached=True))
+    (actor,) = [worker.worker_id for worker in bench.scheduler.workers() if worker.lease_id == 1]
+    bench.want(actor, 1)
+    assert ["KillWorker"] == kinds(bench.tell(ev.ActorUnwanted(b"detached", 0, "killed")))
+
+    assert actor not in {c.worker_id for c in bench.tell(ev.JobFinished(JOB)) if isinstance(c, ev.KillWorker)}
+    assert [] == bench.scheduler.statistics()["demands"]
+    assert {"dying": 4} == bench.scheduler.statistics()["workers"]
+
+
+def test_a_dead_worker_that_was_lent_to_itself_is_told_to_nobody():
+    bench = Bench({"CPU": 10_000})
+    bench.workers(1)
+    (lease,) = lease_ids(bench.want(b"driver", 1))
+    bench.want(b"driver", 0)
+    bench.want(b"w1", 1, depth=1)
+    assert [(b"w1", 1, b"w1")] == grants(bench.tell(ev.LeaseBack(b"driver", lease)))
+
+    assert [] == bench.tell(ev.WorkerDied(b"w1", -9, "killed"))

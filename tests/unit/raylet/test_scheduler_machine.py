@@ -114,6 +114,12 @@ class SchedulerMachine(RuleBasedStateMachine):
                 _, _, amounts, wanted, _ = self.demands[command.owner, command.key]
                 assert wanted
                 assert amounts.get("CPU", 0) > TOTAL["CPU"] or "do not start" in command.text
+            case ev.TellEnvironmentFailed():
+                job, environment, _, wanted, _ = self.demands.pop((command.owner, command.key))
+                assert wanted
+                assert environment
+                running = [process for process in self.processes.values() if process.pool == (job, environment)]
+                assert not any(process.state in ("idle", "busy") for process in running), "an environment that works"
             case ev.ClosePool():
                 assert not any(process.pool == command.pool for process in self.processes.values())
             case ev.Reclaim():
@@ -259,6 +265,16 @@ class SchedulerMachine(RuleBasedStateMachine):
         for actor in [actor for actor, state in self.actors.items() if state == "queued"]:
             if self.scheduler.actor(actor) is None:
                 del self.actors[actor]
+
+    @rule()
+    def a_spare_connects(self):
+        self.tell(ev.SpareReady())
+
+    @rule(env=st.sampled_from(ENVIRONMENTS))
+    def none_of_an_environment_starts(self, env):
+        for worker_id in self.of_state("starting"):
+            if worker_id in self.processes and self.processes[worker_id].pool[1] == env:
+                self.die(worker_id, 1)
 
     @rule(seconds=st.sampled_from([0.01, 0.1, 1.0, 11.0]))
     def time_passes(self, seconds):

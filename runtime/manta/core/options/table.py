@@ -241,6 +241,10 @@ RUNTIME_ENV_FIELDS = (
 )
 
 
+#: Linux's MAX_ARG_STRLEN, less "=" and the NUL at the end.
+MAX_VARIABLE_BYTES = 128 * 1024 - 2
+
+
 def check_runtime_env(value: dict[str, Any]) -> str | None:
     """What is wrong with a runtime environment, if anything. Raises TypeError for wrong types in it."""
     for name in value:
@@ -262,6 +266,17 @@ def check_runtime_env(value: dict[str, Any]) -> str | None:
             raise TypeError(f"{promise} but the value {text!r:.100} is of type {type(text)}")
         if not name or "=" in name or "\0" in name or "\0" in text:
             return f"runtime_env['env_vars'] holds {name!r:.100}, which no process can have as an environment variable."
+        try:
+            size = len(name.encode()) + len(text.encode())
+        except UnicodeEncodeError:
+            return (
+                f"runtime_env['env_vars'] holds {name!r:.100} with half a character (a lone surrogate): use whole text."
+            )
+        if size > MAX_VARIABLE_BYTES:
+            return (
+                f"runtime_env['env_vars'] holds {name!r:.100} with {size} bytes, name included; the kernel starts no program "
+                f"with more than {MAX_VARIABLE_BYTES} in one variable. Pass large values as arguments, or with put()."
+            )
     return None
 
 

@@ -67,6 +67,11 @@ class Demands:
         self._want(demand, 1)
         return demand
 
+    def give_up(self, demand: Demand) -> None:
+        """Nothing more comes of it; what it has, it keeps."""
+        self._want(demand, 0)
+        self._forget_if_over(demand)
+
     def drop(self, demand: Demand) -> None:
         """Nobody wants it any more."""
         self._want(demand, 0)

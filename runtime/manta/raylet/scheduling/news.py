@@ -49,6 +49,13 @@ def lease_lost(lease: Lease, event: WorkerDied) -> TellLeaseLost | ReportActorDi
     )
 
 
-def never_began(actor: ActorWanted, text: str, cause: str, *, out_of_memory: bool = False) -> ReportActorDied:
-    """Tell control that a queued life of an actor ends before it begins."""
-    return ReportActorDied(actor.actor_id, actor.incarnation, b"", None, text, out_of_memory, cause)
+def never_began(actor: ActorWanted, text: str, cause: str) -> ReportActorDied:
+    """Tell control that a queued life of an actor ends before it begins, and would do so elsewhere."""
+    return ReportActorDied(actor.actor_id, actor.incarnation, b"", None, text, False, cause)
+
+
+def not_startable(actor: ActorWanted, text: str, event: WorkerDied) -> ReportActorDied:
+    """Tell control that this node has no worker for a life of an actor: it failed with the last one that was tried."""
+    return ReportActorDied(
+        actor.actor_id, actor.incarnation, event.worker_id, None, text, event.out_of_memory, event.cause
+    )

@@ -207,6 +207,9 @@ class Pool:
     early_deaths: int = 0
     #: Why the last one failed.
     failure: str = ""
+    #: One of its workers connected once; and the pool's environment is what keeps them from it.
+    started_once: bool = False
+    environment_failed: bool = False
     #: No start before this.
     not_before: float = 0.0
     #: Actors that took a worker lately: how many spares are worth keeping, and until when.

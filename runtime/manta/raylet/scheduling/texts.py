@@ -40,6 +40,14 @@ def why_broken(pool: Pool) -> str:
     )
 
 
+def why_environment_failed(pool: Pool) -> str:
+    """Why nothing that asks for this pool's environment runs."""
+    return (
+        f"Workers with its environment variables do not start, while workers without them do: {pool.failed_starts} in a row "
+        f"ended before they were ready, the last with: {pool.failure}"
+    )
+
+
 def _for_people(amounts: Amounts, asked: Amounts) -> str:
     """Amounts with what was asked for in any case, without what every node has and nobody asked for."""
     names = dict.fromkeys(asked)

@@ -19,6 +19,7 @@ class FactoryHandle:
 
     Args:
         launched: From `launch`.
+        last_words: Reads what it wrote to its log.
         on_forked: Called with (worker id, pid, error); pid is 0 when the fork failed.
         on_exited: Called with (pid, status) of a worker.
         on_gone: Called once with this handle when the factory has ended; its workers end with it.
@@ -28,11 +29,13 @@ class FactoryHandle:
         self,
         *,
         launched: Launched,
+        last_words: Callable[[], str],
         on_forked: Callable[[bytes, int, str], None],
         on_exited: Callable[[int, int], None],
         on_gone: Callable[[FactoryHandle], None],
     ) -> None:
         loop = asyncio.get_running_loop()
+        self.last_words = last_words
         self._on_forked, self._on_exited, self._on_gone = on_forked, on_exited, on_gone
         self.pid, ours = launched
         self._connection = AsyncConnection(ours, self._frames, self._closed, loop=loop)

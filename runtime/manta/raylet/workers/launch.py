@@ -6,21 +6,24 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from manta.raylet.workers.guard import Guard
 
+#: Where a factory writes that has no environment of its own, in the folder of logs.
+FACTORY_LOG: Final = "factory.log"
 #: Process id of a started factory and our end of the socket to it.
 Launched = tuple[int, socket.socket]
 
 
 def launch(
-    guard: Guard, logs: Path, *, environment: Mapping[str, str] | None = None, entry: str | None = None
+    guard: Guard, log: Path, *, environment: Mapping[str, str] | None = None, entry: str | None = None
 ) -> Launched:
     """Start `python -m manta.worker` as a child of the guard.
 
     Args:
         guard: Starts it.
-        logs: Folder that gets its output, which is only ever about its own failures.
+        log: File that gets its output, which is only ever about its own failures.
         environment: Added to our own environment.
         entry: "module:function" that its workers run; None for what they are made for.
 
@@ -30,7 +33,7 @@ def launch(
     words = [sys.executable, "-m", "manta.worker", "{fd}", "{parent}", *([entry] if entry else [])]
     ours, theirs = socket.socketpair()
     try:
-        pid = guard.launch(words, environment or {}, logs / "factory.log", theirs.fileno())
+        pid = guard.launch(words, environment or {}, log, theirs.fileno())
     except BaseException:
         ours.close()
         raise

@@ -8,9 +8,11 @@ import logging
 import os
 import resource
 import signal
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +22,8 @@ from manta.raylet.events import PoolKey
 from manta.raylet.workers import process
 from manta.raylet.workers.factory import FactoryHandle
 from manta.raylet.workers.guard import Guard
-from manta.raylet.workers.launch import Launched, launch
+from manta.raylet.workers.last_words import last_words
+from manta.raylet.workers.launch import FACTORY_LOG, Launched, launch
 from manta.rpc.v1 import channel_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,8 @@ class WorkerProcess:
     #: 0 until it is forked.
     pid: int = 0
     watch: process.Watch | None = None
+    #: It has said Hello.
+    connected: bool = False
     #: Why we ended it; None while we did not.
     doom: str | None = None
     #: Its factory is gone and can say nothing about its end; this is what is known.
@@ -137,7 +142,10 @@ class WorkerProcesses:
             workers: How many.
             launched: A factory that was started already.
         """
-        self._spare = self._watch_factory(launched) if launched is not None else self._new_factory({})
+        log_file = self._logs / FACTORY_LOG
+        self._spare = (
+            self._watch_factory(launched, log_file, 0) if launched is not None else self._new_factory({}, log_file)
+        )
         for _ in range(workers):
             worker_id = self._make_id()
             self._fork(worker_id, self._spare)
@@ -147,6 +155,17 @@ class WorkerProcesses:
         """Whether it belongs to no job yet."""
         return worker_id in self._spare_workers
 
+    def is_plain(self, pool: PoolKey) -> bool:
+        """Whether its workers come from a factory with our own environment."""
+        job, environment = pool
+        return not environment and job not in self._job_variables
+
+    def connected(self, worker_id: bytes) -> None:
+        """A worker has said Hello: its start is over."""
+        worker = self._workers.get(worker_id)
+        if worker is not None:
+            worker.connected = True
+
     def job_variables(self, job: bytes, variables: dict[str, str]) -> None:
         """Environment variables of all workers of a job; before its first worker."""
         if variables:
@@ -154,9 +173,8 @@ class WorkerProcesses:
 
     def worker_id(self, pool: PoolKey) -> bytes:
         """The id of the next worker of a pool: a waiting spare's, if it may have one."""
-        job, environment = pool
         factory = self._factories.get(pool)
-        if not environment and factory is None and self._spare is not None and job not in self._job_variables:
+        if factory is None and self._spare is not None and self.is_plain(pool):
             factory = self._factories[pool] = self._spare
             self._spare = None
         if factory is not None and self._spare is None and self._spare_workers:
@@ -181,7 +199,7 @@ class WorkerProcesses:
                 variables = {**self._job_variables.get(pool[0], {}), **environment_of(pool[1])}
                 # Tasks that its tasks submit inherit the environment: the worker has to know what was added.
                 variables[WORKER_ENVIRONMENT] = pool[1].decode()
-                factory = self._factories[pool] = self._new_factory(variables)
+                factory = self._factories[pool] = self._new_factory(variables, self._log_of(pool))
             except (OSError, ProtocolError, ValueError) as error:
                 self._loop.call_soon(self._on_died, worker_id, None, f"its factory cannot be started: {error}", False)
                 return
@@ -268,12 +286,25 @@ class WorkerProcesses:
             log.error("the guard ended: pid=%d", pid)
             self._on_unguarded()
 
-    def _new_factory(self, variables: dict[str, str]) -> FactoryHandle:
-        return self._watch_factory(launch(self._guard, self._logs, environment=variables, entry=self._entry))
+    def _log_of(self, pool: PoolKey) -> Path:
+        """Its factory's file. One of its own where somebody's variables may be why the factory dies: what it says is told."""
+        if self.is_plain(pool):
+            return self._logs / FACTORY_LOG
+        return self._logs / f"factory-{pool[0].hex()}-{zlib.crc32(pool[1]):08x}.log"
 
-    def _watch_factory(self, launched: Launched) -> FactoryHandle:
+    def _new_factory(self, variables: dict[str, str], log_file: Path) -> FactoryHandle:
+        since = log_file.stat().st_size if log_file.exists() else 0
+        return self._watch_factory(
+            launch(self._guard, log_file, environment=variables, entry=self._entry), log_file, since
+        )
+
+    def _watch_factory(self, launched: Launched, log_file: Path, since: int) -> FactoryHandle:
         factory = FactoryHandle(
-            launched=launched, on_forked=self._forked, on_exited=self._exited, on_gone=self._factory_gone
+            launched=launched,
+            last_words=partial(last_words, log_file, since),
+            on_forked=self._forked,
+            on_exited=self._exited,
+            on_gone=self._factory_gone,
         )
         self._all_factories[factory.pid] = factory
         return factory
@@ -338,7 +369,7 @@ class WorkerProcesses:
             elif worker.pid:
                 self._gone(worker, -signal.SIGKILL, "its factory ended")
             else:
-                self._gone(worker, None, f"its factory ended before it was forked (see {self._logs}/factory.log)")
+                self._gone(worker, None, f"its factory ended before it was forked{factory.last_words()}")
 
     def _gone(self, worker: WorkerProcess, status: int | None, text: str) -> None:
         if self._workers.pop(worker.worker_id, None) is None:
@@ -354,4 +385,6 @@ class WorkerProcesses:
             worker.watch.close()
         if worker.doom is not None:
             text = worker.doom
+        elif worker.pid and not worker.connected:
+            text += last_words(worker.stderr)
         self._on_died(worker.worker_id, status, text, worker.out_of_memory)
