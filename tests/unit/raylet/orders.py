@@ -1,4 +1,4 @@
-"""A node without processes and sockets: control's requests go through the very handlers that gRPC calls, encoded and decoded."""
+"""A node without processes and sockets: control's orders and calls go through their very handlers, encoded and decoded."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from manta.raylet.actors import Actors
 from manta.raylet.admission import Admission
 from manta.raylet.clients import Client, Clients, Job
 from manta.raylet.grpc_service import RayletService
+from manta.raylet.orders import Orders
 from manta.raylet.runner import Runner
 from manta.raylet.scheduler import Scheduler
 from manta.raylet.scheduling.ledger import Ledger
@@ -21,7 +22,10 @@ from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import raylet_pb2
 
 NODE = b"n" * 28
-METHODS = {method.name: method for method in raylet_pb2.DESCRIPTOR.services_by_name["RayletService"].methods}
+RPCS = {method.name: method.input_type for method in raylet_pb2.DESCRIPTOR.services_by_name["RayletService"].methods}
+ORDERS = {kind.name: kind.message_type for kind in raylet_pb2.Order.DESCRIPTOR.oneofs_by_name["order"].fields}
+#: Everything that is asked of a node from outside, by the name of the RPC or the kind of order.
+ASKED = {**RPCS, **ORDERS}
 
 
 class AbortedError(Exception):
@@ -93,30 +97,34 @@ class Node:
             on_job_over=self.actors.forget_job,
             flush_logs=nobody,
         )
-        self.service = RayletService(
-            node_id=NODE,
+        self.orders = Orders(
             runner=self.runner,
             actors=self.actors,
             clients=self.clients,
             jobs=self.jobs,
             processes=processes,
-            describe=self.scheduler.statistics,
             job_over=admission.job_over,
         )
+        self.service = RayletService(node_id=NODE, describe=self.scheduler.statistics)
 
     # ---- control's side
 
     @staticmethod
     def request(name: str, fields: dict[str, Any]) -> bytes:
-        message: Any = GetMessageClass(METHODS[name].input_type)(**fields)
+        if name in ORDERS:
+            order = raylet_pb2.Order(number=1, **{name: GetMessageClass(ORDERS[name])(**fields)})  # type: ignore[arg-type]
+            return order.SerializeToString()
+        message: Any = GetMessageClass(RPCS[name])(**fields)
         if "node_id" in message.DESCRIPTOR.fields_by_name and "node_id" not in fields:
             message.node_id = NODE
         encoded: bytes = message.SerializeToString()
         return encoded
 
     async def call(self, name: str, encoded: bytes) -> Any:
-        """One delivery of a request; what came back, or the refusal as text."""
-        request = GetMessageClass(METHODS[name].input_type).FromString(encoded)
+        """One delivery; what came back, or the refusal as text."""
+        if name in ORDERS:
+            return self.orders.carry_out(raylet_pb2.Order.FromString(encoded))
+        request = GetMessageClass(RPCS[name]).FromString(encoded)
         try:
             return await getattr(self.service, name)(request, Context())
         except AbortedError as refused:
@@ -140,9 +148,9 @@ class Node:
         self.runner.tell(ev.WorkerDied(b"w%d" % number, -9, "killed"))
 
     async def prepare(self, steps: Any) -> None:
-        """Calls by RPC name, and what happens to workers by the name of a method."""
+        """Orders and calls by name, and what happens to workers by the name of a method."""
         for name, what in steps:
-            if name in METHODS:
+            if name in ASKED:
                 reply = await self.call(name, self.request(name, what))
                 assert not isinstance(reply, str), (name, reply)
             else:
