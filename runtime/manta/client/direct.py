@@ -138,7 +138,6 @@ class DirectSession:
         self.prepare, self.fill_extra = self.arguments.prepare, self.arguments.fill
         self.control, self.control_async = self.relay.control, self.relay.control_async
         self.capture, self.drain_released, self.perform = counting.capture, counting.drain_released, counting.perform
-        self._drain_released = counting.drain_released
         self.ref_made, self.ref_received, self.export_ref = (
             counting.ref_made,
             counting.ref_received,

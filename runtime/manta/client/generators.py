@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manta.client import current
+from manta.client import current, failures
 from manta.client.pump import Waiter
 from manta.client.refs import make_ref, released
 from manta.core.generics import Generic, T_co
@@ -68,7 +68,7 @@ class StreamReader:
             text = (
                 f"The generator was run again after a crash and made {length} values; {self.come} had come before it."
             )
-            self.failed(self._session.failures.system(StreamingGeneratorReplayInconsistentError(text)))
+            self.failed(failures.system(StreamingGeneratorReplayInconsistentError(text)))
             return
         self.length = length
         self._end()

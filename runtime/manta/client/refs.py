@@ -215,7 +215,9 @@ class Arriving:
         self.noted = noted
         self.outer = outer
 
-        def take(oid: bytes, owner: bytes, new: Any = _new, kind: Any = ObjectRef, append: Any = self.taken.append) -> Any:
+        def take(
+            oid: bytes, owner: bytes, new: Any = _new, kind: Any = ObjectRef, append: Any = self.taken.append
+        ) -> Any:
             ref = new(kind)
             ref._id = oid
             append(ref)

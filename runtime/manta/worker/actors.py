@@ -124,7 +124,7 @@ class ActorHost:
             executor.running = None
             running.set(None)
             received, executor.received[:] = list(executor.received), []
-            session._drain_released()
+            session.drain_released()
             session.register_borrows(received, lambda: session.raylet_send(message))
         return not message.HasField("failure")
 

@@ -166,7 +166,7 @@ class AsyncActor:
         if stray:
             # Out of pickles that user code loaded by itself, in whichever call: their owners are told, and no result waits.
             taken, stray[:] = list(stray), []
-            self._session._drain_released()
+            self._session.drain_released()
             self._session.register_borrows(taken, lambda: None)
 
     def _flush(self) -> None:

@@ -83,7 +83,7 @@ class Delivery:
             received: Refs that came out of pickles in this very call. What another call received is that call's to report: this
                 result would wait for owners it has nothing to do with.
         """
-        self._session._drain_released()
+        self._session.drain_released()
         ownership = self._session.ownership
         unknown = ownership.unregistered(received)
         if not unknown:

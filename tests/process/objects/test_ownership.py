@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -213,7 +213,7 @@ def test_a_ref_can_be_used_while_its_value_is_being_read(cluster: Cluster, what:
         with pytest.raises(manta.exceptions.RaySystemError, match="not today"):
             manta.get(holder)
     else:
-        value = manta.get(holder)
+        value: Any = manta.get(holder)
         assert value[1].found == {"get": b"1234", "wait": True, "pass on": ord("1"), "put": b"1234", "drop": None}[what]
         assert manta.get(value[0]) == b"1234"
         del value

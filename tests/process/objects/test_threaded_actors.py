@@ -11,6 +11,7 @@ import pytest
 
 import manta
 from manta.client import current
+from manta.client.direct import DirectSession
 from tests.process.cluster.support import MIB
 from tests.support.waiting import wait_until
 
@@ -102,8 +103,9 @@ def counts() -> dict[str, int]:
     """What this process holds and has lent, with everything counted that was dropped."""
     gc.collect()
     session = current.require()
+    assert isinstance(session, DirectSession)
     with session.lock:
-        session._drain_released()
+        session.drain_released()
         return session.ownership.statistics()
 
 

@@ -38,7 +38,7 @@ class Session:
         self.unread: list[object] = []
         self.send = lambda link, message: self.sent.append((link, message))
 
-    def _drain_released(self) -> None:
+    def drain_released(self) -> None:
         pass
 
     def register_borrows(self, oids, then) -> None:
