@@ -1,7 +1,9 @@
 """The node's object store: who may use which part of the arena, and the arena itself.
 
-Pure, events in and commands out: `table` (which object, for whom, how long; with `records`, `owners`, `lending` of blocks, and
-`audit`, its invariants), `allocator` (which range; with `ordered`, a sorted set) and `commands` (what they ask the shell to do).
+Pure, events in and commands out. `table` takes the events; behind it stand `sealed` (the objects that are there, with `owners`),
+`gets` (readers that wait), `room` (ranges being written, blocks `lending`, who waits for room), `records`, `journal` (what
+happened) and `audit` (every invariant). `allocator` decides which range, when the arena grows and what goes back; with `ranges`
+(what is free; on `ordered`, a sorted set) and `warmth` (which pages were touched). `commands` are what they ask the shell to do.
 The shell: `arena` (the memfd: reserve, warm, give back), `headroom` (how much memory the machine has left), `keeper`
 (the thread that does these slow things in order).
 

@@ -8,29 +8,24 @@ fragmented store.
 Where an allocation goes, first match:
 
 1. **Where its client last freed** a range of that size or more: those pages are warm for the machine, and mapped by
-that very
-   process. It is what makes the second put of an 800 MB array run at the speed of memory.
+   that very process. It is what makes the second put of an 800 MB array run at the speed of memory.
 2. **Best fit, warm**: the smallest free range that has room, unless its pages were never touched and another of
-similar size
-   has touched ones.
+   similar size has touched ones.
 3. **Best fit.** Ties go to the lower offset.
 
-Free neighbours are always one range. Finding, splitting and joining cost O(log n) in the number of free ranges.
+Next door: which ranges are free (`ranges`), and which of them are warm (`warmth`).
 """
 
-from bisect import bisect_right
 from collections.abc import Hashable
 from enum import IntEnum
 
 from manta.raylet.objects.commands import PunchHole, ReserveExtent, Warm
-from manta.raylet.objects.ordered import Ordered
+from manta.raylet.objects.ranges import FreeRanges
+from manta.raylet.objects.warmth import Cold, Recent
 from manta.shm.layout import MIB, PAGE_BYTES, aligned, extent_bytes
 
 #: Candidates looked at for a warm one before the best fit is taken as it is.
 _CANDIDATES = 4
-
-#: Ranges remembered per client as recently freed.
-_RECENT = 6
 
 #: One reservation command is at most this long, so that creators who wait see progress.
 _MAX_RESERVE_BYTES = 256 * MIB
@@ -62,19 +57,15 @@ class Allocator:
     """
 
     __slots__ = (
-        "_by_size",
         "_cold",
-        "_cold_bytes",
-        "_cold_end",
         "_empty",
         "_extents",
         "_idle_since",
         "_present",
+        "_ranges",
         "_recent",
         "_refused_until",
         "_reserving",
-        "_size_at",
-        "_starts",
         "_used_in",
         "_warming",
         "capacity",
@@ -120,20 +111,14 @@ class Allocator:
         #: Extents of these states; `_empty` are present with nothing allocated.
         self._present = self._reserving = self._empty = 0
         self.used_bytes = self.free_bytes = 0
-        self._starts: Ordered[int] = Ordered()
-        self._size_at: dict[int, int] = {}
-        self._by_size: Ordered[tuple[int, int]] = Ordered()
-        #: Starts of free, never touched ranges in order, and where each ends. An allocation is touched by its creator.
-        self._cold: list[int] = []
-        self._cold_end: dict[int, int] = {}
-        self._cold_bytes = 0
-        self._recent: dict[Hashable, list[tuple[int, int]]] = {}
+        self._ranges = FreeRanges()
+        self._cold = Cold()
+        self._recent = Recent()
         #: The range a Warm command is out for; it must not be given back meanwhile, or warming would bring it back.
         self._warming: tuple[int, int] | None = None
         self._refused_until = float("-inf")
 
-    # --- allocating
-    # -------------------------------------------------------------------------------------------------------
+    # --- allocating -------------------------------------------------------------------------------------------------------
 
     def allocate(self, size: int, client: Hashable) -> int | None:
         """Take room for `size` bytes.
@@ -148,13 +133,23 @@ class Allocator:
         need = aligned(size)
         if need > self.free_bytes:
             return None
-        place = self._recently_freed(need, client)
+        place = self._recent.take(need, client, self._ranges)
         if place is None:
             place = self._best_fit(need)
         if place is None:
             return None
         offset, start = place
-        self._take(offset, need, start)
+        self._ranges.take(offset, need, start)
+        end = offset + need
+        for index in range(offset // self.extent, (end - 1) // self.extent + 1):
+            if not self._used_in[index]:
+                self._empty -= 1
+            low = index * self.extent
+            self._used_in[index] += min(end, low + self.extent) - max(offset, low)
+        self.used_bytes += need
+        self.free_bytes -= need
+        if self._cold:
+            self._cold.remove(offset, end)
         return offset
 
     def free(self, offset: int, size: int, client: Hashable, now: float) -> None:
@@ -171,98 +166,31 @@ class Allocator:
         """
         size = aligned(size)
         end = offset + size
-        before = self._starts.at_most(offset)
-        after = self._starts.at_least(offset)
-        if (before is not None and before + self._size_at[before] > offset) or (after is not None and after < end):
+        ranges = self._ranges
+        before = ranges.starts.at_most(offset)
+        after = ranges.starts.at_least(offset)
+        if (before is not None and before + ranges.size_at[before] > offset) or (after is not None and after < end):
             raise ValueError(f"bytes {offset} to {end} are free already, at least in part")
         for index in range(offset // self.extent, (end - 1) // self.extent + 1):
             self._release_in(index, offset, end, now)
         self.used_bytes -= size
         self.free_bytes += size
-        self._insert(offset, size, before, after)
-        recent = self._recent.get(client)
-        if recent is None:
-            self._recent[client] = [(offset, end)]
-            return
-        # Objects of one block are freed one after the other; together they are the range that is lent again.
-        start = offset
-        for at in range(len(recent) - 1, -1, -1):
-            low, high = recent[at]
-            if low <= end and start <= high:
-                del recent[at]
-                start, end = min(start, low), max(end, high)
-        recent.append((start, end))
-        if len(recent) > _RECENT:
-            del recent[0]
+        ranges.insert(offset, size, before, after)
+        self._recent.freed(client, offset, end)
 
     def forget(self, client: Hashable) -> None:
         """The client is gone; what it freed is like any free range."""
-        self._recent.pop(client, None)
-
-    def _recently_freed(self, need: int, client: Hashable) -> tuple[int, int] | None:
-        recent = self._recent.get(client)
-        if not recent:
-            return None
-        best: tuple[int, int, int, tuple[int, int]] | None = None
-        for entry in list(recent):
-            start, end = entry
-            if end - start < need:
-                continue
-            at = start if start in self._size_at else self._starts.at_most(start)
-            if at is None or at + self._size_at[at] <= start:
-                # Its beginning was taken by someone else; the free rest may still be worth having.
-                at = self._starts.at_least(start)
-            if at is None or at >= end:
-                recent.remove(entry)
-                continue
-            usable = max(at, start)
-            room = min(end, at + self._size_at[at]) - usable
-            if room >= need and (best is None or room < best[0]):
-                best = (room, usable, at, entry)
-        if best is None:
-            return None
-        _, offset, at, entry = best
-        recent.remove(entry)
-        if offset + need < entry[1]:
-            recent.append((offset + need, entry[1]))
-        return offset, at
+        self._recent.forget(client)
 
     def _best_fit(self, need: int) -> tuple[int, int] | None:
-        fit = self._by_size.at_least((need, 0))
+        fit = self._ranges.best_fit(need)
         if fit is None:
             return None
-        if self._cold and not self._is_warm(fit[1], need):
-            for size, start in self._by_size.first_at_least((need, 0), _CANDIDATES):
-                if size <= fit[0] * 2 and self._is_warm(start, need):
+        if self._cold and self._cold.touches(fit[1], need):
+            for size, start in self._ranges.fits(need, _CANDIDATES):
+                if size <= fit[0] * 2 and not self._cold.touches(start, need):
                     return start, start
         return fit[1], fit[1]
-
-    def _take(self, offset: int, size: int, start: int) -> None:
-        """Allocate [offset, offset + size) out of the free range at `start`."""
-        whole = self._size_at.pop(start)
-        self._by_size.remove((whole, start))
-        end = offset + size
-        rest = start + whole - end
-        if offset > start:
-            self._size_at[start] = offset - start
-            self._by_size.add((offset - start, start))
-            if rest:
-                self._put(end, rest)
-        elif rest:
-            self._size_at[end] = rest
-            self._starts.replace(start, end)
-            self._by_size.add((rest, end))
-        else:
-            self._starts.remove(start)
-        for index in range(offset // self.extent, (end - 1) // self.extent + 1):
-            if not self._used_in[index]:
-                self._empty -= 1
-            low = index * self.extent
-            self._used_in[index] += min(end, low + self.extent) - max(offset, low)
-        self.used_bytes += size
-        self.free_bytes -= size
-        if self._cold:
-            self._uncool(offset, end)
 
     def _release_in(self, index: int, offset: int, end: int, now: float) -> None:
         low = index * self.extent
@@ -274,72 +202,7 @@ class Allocator:
             self._empty += 1
             self._idle_since[index] = now
 
-    def _put(self, start: int, size: int) -> None:
-        self._size_at[start] = size
-        self._starts.add(start)
-        self._by_size.add((size, start))
-
-    def _insert(self, start: int, size: int, before: int | None, after: int | None) -> None:
-        """Make [start, start + size) free, joined with its neighbours."""
-        size_at, by_size = self._size_at, self._by_size
-        if after != start + size:
-            after = None
-        if after is not None:
-            more = size_at.pop(after)
-            by_size.remove((more, after))
-            size += more
-        if before is not None and before + size_at[before] == start:
-            if after is not None:
-                self._starts.remove(after)
-            more = size_at[before]
-            by_size.remove((more, before))
-            size_at[before] = size + more
-            by_size.add((size + more, before))
-        elif after is not None:
-            size_at[start] = size
-            self._starts.replace(after, start)
-            by_size.add((size, start))
-        else:
-            self._put(start, size)
-
-    # --- warmth
-    # -----------------------------------------------------------------------------------------------------------
-
-    def _is_warm(self, start: int, size: int) -> bool:
-        at = bisect_right(self._cold, start) - 1
-        if at >= 0 and self._cold_end[self._cold[at]] > start:
-            return False
-        return at + 1 >= len(self._cold) or self._cold[at + 1] >= start + size
-
-    def _uncool(self, start: int, end: int) -> None:
-        """[start, end) is not cold any more: touched, or not present."""
-        at = max(bisect_right(self._cold, start) - 1, 0)
-        while at < len(self._cold) and (low := self._cold[at]) < end:
-            high = self._cold_end[low]
-            if high <= start:
-                at += 1
-                continue
-            del self._cold[at], self._cold_end[low]
-            self._cold_bytes -= high - low
-            for part_low, part_high in ((low, min(high, start)), (max(low, end), high)):
-                if part_low < part_high:
-                    self._cold.insert(at, part_low)
-                    self._cold_end[part_low] = part_high
-                    self._cold_bytes += part_high - part_low
-                    at += 1
-
-    def _cool(self, start: int, end: int) -> None:
-        """[start, end) has just become present: nobody touched it yet."""
-        at = bisect_right(self._cold, start)
-        self._cold_bytes += end - start
-        if at and self._cold_end[self._cold[at - 1]] == start:
-            self._cold_end[self._cold[at - 1]] = end
-        else:
-            self._cold.insert(at, start)
-            self._cold_end[start] = end
-
-    # --- growing
-    # ----------------------------------------------------------------------------------------------------------
+    # --- growing ----------------------------------------------------------------------------------------------------------
 
     @property
     def growing(self) -> bool:
@@ -421,17 +284,17 @@ class Allocator:
 
     def _free_before(self, boundary: int) -> int:
         """Free bytes that end at `boundary`, within the extent before it."""
-        start = self._starts.at_most(boundary - 1)
-        if start is None or start + self._size_at[start] < boundary:
+        start = self._ranges.starts.at_most(boundary - 1)
+        if start is None or start + self._ranges.size_at[start] < boundary:
             return 0
         return min(boundary - start, self.extent)
 
     def _free_after(self, boundary: int) -> int:
         """Free bytes that begin at `boundary`, within the extent after it."""
-        start = self._starts.at_most(boundary)
+        start = self._ranges.starts.at_most(boundary)
         if start is None:
             return 0
-        return max(0, min(start + self._size_at[start] - boundary, self.extent))
+        return max(0, min(start + self._ranges.size_at[start] - boundary, self.extent))
 
     def reserved(self, start: int, size: int, now: float) -> None:
         """The pages of a ReserveExtent command, or of a part of it, are there."""
@@ -445,8 +308,9 @@ class Allocator:
         self._present += count
         self._empty += count
         self.free_bytes += size
-        self._cool(start, start + size)
-        self._insert(start, size, self._starts.at_most(start), self._starts.at_least(start))
+        self._cold.add(start, start + size)
+        ranges = self._ranges
+        ranges.insert(start, size, ranges.starts.at_most(start), ranges.starts.at_least(start))
 
     def refused(self, start: int, size: int, now: float) -> None:
         """The machine has no memory for a ReserveExtent command, or for the part of it that is named here."""
@@ -457,20 +321,19 @@ class Allocator:
         self._reserving -= size // self.extent
         self._refused_until = now + _REFUSED_PAUSE_S
 
-    # --- the margin, and giving back
-    # --------------------------------------------------------------------------------------
+    # --- the margin, and giving back --------------------------------------------------------------------------------------
 
     def prepare(self, now: float, cause: Hashable) -> list[ReserveExtent | Warm]:
         """Keep `margin` bytes free and warm: touch what is cold, or grow by an extent. One step at a time."""
-        if self.free_bytes - self._cold_bytes >= self.margin or self._warming is not None:
+        if self.free_bytes - self._cold.total_bytes >= self.margin or self._warming is not None:
             return []
         if self._cold:
             # By whole pages inside of the cold range: its edges share a page with something touched.
-            start = -(-self._cold[0] // PAGE_BYTES) * PAGE_BYTES
-            end = min(self._cold_end[self._cold[0]], (start // self.extent + 1) * self.extent)
-            end = end // PAGE_BYTES * PAGE_BYTES
+            low, high = self._cold.first()
+            start = -(-low // PAGE_BYTES) * PAGE_BYTES
+            end = min(high, (start // self.extent + 1) * self.extent) // PAGE_BYTES * PAGE_BYTES
             if start >= end:
-                self._uncool(self._cold[0], self._cold_end[self._cold[0]])
+                self._cold.remove(low, high)
                 return []
             self._warming = (start, end)
             return [Warm(start, end - start, cause)]
@@ -486,8 +349,7 @@ class Allocator:
     def warmed(self, start: int, size: int) -> None:
         """A Warm command is done, or was given up; either way it is not repeated."""
         self._warming = None
-        if self._cold:
-            self._uncool(start, start + size)
+        self._cold.remove(start, start + size)
 
     def give_back(self, now: float, cause: Hashable) -> list[PunchHole]:
         """Extents that were unused for `idle_s`, beyond the margin; the highest go first."""
@@ -528,17 +390,10 @@ class Allocator:
         """Take these present, unused extents out of what is free."""
         runs = _runs(sorted(indices), self.extent, self.span)
         for start, size in runs:
-            end = start + size
-            at = self._starts.at_most(start)
+            at = self._ranges.starts.at_most(start)
             assert at is not None, "an unused extent is free"
-            whole = self._size_at.pop(at)
-            self._starts.remove(at)
-            self._by_size.remove((whole, at))
-            if at < start:
-                self._put(at, start - at)
-            if end < at + whole:
-                self._put(end, at + whole - end)
-            self._uncool(start, end)
+            self._ranges.take(start, size, at)
+            self._cold.remove(start, start + size)
             self.free_bytes -= size
         for index in indices:
             self._extents[index] = Extent.PUNCHING
@@ -546,64 +401,44 @@ class Allocator:
         self._empty -= len(indices)
         return [PunchHole(start, size, cause) for start, size in runs]
 
-    # --- looking
-    # ----------------------------------------------------------------------------------------------------------
+    # --- looking ----------------------------------------------------------------------------------------------------------
 
     def statistics(self) -> dict[str, int]:
         """Bytes by state, and how fragmented the free ones are."""
-        largest = self._by_size.at_most((self.span + 1, 0))
         return {
             "capacity_bytes": self.capacity,
             "used_bytes": self.used_bytes,
             "free_bytes": self.free_bytes,
-            "cold_bytes": self._cold_bytes,
+            "cold_bytes": self._cold.total_bytes,
             "reserving_bytes": self._reserving * self.extent,
-            "free_ranges": len(self._size_at),
-            "largest_free_bytes": largest[0] if largest else 0,
+            "free_ranges": len(self._ranges),
+            "largest_free_bytes": self._ranges.largest(),
         }
 
     def free_ranges(self) -> list[tuple[int, int]]:
         """(offset, size) of every free range, in order."""
-        return [(start, self._size_at[start]) for start in self._starts]
+        return list(self._ranges)
 
     def validate(self) -> None:
         """Check every invariant. Raises AssertionError. O(n): for tests."""
-        ranges = self.free_ranges()
-        assert sorted((size, start) for start, size in ranges) == list(self._by_size), (
-            "both orders hold the same ranges"
-        )
-        used = [0] * len(self._extents)
-        for index, state in enumerate(self._extents):
-            used[index] = self.extent if state == Extent.PRESENT else 0
-        end = -1
-        for start, size in ranges:
-            assert start % 64 == 0, "free ranges are aligned"
-            assert size % 64 == 0, "free ranges are aligned"
-            assert size > 0, "no free range is empty"
-            assert start > end, "free ranges neither overlap nor touch"
+        self._ranges.validate()
+        self._cold.validate(self._ranges)
+        self._recent.validate()
+        used = [self.extent if state == Extent.PRESENT else 0 for state in self._extents]
+        for start, size in self._ranges:
             end = start + size
             for index in range(start // self.extent, (end - 1) // self.extent + 1):
                 assert self._extents[index] == Extent.PRESENT, "free bytes are present"
                 low = index * self.extent
                 used[index] -= min(end, low + self.extent) - max(start, low)
         assert used == self._used_in, "every present byte is either free or used"
-        assert sum(size for _, size in ranges) == self.free_bytes, "free bytes are counted"
+        assert sum(size for _, size in self._ranges) == self.free_bytes, "free bytes are counted"
         assert sum(used) == self.used_bytes, "used bytes are counted"
         assert self._present == self._extents.count(Extent.PRESENT), "present extents are counted"
         assert self._reserving == self._extents.count(Extent.RESERVING), "extents on their way are counted"
         assert (self._present + self._reserving) * self.extent <= self.capacity, "no more than the capacity is present"
         empty = sum(state == Extent.PRESENT and not in_use for state, in_use in zip(self._extents, used, strict=True))
         assert self._empty == empty, "empty extents are counted"
-        assert self._cold == sorted(self._cold_end), "cold ranges are in order"
-        assert sum(self._cold_end[low] - low for low in self._cold) == self._cold_bytes, "cold bytes are counted"
-        at = -1
-        for low in self._cold:
-            assert low >= at, "cold ranges do not overlap"
-            at = self._cold_end[low]
-            start = self._starts.at_most(low) or 0
-            assert start <= low < at <= start + self._size_at.get(start, 0), "cold bytes are free"
-        for recent in self._recent.values():
-            assert 0 <= len(recent) <= _RECENT, "few ranges are remembered"
 
 
 def _runs(indices: list[int], extent: int, longest: int) -> list[tuple[int, int]]:

@@ -1,0 +1,123 @@
+"""The objects that are there: who keeps them, who reads them, which of them may be evicted.
+
+An object is freed when its owner has no references to it *and* nobody has it pinned; a secondary copy that nobody reads may be
+evicted before.
+"""
+
+from collections.abc import Hashable
+
+from manta.raylet.objects.allocator import Allocator
+from manta.raylet.objects.commands import Client, Evicted
+from manta.raylet.objects.journal import Journal
+from manta.raylet.objects.owners import Owners
+from manta.raylet.objects.records import Object, Process
+from manta.shm.layout import aligned
+
+
+class Sealed:
+    """See the module.
+
+    Attributes:
+        by_id: The objects. Changed by the methods only.
+        owners: Who keeps which.
+        lru: Secondary copies without pins, least recently used first.
+        sealed_bytes: Bytes of all of them.
+        pinned_bytes: Bytes of those with pins.
+        lru_bytes: Bytes of those in `lru`.
+    """
+
+    __slots__ = ("_allocator", "_journal", "by_id", "lru", "lru_bytes", "owners", "pinned_bytes", "sealed_bytes")
+
+    def __init__(self, allocator: Allocator, journal: Journal) -> None:
+        self._allocator, self._journal = allocator, journal
+        self.by_id: dict[bytes, Object] = {}
+        self.owners = Owners()
+        self.lru: dict[bytes, Object] = {}
+        self.sealed_bytes = self.pinned_bytes = self.lru_bytes = 0
+
+    # --- coming and going -------------------------------------------------------------------------------------------------
+
+    def add(self, item: Object) -> None:
+        """An object is readable from now on; its id is new."""
+        room = aligned(item.size)
+        self.by_id[item.object_id] = item
+        self.sealed_bytes += room
+        self.owners.add(item)
+        if item.secondary:
+            self.lru[item.object_id] = item
+            self.lru_bytes += room
+
+    def revive(self, item: Object) -> None:
+        """Its task runs again, so its owner wants it after all."""
+        if item.doomed:
+            item.doomed = False
+            self.owners.add(item)
+
+    def delete(self, item: Object, now: float) -> None:
+        """Its owner has no references any more: it is freed now, or with its last pin."""
+        if item.pins:
+            item.doomed = True
+            self.owners.remove(item)
+        else:
+            self._free(item, now)
+
+    def evict(self, now: float, cause: Hashable) -> Evicted:
+        """Free the secondary copy that nobody used for the longest time; there is one."""
+        item = next(iter(self.lru.values()))
+        self._journal.totals["evicted"] += 1
+        self._journal.note(now, "evicted", item.object_id, None, cause)
+        self._free(item, now)
+        return Evicted(item.object_id, item.size, cause)
+
+    def promote(self, item: Object) -> None:
+        """It is the primary copy from now on, and is not evicted any more."""
+        if item.secondary:
+            item.secondary = False
+            if self.lru.pop(item.object_id, None) is not None:
+                self.lru_bytes -= aligned(item.size)
+
+    def _free(self, item: Object, now: float) -> None:
+        """Take out an object without pins."""
+        room = aligned(item.size)
+        del self.by_id[item.object_id]
+        self.sealed_bytes -= room
+        if self.lru.pop(item.object_id, None) is not None:
+            self.lru_bytes -= room
+        if not item.doomed:
+            self.owners.remove(item)
+        self._journal.totals["freed"] += 1
+        self._allocator.free(item.offset, item.size, item.creator, now)
+
+    # --- reading ----------------------------------------------------------------------------------------------------------
+
+    def pin(self, item: Object, client: Client, process: Process) -> None:
+        """The client reads it, once more."""
+        count = item.pins.get(client, 0)
+        if not count:
+            room = aligned(item.size)
+            if not item.pins:
+                self.pinned_bytes += room
+                if self.lru.pop(item.object_id, None) is not None:
+                    self.lru_bytes -= room
+            process.pins[item.object_id] = item
+            process.pinned_bytes += room
+        item.pins[client] = count + 1
+
+    def unpin(self, item: Object, client: Client, process: Process, count: int, now: float, cause: Hashable) -> None:
+        """The client reads it `count` times less; it has that many pins."""
+        left = item.pins[client] - count
+        if left:
+            item.pins[client] = left
+            return
+        room = aligned(item.size)
+        del item.pins[client], process.pins[item.object_id]
+        process.pinned_bytes -= room
+        if item.pins:
+            return
+        self.pinned_bytes -= room
+        if item.doomed:
+            self._journal.note(now, "freed", item.object_id, client, cause)
+            self._free(item, now)
+        elif item.secondary:
+            self.lru[item.object_id] = item
+            self.lru_bytes += room
