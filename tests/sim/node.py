@@ -253,8 +253,7 @@ class Raylet:
         self.table.validate()
         wake_at = self.table.wake_at()
         if wake_at is not None:
-            # Never at once again: rounding may make a due time look a breath too early when it comes.
-            sim.clock.at(max(wake_at, sim.clock.now + 0.001), self.table_tick)
+            sim.clock.at(max(wake_at, sim.clock.now), self.table_tick)
 
     def table_tick(self) -> None:
         wake_at = self.table.wake_at()

@@ -116,7 +116,8 @@ class Allocator:
         self._recent = Recent()
         #: The range a Warm command is out for; it must not be given back meanwhile, or warming would bring it back.
         self._warming: tuple[int, int] | None = None
-        self._refused_until = float("-inf")
+        #: Growth is not tried before; None when the machine did not refuse since it was tried last.
+        self._refused_until: float | None = None
 
     # --- allocating -------------------------------------------------------------------------------------------------------
 
@@ -221,6 +222,7 @@ class Allocator:
             What to do, in this order; empty when enough is on its way. None when it cannot be: not enough capacity is
             left, no place is contiguous, or the machine refused memory a moment ago.
         """
+        self._end_pause(now)
         need = aligned(size)
         budget = self.capacity // self.extent - self._present - self._reserving
         if need > self.room_bytes or (not budget and not self._empty and not self._reserving):
@@ -232,7 +234,7 @@ class Allocator:
         missing = [index for index in range(first, after) if self._extents[index] == Extent.ABSENT]
         if not missing:
             return []
-        if now < self._refused_until:
+        if self._refused_until is not None:
             return None
         commands: list[PunchHole | ReserveExtent] = []
         if len(missing) > budget:
@@ -337,7 +339,8 @@ class Allocator:
                 return []
             self._warming = (start, end)
             return [Warm(start, end - start, cause)]
-        if self._reserving or now < self._refused_until or self._present * self.extent >= self.capacity:
+        self._end_pause(now)
+        if self._reserving or self._refused_until is not None or self._present * self.extent >= self.capacity:
             return []
         index = self._extents.find(Extent.ABSENT)
         if index < 0:
@@ -357,17 +360,17 @@ class Allocator:
         due: list[int] = []
         if self._empty and spare > 0:
             for index in range(len(self._extents) - 1, -1, -1):
-                if len(due) < spare and self._is_spare(index) and now - self._idle_since[index] >= self.idle_s:
+                if len(due) < spare and self._is_spare(index) and self._idle_since[index] + self.idle_s <= now:
                     due.append(index)
         return self._punch(due, cause)
 
     def give_back_at(self) -> float | None:
-        """When `give_back` may have something next; None while it has nothing to wait for."""
+        """When `give_back` has something next; None while only another event can change that it has nothing."""
         if not self._empty or self.free_bytes - self.margin < self.extent:
             return None
-        return self.idle_s + min(
-            self._idle_since[index] for index in range(len(self._extents)) if self._is_spare(index, warming=True)
-        )
+        spare = [self._idle_since[index] for index in range(len(self._extents)) if self._is_spare(index)]
+        # The same sum as in `give_back`: with another one, rounding could make it due here and not there.
+        return min(spare) + self.idle_s if spare else None
 
     def punched(self, start: int, size: int) -> None:
         """A PunchHole command is done."""
@@ -376,15 +379,20 @@ class Allocator:
                 raise ValueError(f"extent {index} was not being given back")
             self._extents[index] = Extent.ABSENT
 
-    def retry_at(self) -> float:
-        """When growth may be tried again after the machine refused memory; in the past when it may be tried now."""
+    def retry_at(self) -> float | None:
+        """When growth may be tried again after the machine refused memory; None when it was tried since, or may be now."""
         return self._refused_until
 
-    def _is_spare(self, index: int, *, warming: bool = False) -> bool:
+    def _end_pause(self, now: float) -> None:
+        if self._refused_until is not None and now >= self._refused_until:
+            self._refused_until = None
+
+    def _is_spare(self, index: int) -> bool:
+        """Nothing is allocated in it, and nobody is warming it: warming would bring back what was given up."""
         if self._extents[index] != Extent.PRESENT or self._used_in[index]:
             return False
         low = index * self.extent
-        return warming or self._warming is None or not (low <= self._warming[0] < low + self.extent)
+        return self._warming is None or not (low <= self._warming[0] < low + self.extent)
 
     def _punch(self, indices: list[int], cause: Hashable) -> list[PunchHole]:
         """Take these present, unused extents out of what is free."""

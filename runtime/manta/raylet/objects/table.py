@@ -404,10 +404,14 @@ class ObjectTable:
         return out
 
     def wake_at(self) -> float | None:
-        """When `tick` has something to do; None as long as nothing but another event can change that."""
+        """When `tick` has something to do; None as long as nothing but another event can change that.
+
+        A tick then does something, or makes this a later time: a timer that follows it never spins.
+        """
         times = [entry.deadline for entry in self._room.creates]
-        if self._room.creates and self._room.refusal:
-            times.append(self._allocator.retry_at())
+        retry = self._allocator.retry_at()
+        if times and retry is not None:
+            times.append(retry)
         idle = self._allocator.give_back_at()
         if idle is not None:
             times.append(idle)

@@ -15,6 +15,7 @@ from manta.raylet.objects.commands import (
     Holder,
     HolePunched,
     PunchHole,
+    RangeWarmed,
     Ready,
     RecallBlocks,
     Rejected,
@@ -246,6 +247,49 @@ def test_whoever_did_not_join_is_rejected():
     assert table.get(A, 1, [X], now=0.0, cause="c") == [Rejected(A, b"", "it has not joined this node", "c")]
     assert table.release(A, [X], now=0.0) == []
     assert table.died(A, now=0.0) == []
+
+
+# --- time -----------------------------------------------------------------------------------------------------------------
+
+
+def test_while_the_second_try_to_grow_is_under_way_it_is_not_tried_again():
+    table = make(present=False)
+    table.create(A, X, 100, now=0.0)
+    table.arena_event(ExtentRefused(0, MIB, "no memory", 0), now=0.5)
+    assert table.wake_at() == 1.5
+
+    assert table.tick(now=1.5) == [ReserveExtent(0, MIB, 0)]
+    assert table.wake_at() == 10.0
+
+
+def test_an_extent_goes_back_at_the_very_time_the_table_asked_for():
+    """As numbers go, 0.6 + 0.7 - 0.6 is less than 0.7."""
+    allocator = Allocator(2 * MIB, extent=MIB, idle_s=0.7)
+    allocator.grow(MIB, 0.6, "test")
+    allocator.reserved(0, MIB, 0.6)
+    table = ObjectTable(allocator)
+
+    due = table.wake_at()
+    assert table.tick(now=due) == [PunchHole(0, MIB, 0)]
+
+
+def test_an_extent_that_is_being_warmed_is_not_due_to_go_back():
+    allocator = Allocator(3 * MIB, extent=MIB, idle_s=5.0, margin=MIB)
+    allocator.grow(3 * MIB, 0.0, "test")
+    allocator.reserved(MIB, 2 * MIB, 0.0)
+    assert [allocator.allocate(size, A) for size in (64, MIB)] == [MIB, MIB + 64]
+    allocator.free(MIB + 64, MIB - 64, A, 0.0)
+    # Extents 1 and 2 have 64 bytes in use each, and 0 is free.
+    allocator.reserved(0, MIB, 0.0)
+    table = ObjectTable(allocator)
+    assert table.wake_at() == 5.0
+    assert table.tick(now=1.0) == [Warm(0, MIB, 0)]
+
+    assert table.wake_at() is None
+    assert table.tick(now=5.0) == []
+    assert table.arena_event(RangeWarmed(0, MIB, 0), now=6.0) == []
+    assert table.wake_at() == 5.0
+    assert table.tick(now=6.0) == [PunchHole(0, MIB, 0)]
 
 
 # --- room -----------------------------------------------------------------------------------------------------------------

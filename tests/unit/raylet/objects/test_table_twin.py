@@ -335,6 +335,18 @@ class TableMachine(RuleBasedStateMachine):
         self.now += later
         self.perform(self.table.tick(now=self.now))
 
+    @rule()
+    def tick_when_due(self):
+        """A tick at the time the table asked for does something, or the table asks for a later one: a timer never spins."""
+        wake_at = self.table.wake_at()
+        if wake_at is None:
+            return
+        self.now = max(self.now, wake_at)
+        commands = self.table.tick(now=self.now)
+        self.perform(commands)
+        after = self.table.wake_at()
+        assert commands or after is None or after > self.now
+
     # --- what always holds --------------------------------------------------------------------------------------------
 
     @invariant()
