@@ -134,8 +134,9 @@ class ObjectService:
     def _release(self, client: Client, message: pb.ReleaseObjects) -> None:
         self.perform(self.table.release(client.worker_id, message.object_ids, now=time.monotonic()))
 
-    def _free(self, _client: Client, message: pb.FreeObjects) -> None:
-        self.perform(self.table.delete(message.object_ids, now=time.monotonic()))
+    def _free(self, client: Client, message: pb.FreeObjects) -> None:
+        _check_ids(message.object_ids)
+        self.perform(self.table.delete(message.object_ids, now=time.monotonic(), by=client.worker_id))
 
     # ---- what the arena did
 

@@ -1,9 +1,10 @@
 """The node's object store: who may use which part of the arena, and the arena itself.
 
 Pure, events in and commands out. `table` takes the events; behind it stand `sealed` (the objects that are there, with `owners`),
-`gets` (readers that wait), `room` (ranges being written, blocks `lending`, who waits for room), `records`, `journal` (what
-happened) and `audit` (every invariant). `allocator` decides which range, when the arena grows and what goes back; with `ranges`
-(what is free; on `ordered`, a sorted set) and `warmth` (which pages were touched). `commands` are what they ask the shell to do.
+`gets` (readers that wait), `room` (ranges being written, blocks `lending`, who waits for room), `ahead` (deletions that overtook
+their objects), `records`, `journal` (what happened) and `audit` (every invariant). `allocator` decides which range, when the
+arena grows and what goes back; with `ranges` (what is free; on `ordered`, a sorted set) and `warmth` (which pages were touched).
+`commands` are what they ask the shell to do.
 The shell: `arena` (the memfd: reserve, warm, give back), `headroom` (how much memory the machine has left), `keeper`
 (the thread that does these slow things in order).
 

@@ -71,3 +71,4 @@ def check(table: "ObjectTable") -> None:
         "evictable bytes are counted"
     )
     table._sealed.owners.validate(table._sealed.by_id)
+    table._ahead.validate(table._sealed.by_id, table._processes)

@@ -196,6 +196,12 @@ class Room:
             self.unlist(entry)
             out.append(AlreadyExists(entry.client, object_id, entry.cause))
 
+    def may_have_sealed(self, object_id: bytes) -> set[Client]:
+        """Who may have said that this object is sealed, without having been heard: who writes it, and who holds a block."""
+        return {client for client, process in self._processes.items() if process.blocks} | (
+            self.unsealed.get(object_id, {}).keys()
+        )
+
     def overdue(self, now: float, timeout_s: float, out: list[Command]) -> None:
         """Creators whose time is up are told that there is no room."""
         for entry in [entry for entry in self.creates if entry.deadline <= now]:

@@ -13,7 +13,7 @@ waits for a first one that hangs: whoever seals first wins, the other's range is
 again for an id it has not sealed gets the same range, or, for another size, a new one.
 
 **Next door:** the objects that are there and who reads them (`sealed`), readers that wait (`gets`), room given out or waited
-for (`room`).
+for (`room`), deletions that were faster than their objects (`ahead`).
 
 Costs: a few microseconds per event, independent of the number of objects; of waiting creators only the first few are looked
 at when room appears.
@@ -22,6 +22,7 @@ at when room appears.
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Final
 
+from manta.raylet.objects.ahead import Ahead
 from manta.raylet.objects.allocator import Allocator
 from manta.raylet.objects.audit import check
 from manta.raylet.objects.commands import (
@@ -56,7 +57,17 @@ class ObjectTable:
         full_timeout_s: How long a creator waits for room before it is told that there is none.
     """
 
-    __slots__ = ("_allocator", "_gets", "_journal", "_objects", "_processes", "_room", "_sealed", "full_timeout_s")
+    __slots__ = (
+        "_ahead",
+        "_allocator",
+        "_gets",
+        "_journal",
+        "_objects",
+        "_processes",
+        "_room",
+        "_sealed",
+        "full_timeout_s",
+    )
 
     def __init__(self, allocator: Allocator, *, full_timeout_s: float = 10.0) -> None:
         self._allocator = allocator
@@ -66,6 +77,7 @@ class ObjectTable:
         self._sealed = Sealed(allocator, self._journal)
         #: Those of `_sealed`, looked up with every message.
         self._objects = self._sealed.by_id
+        self._ahead = Ahead()
         self._gets = Gets(self._sealed, self._processes)
         self._room = Room(allocator, self._sealed, self._processes, self._journal)
 
@@ -91,6 +103,7 @@ class ObjectTable:
         for get in process.gets.values():
             self._gets.unlist(get)
         self._room.died(client, process, now)
+        self._ahead.died(client)
         for item in list(process.pins.values()):
             self._sealed.unpin(item, client, process, item.pins[client], now, cause)
         self._allocator.forget(client)
@@ -138,6 +151,7 @@ class ObjectTable:
         if item is not None:
             self._sealed.revive(item)
             return [AlreadyExists(client, object_id, cause)]
+        self._ahead.take(object_id)
         unsealed = process.unsealed.get(object_id)
         if unsealed is not None:
             if unsealed.size == size:
@@ -178,6 +192,7 @@ class ObjectTable:
         item = self._objects.get(object_id)
         if item is not None or self._sealed.owners.is_dead(unsealed.owner):
             # Another attempt was faster, and what it wrote is the same; or nobody can want it.
+            self._ahead.take(object_id)
             if item is not None:
                 self._sealed.revive(item)
             self._allocator.free(unsealed.offset, unsealed.size, client, now)
@@ -202,6 +217,7 @@ class ObjectTable:
         unsealed = process.unsealed.get(object_id)
         if unsealed is not None:
             self._room.drop(client, process, unsealed, now)
+            self._ahead.will_not(client, object_id)
         out: list[Command] = []
         if entry is not None or unsealed is not None:
             self._note(now, "aborted", object_id, client, cause)
@@ -258,6 +274,7 @@ class ObjectTable:
             self._sealed.revive(item)
             return []
         if self._sealed.owners.is_dead(owner):
+            self._ahead.take(object_id)
             return []
         if not block.take(offset, size):
             reason = f"bytes {offset} to {offset + size} are not a free part of block {block_id}"
@@ -345,12 +362,19 @@ class ObjectTable:
             self._room.use(now, cause, out)
         return out
 
-    def delete(self, ids: Iterable[bytes], *, now: float, cause: Hashable = 0) -> list[Command]:
+    def delete(
+        self, ids: Iterable[bytes], *, now: float, cause: Hashable = 0, by: Client | None = None
+    ) -> list[Command]:
         """Nobody refers to these objects any more, says their owner.
 
-        Each is freed now, or with its last pin. Who waits for one is told that it is gone. Unknown ones are fine, and one that
-        is being written is left alone: an owner says this again when it hears of a result that nobody refers to, whereas a
-        task that runs again may be writing what an earlier message was about.
+        Each is freed now, or with its last pin. Who waits for one is told that it is gone. One that is not here may have been
+        sealed without that having been heard: it is freed when it comes, unless somebody asks to create it anew before.
+
+        Args:
+            ids: The objects; unknown ones are fine.
+            now: Monotonic seconds.
+            cause: Id of the message.
+            by: The client who says so, when it was told of them by their creators; None, and unknown ones are left alone.
         """
         out: list[Command] = []
         for object_id in ids:
@@ -358,6 +382,9 @@ class ObjectTable:
             if item is not None and not item.doomed:
                 self._note(now, "deleted", object_id, None, cause)
                 self._sealed.delete(item, now)
+            elif item is None and by is not None:
+                # What it made itself was heard before: it came on the same connection.
+                self._ahead.add(object_id, self._room.may_have_sealed(object_id) - {by})
             self._gets.deleted(object_id, now, cause, out)
         self._room.use(now, cause, out)
         return out
@@ -440,6 +467,7 @@ class ObjectTable:
             "lent_bytes": self._room.lent_free_bytes,
             "clients": len(self._processes),
             "waiting_creates": len(self._room.creates),
+            "deleted_ahead": len(self._ahead),
             "waiting_gets": sum(len(process.gets) for process in self._processes.values()),
             **{f"{name}_total": count for name, count in self._journal.totals.items()},
         }
@@ -463,6 +491,8 @@ class ObjectTable:
         if self._room.creates:
             self._room.sealed(item.object_id, out)
             self._room.use(now, cause, out)
+        if self._ahead and self._ahead.take(item.object_id):
+            out += self.delete((item.object_id,), now=now, cause=cause)
 
     def _rejected(self, client: Client, object_id: bytes, reason: str, now: float, cause: Hashable) -> Rejected:
         self._journal.totals["rejected"] += 1

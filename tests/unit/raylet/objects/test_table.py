@@ -136,14 +136,82 @@ def test_an_aborted_object_leaves_nothing():
     assert at_rest(table)
 
 
-def test_deleting_what_is_being_written_does_not_touch_it():
-    """The message may be about an earlier object of this id; the owner says it again when it hears of the result."""
+# --- a deletion that overtakes the seal -----------------------------------------------------------------------------------
+
+
+def test_what_its_owner_deleted_before_the_seal_was_heard_is_freed_when_it_is():
     table = make()
-    table.create(A, X, 1000, now=0.0)
-    table.delete([X], now=1.0)
+    table.create(A, X, 1000, now=0.0, owner=B)
+    table.delete([X], now=1.0, by=B)
     table.seal(A, X, now=2.0)
 
-    assert table.where(X) == (0, 1000)
+    assert at_rest(table)
+
+
+def test_the_same_in_a_block():
+    table = make()
+    (block,) = table.lend(A, MIB, now=0.0)
+    table.delete([X], now=1.0, by=B)
+    assert table.seal_in_block(A, block.block_id, X, block.offset, 1000, now=2.0, owner=B) == []
+    table.return_block(A, block.block_id, now=3.0)
+
+    assert at_rest(table)
+
+
+def test_who_waits_for_an_object_that_was_deleted_ahead_may_read_it():
+    table = make()
+    (block,) = table.lend(A, MIB, now=0.0)
+    table.delete([X], now=1.0, by=B)
+    table.get(C, 1, [X], now=2.0)
+    ready, *_ = table.seal_in_block(A, block.block_id, X, block.offset, 1000, now=3.0, owner=B)
+
+    assert isinstance(ready, Ready)
+    assert table.where(X) is None
+    table.release(C, [X], now=4.0)
+    assert table.statistics()["objects"] == 0
+
+
+def test_a_deletion_ahead_is_forgotten_with_the_last_who_may_have_made_the_object():
+    table = make()
+    table.lend(A, MIB, now=0.0)
+    table.create(C, X, 100, now=0.0)
+    table.delete([X], now=1.0, by=B)
+    assert table.statistics()["deleted_ahead"] == 1
+    table.abort(C, X, now=2.0)
+    table.validate()
+    assert table.statistics()["deleted_ahead"] == 1
+
+    table.died(A, now=3.0)
+    assert table.statistics()["deleted_ahead"] == 0
+
+
+def test_a_deletion_of_what_nobody_can_have_made_is_not_remembered():
+    """What a process made itself it had sealed before, on the same connection."""
+    table = make()
+    table.lend(B, MIB, now=0.0)
+    table.delete([X], now=1.0, by=B)
+
+    assert table.statistics()["deleted_ahead"] == 0
+
+
+def test_whoever_asks_to_create_a_deleted_object_makes_it_anew():
+    table = make()
+    table.lend(C, MIB, now=0.0)
+    table.delete([X], now=1.0, by=B)
+    put(table, A, X, 1000)
+
+    assert table.where(X) is not None
+
+
+def test_deletions_ahead_have_a_bound(monkeypatch):
+    monkeypatch.setattr("manta.raylet.objects.ahead._MOST", 2)
+    table = make()
+    (block,) = table.lend(A, MIB, now=0.0)
+    table.delete([X, Y, Z], now=1.0, by=B)
+    assert table.statistics()["deleted_ahead"] == 2
+
+    table.seal_in_block(A, block.block_id, X, block.offset, 100, now=2.0, owner=B)
+    assert table.where(X) == (block.offset, 100)
 
 
 # --- the same id again ----------------------------------------------------------------------------------------------------

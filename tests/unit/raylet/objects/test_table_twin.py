@@ -51,6 +51,8 @@ class Twin:
         self.lends = Counter()
         self.clients = set()
         self.dead_owners = set()
+        self.ahead = {}  # id -> clients who may have sealed it: deleted before it came
+        self.passing = None  # the last object that was there for a moment only, because of that
 
     def units(self, offset, size):
         return range(offset // UNIT, (offset + aligned(size)) // UNIT)
@@ -92,7 +94,7 @@ class TableMachine(RuleBasedStateMachine):
                     del twin.creates[client, object_id]
                     if object_id in twin.doomed:
                         twin.objects[object_id] = twin.doomed.pop(object_id)
-                    assert object_id in twin.objects
+                    assert object_id in twin.objects or object_id == twin.passing
                 case StoreFull(client, object_id, size, _, used, _, waited, _, _):
                     since, asked, *_ = twin.creates.pop((client, object_id))
                     assert asked == size
@@ -125,10 +127,14 @@ class TableMachine(RuleBasedStateMachine):
 
     def sealed(self, object_id, offset, size, mark, owner, secondary):
         twin = self.twin
+        was_deleted = twin.ahead.pop(object_id, None)
         if object_id in twin.doomed:
             twin.objects[object_id] = twin.doomed.pop(object_id)
         elif object_id not in twin.objects and owner not in twin.dead_owners:
             twin.objects[object_id] = (offset, size, mark, owner, secondary)
+            if was_deleted:
+                twin.passing = object_id
+                self.deleted(object_id)
 
     def deleted(self, object_id):
         twin = self.twin
@@ -170,6 +176,7 @@ class TableMachine(RuleBasedStateMachine):
     )
     def create(self, data, object_id, size, owner, secondary):
         client, twin = self.client(data), self.twin
+        twin.ahead.pop(object_id, None)
         since = twin.creates.get((client, object_id), (self.now,))[0]
         known = twin.writing.pop((client, object_id), None)
         if known is not None and known[1] == size:
@@ -187,6 +194,7 @@ class TableMachine(RuleBasedStateMachine):
         client = self.client(data)
         if (client, object_id) in self.twin.writing or (client, object_id) in self.twin.creates:
             return
+        self.twin.ahead.pop(object_id, None)
         self.twin.creates[client, object_id] = (self.now, MIB, "driver", secondary)
         self.perform(self.table.create(client, object_id, MIB, now=self.now, owner="driver", secondary=secondary))
         while self.arena:
@@ -217,7 +225,8 @@ class TableMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def abort(self, data):
         client, object_id = data.draw(st.sampled_from(sorted({*self.twin.writing, *self.twin.creates})))
-        self.twin.writing.pop((client, object_id), None)
+        if self.twin.writing.pop((client, object_id), None):
+            self.will_not_seal(client, [object_id])
         self.twin.creates.pop((client, object_id), None)
         self.perform(self.table.abort(client, object_id, now=self.now))
 
@@ -248,6 +257,27 @@ class TableMachine(RuleBasedStateMachine):
         for object_id in ids:
             self.deleted(object_id)
         self.perform(self.table.delete(ids, now=self.now))
+
+    @precondition(lambda self: self.twin.clients)
+    @rule(data=st.data(), ids=st.lists(st.sampled_from(IDS), max_size=3, unique=True))
+    def delete_by(self, data, ids):
+        client, twin = self.client(data), self.twin
+        for object_id in ids:
+            if object_id not in twin.objects and object_id not in twin.doomed:
+                creators = {writer for writer, wrote in twin.writing if wrote == object_id}
+                creators |= {block[0] for block in twin.blocks.values()}
+                creators = (creators - {client}) | twin.ahead.pop(object_id, set())
+                if creators:
+                    twin.ahead[object_id] = creators
+            self.deleted(object_id)
+        self.perform(self.table.delete(ids, now=self.now, by=client))
+
+    def will_not_seal(self, client, ids):
+        for object_id in ids:
+            creators = self.twin.ahead.get(object_id, set())
+            creators.discard(client)
+            if not creators:
+                self.twin.ahead.pop(object_id, None)
 
     @rule(object_id=st.sampled_from(IDS))
     def promote(self, object_id):
@@ -301,6 +331,7 @@ class TableMachine(RuleBasedStateMachine):
         for block_id in [block_id for block_id, block in twin.blocks.items() if block[0] == client]:
             del twin.blocks[block_id]
         del twin.lends[client]
+        self.will_not_seal(client, IDS)
         self.perform(self.table.died(client, now=self.now))
 
     @rule(owner=st.sampled_from(OWNERS[1:]))
@@ -361,6 +392,7 @@ class TableMachine(RuleBasedStateMachine):
                 assert twin.read(offset, size) == {mark}, "no byte of an object changes"
         numbers = self.table.statistics()
         assert numbers["objects"] == len(twin.objects) + len(twin.doomed)
+        assert numbers["deleted_ahead"] == len(twin.ahead)
         assert numbers["waiting_creates"] == len(twin.creates)
         assert numbers["waiting_gets"] == len(twin.gets)
         for ids in twin.gets.values():
@@ -375,7 +407,9 @@ class TableMachine(RuleBasedStateMachine):
         self.settle()
         self.table.validate()
         numbers = self.table.statistics()
-        assert numbers["used_bytes"] == numbers["objects"] == numbers["waiting_creates"] == 0
+        assert (
+            numbers["used_bytes"] == numbers["objects"] == numbers["waiting_creates"] == numbers["deleted_ahead"] == 0
+        )
 
 
 TestTableMachine = TableMachine.TestCase
