@@ -24,16 +24,29 @@ def new_token() -> str:
 
 
 def write_token(path: str, token: str) -> None:
-    """Leave a token in a file that only its owner can read.
+    """Leave a token in a file that only its owner can read."""
+    write_private(path, token.encode())
 
-    The file is complete or absent: it is written beside and renamed.
+
+def write_private(path: str, content: bytes, *, mode: int = 0o600) -> None:
+    """Write a file that others see whole or not at all: it is written beside and renamed.
+
+    Args:
+        path: Where.
+        content: All of it.
+        mode: Its permissions; by default for its owner alone.
     """
     beside = f"{path}.{os.getpid()}.new"
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
-        os.write(descriptor, token.encode())
-    finally:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except BaseException:
         os.close(descriptor)
+        os.unlink(beside)
+        raise
+    os.close(descriptor)
     os.replace(beside, path)
 
 

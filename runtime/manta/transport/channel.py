@@ -22,6 +22,10 @@ from google.protobuf.message import DecodeError, Message
 from manta.core.errors import ProtocolError
 from manta.rpc.v1 import channel_pb2 as pb
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from manta.transport.tcp import FarSocket
+
 #: Version of the frame format and of the messages' meaning; a process that speaks another is refused at Hello.
 PROTOCOL: Final = 1
 
@@ -149,7 +153,7 @@ class Connection:
         "unsent_bytes",
     )
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: Any) -> None:
         self._sock = sock
         #: The socket's descriptor; -1 once closed.
         self.fd = sock.fileno()
@@ -174,6 +178,18 @@ class Connection:
             sock.close()
             raise
         return cls(sock)
+
+    @classmethod
+    def over(cls, far: FarSocket) -> Connection:
+        """The same frames between nodes. Nobody passes descriptors there."""
+        connection = cls(far)
+        connection.first_read = False
+        return connection
+
+    @property
+    def waits_to_read(self) -> bool:
+        """What is unsent can only go on once something was read: a connection between nodes that is being opened."""
+        return getattr(self._sock, "waits_to_read", False)
 
     def setblocking(self, flag: bool) -> None:
         """Blocking reads suit tools and factories; pumps want none."""
