@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from manta.core.errors import ProtocolError
 from manta.transport.channel import Connection, Frame, accept, listen
+from manta.transport.tcp import FarSocket
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +34,14 @@ class AsyncConnection:
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: socket.socket | FarSocket,
         on_frames: Callable[[AsyncConnection, list[Frame]], None],
         on_close: Callable[[AsyncConnection, str], None],
         *,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._loop = loop or asyncio.get_running_loop()
-        self._connection = Connection(sock)
+        self._connection = Connection.over(sock) if isinstance(sock, FarSocket) else Connection(sock)
         self._on_frames = on_frames
         self._on_close = on_close
         self._writing = False
@@ -91,7 +92,7 @@ class AsyncConnection:
     def _want_write(self) -> None:
         if self._connection.unsent_bytes > MAX_UNSENT_BYTES:
             self._loop.call_soon(self.close, f"the peer left {self._connection.unsent_bytes} bytes unread")
-        elif not self._writing:
+        elif not self._writing and not self._connection.waits_to_read:
             self._writing = True
             self._loop.add_writer(self._fd, self._writable)
 
@@ -101,7 +102,7 @@ class AsyncConnection:
         except OSError as gone:
             self.close(f"send failed: {gone}")
             return
-        if done:
+        if done or self._connection.waits_to_read:
             self._writing = False
             self._loop.remove_writer(self._fd)
 
@@ -114,6 +115,9 @@ class AsyncConnection:
         except (OSError, ProtocolError) as broken:
             self.close(str(broken))
             return
+        if self._connection.unsent_bytes and not self._writing:
+            # What was read may have taken the opening of a connection to another node a step further.
+            self._want_write()
         if not frames:
             return
         try:

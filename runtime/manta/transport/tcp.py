@@ -151,7 +151,7 @@ class FarSocket:
         """Begin to connect; returns at once.
 
         Args:
-            door: "host:port" of the node.
+            door: "host:port" of the node; nodes advertise addresses, so that nobody waits for a resolver here.
             preamble: Who is meant.
             tls: This process's certificates; None for a cluster without.
             role: Whose certificate the other side has to show.
@@ -168,15 +168,14 @@ class FarSocket:
             far = cls(sock)
             if tls is not None:
                 context, name = tls.client(), tls.files.name_of(role)
-                far._tls = lambda plain: context.wrap_socket(
-                    plain, do_handshake_on_connect=False, server_hostname=name
-                )
+                far._tls = lambda plain: context.wrap_socket(plain, do_handshake_on_connect=False, server_hostname=name)
             _tune(sock)
             far._to_send = preamble.encode()
             far._next = far._connect
-            failed = sock.connect_ex(address)
-            if failed not in (0, errno.EINPROGRESS):
-                raise OSError(failed, f"{os.strerror(failed)}: {door}")
+            try:
+                sock.connect(address)
+            except BlockingIOError:
+                pass
         except BaseException:
             sock.close()
             raise

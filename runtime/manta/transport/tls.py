@@ -1,4 +1,4 @@
-"""TLS between a cluster's processes: both sides show a certificate of the cluster's authority and are checked by role, not by host.
+"""TLS between a cluster's processes: both sides show a certificate of its authority and are checked by role, not by host.
 
 Contexts follow their files: a certificate that was renewed on disk is used by the next connection, without a restart.
 """
@@ -56,7 +56,9 @@ class TlsFiles:
                 for status in map(os.stat, (self.authority, self.certificate, self.key))
             )
         except OSError as error:
-            raise AuthenticationError(f"The certificate file {error.filename} cannot be read: {error.strerror}") from error
+            raise AuthenticationError(
+                f"The certificate file {error.filename} cannot be read: {error.strerror}"
+            ) from error
 
 
 class Tls:
@@ -123,9 +125,11 @@ def read_pems(files: TlsFiles) -> tuple[bytes, bytes, bytes]:
 def refused_by(error: ssl.SSLError, peer: str) -> AuthenticationError:
     """What a failed handshake means, for people."""
     reasons: dict[str, Callable[[], str]] = {
-        "CERTIFICATE_VERIFY_FAILED": lambda: f"its certificate is not this cluster's ({error.verify_message})"  # type: ignore[attr-defined]
-        if isinstance(error, ssl.SSLCertVerificationError)
-        else "its certificate is not this cluster's",
+        "CERTIFICATE_VERIFY_FAILED": lambda: (
+            f"its certificate is not this cluster's ({error.verify_message})"
+            if isinstance(error, ssl.SSLCertVerificationError)
+            else "its certificate is not this cluster's"
+        ),
         "TLSV1_ALERT_UNKNOWN_CA": lambda: "it does not know the authority of our certificate: it is another cluster's",
         "TLSV13_ALERT_CERTIFICATE_REQUIRED": lambda: "it wants a certificate and we showed none",
         "WRONG_VERSION_NUMBER": lambda: "it does not speak TLS",

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from manta.core.errors import ProtocolError
 from manta.rpc.v1 import channel_pb2 as pb
-from manta.transport.channel import Connection
 from manta.transport.certificates import make_authority
+from manta.transport.channel import Connection
 from manta.transport.tcp import PREAMBLE_BYTES, Answer, FarSocket, Preamble, RefusedError, Wish, parse_door
 from manta.transport.tls import Tls
 from tests.support.leaks import open_fds
@@ -49,7 +49,7 @@ def ends(request, tmp_path):
 
 def door_of(listener):
     """Its address as doors are written."""
-    return "127.0.0.1:{}".format(listener.getsockname()[1])
+    return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 def pump(*connections, until, timeout_s=10.0):
@@ -103,7 +103,9 @@ def test_frames_travel_both_ways_once_everything_is_open(listener, ends):
         got = pump(dialled, accepted, until=lambda got: len(got[accepted]) == 4 and len(got[dialled]) == 3)
         hello, *functions = got[accepted]
         assert hello[1].worker_id == b"d" * 28
-        assert [(message.hash[0], len(message.blob)) for _, message, _ in functions] == [(n, len(blob)) for n in range(3)]
+        assert [(message.hash[0], len(message.blob)) for _, message, _ in functions] == [
+            (n, len(blob)) for n in range(3)
+        ]
         assert [(m.hash[0], m.blob == blob, raw) for _, m, raw in got[dialled]] == [
             (n + 10, True, b"raw" * 50_000) for n in range(3)
         ]
@@ -135,18 +137,16 @@ def test_a_stranger_gets_no_frame_through(listener, tmp_path):
     """A node of another cluster fails in the handshake, on both sides."""
     mine, other = (Tls(credentials(tmp_path / name)[0]) for name in ("a", "b"))
     dialled, accepted = met(listener, mine, other)
-    with contextlib.closing(dialled), contextlib.closing(accepted):
-        with pytest.raises(OSError):
-            pump(dialled, accepted, until=lambda got: got[accepted])
+    with contextlib.closing(dialled), contextlib.closing(accepted), pytest.raises(OSError):
+        pump(dialled, accepted, until=lambda got: got[accepted])
 
 
 def test_plain_text_is_no_handshake(listener, tmp_path):
     """Somebody who passes the preamble and then speaks frames without TLS."""
     mine = Tls(credentials(tmp_path / "a")[0])
     dialled, accepted = met(listener, mine, None)
-    with contextlib.closing(dialled), contextlib.closing(accepted):
-        with pytest.raises(OSError):
-            pump(dialled, accepted, until=lambda got: got[accepted])
+    with contextlib.closing(dialled), contextlib.closing(accepted), pytest.raises(OSError):
+        pump(dialled, accepted, until=lambda got: got[accepted])
 
 
 def test_the_end_of_one_side_is_seen_by_the_other(listener, ends):
