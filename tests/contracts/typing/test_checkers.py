@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[3]
 FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("*.py"))
 
 #: Pyright as a package that brings its own node; not among our dependencies, for its size.
-PYRIGHT = shutil.which("basedpyright") or shutil.which("pyright")
+PYRIGHT = shutil.which(
+    "basedpyright", path=os.pathsep.join((os.path.dirname(sys.executable), os.environ.get("PATH", "")))
+)
 
 PYRIGHT_SETTINGS = {
     "typeCheckingMode": "standard",
@@ -74,9 +76,8 @@ def test_mypy_finds_the_mistakes_and_nothing_else():
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-@pytest.mark.skipif(PYRIGHT is None, reason="pip install basedpyright brings one")
 def test_pyright_finds_the_mistakes_and_nothing_else(tmp_path: Path):
-    assert PYRIGHT is not None
+    assert PYRIGHT is not None, "basedpyright belongs to the development tools: run ./dev setup"
     project = tmp_path / "pyrightconfig.json"
     project.write_text(json.dumps({**PYRIGHT_SETTINGS, "include": [str(path.parent) for path in FIXTURES[:1]]}))
     output = json.loads(run([PYRIGHT, "--outputjson", "--pythonpath", sys.executable, "--project", os.fspath(project)]))
