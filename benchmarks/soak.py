@@ -188,8 +188,9 @@ class Processes:
         raise RuntimeError(f"{module} does not run")
 
     def workers(self) -> list[int]:
-        """Every process that a factory forked."""
-        factories = [pid for pid in _children(self.pids["raylet"]) if pid != self.pids["control"]]
+        """Every process that a factory forked: the raylet has a guard, the guard has the factories."""
+        guards = [pid for pid in _children(self.pids["raylet"]) if pid != self.pids["control"]]
+        factories = [pid for guard in guards for pid in _children(guard)]
         return [pid for factory in factories for pid in _children(factory)]
 
     def sample(self, now: float) -> None:
