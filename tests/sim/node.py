@@ -151,6 +151,8 @@ class Raylet:
         self.table = ObjectTable(allocator, full_timeout_s=60.0)
         self.workers: dict[bytes, Worker] = {}
         self.writing: dict[tuple[bytes, bytes], Callable[[], None]] = {}
+        #: Seals on their way.
+        self.sealing: Counter[bytes] = Counter()
 
     # ---- leases
 
@@ -192,7 +194,8 @@ class Raylet:
             case ev.KillWorker() | ev.AskExit():
                 status = -9 if isinstance(command, ev.KillWorker) else 0
                 sim.clock.after(chance.random() * 0.01, lambda: self.crash(command.worker_id, status))
-            case ev.ClosePool():
+            case ev.ClosePool() | ev.TellInfeasible():
+                # Three workers in a row may fail to start: people are told, and it is tried again.
                 pass
             case _:
                 raise AssertionError(f"not in this world: {command}")
@@ -211,7 +214,11 @@ class Raylet:
         if worker is None or not worker.alive:
             return
         worker.alive = False
-        self.sim.clock.after(self.sim.clock.chance.random() * 0.1, lambda: self.buried(worker, status))
+        # What it said last comes first.
+        self.sim.clock.after(
+            self.sim.clock.chance.random() * 0.1,
+            lambda: self.sim.network.send((name, b"store"), lambda: self.buried(worker, status)),
+        )
 
     def buried(self, worker: Worker, status: int) -> None:
         del self.workers[worker.name]
@@ -228,8 +235,8 @@ class Raylet:
 
         self.sim.network.send((worker.name, b"store"), heard)
 
-    def free(self, oid: bytes) -> None:
-        self.store(self.table.delete([oid], now=self.sim.clock.now))
+    def free(self, oids: list[bytes], owner: Owner, creator: bytes | None = None) -> None:
+        self.store(self.table.delete(oids, now=self.sim.clock.now, by=owner.name, creator=creator))
 
     def store(self, commands: list[store.Command]) -> None:
         sim = self.sim
@@ -242,6 +249,11 @@ class Raylet:
                     )
                 case store.AlreadyExists(client, oid, _):
                     sim.network.send((b"store", client), self.writing.pop((client, oid)))
+                case store.Left(name, creator, oids, _):
+                    owner = sim.owners[name]
+                    sim.network.send(
+                        (b"raylet", name), lambda owner=owner, creator=creator, oids=oids: owner.left(creator, oids)
+                    )
                 case store.ReserveExtent(start, size, cause):
                     self.arena(store.ExtentReserved(start, size, cause))
                 case store.PunchHole(start, size, cause):
@@ -273,12 +285,13 @@ class Raylet:
             return
 
         def heard() -> None:
-            if client in self.workers:
-                self.store(self.table.seal(client, oid, now=self.sim.clock.now))
-                # The raylet has the seal before anybody has the result: a free that overtakes a seal is not in this world.
-                then()
+            self.sealing[oid] -= 1
+            self.store(self.table.seal(client, oid, now=self.sim.clock.now))
 
+        self.sealing[oid] += 1
         self.sim.network.send((client, b"store"), heard)
+        # The result travels on another wire: its owner may hear of it, and free it, before the store has heard of the seal.
+        then()
 
 
 class Owner:
@@ -296,6 +309,8 @@ class Owner:
         self.alive = True
         #: Starts that are allowed now: (lease, task).
         self.allowed: set[tuple[int, bytes]] = set()
+        #: What dead workers had made, while their last results may be on their way: (worker, objects).
+        self.asked: list[tuple[bytes, tuple[bytes, ...]]] = []
         #: External, append-only: every start there ever was.
         self.ledger: Counter[bytes] = Counter()
 
@@ -311,12 +326,27 @@ class Owner:
     def end(self, oid: bytes, how: str) -> None:
         assert oid not in self.ended, f"{oid!r} ended twice: {self.ended[oid]}, {how}"
         self.ended[oid] = how
-        if self.kinds_of[oid].large:
-            # The program drops its ref some time. Also of a failed task: an attempt may have sealed its value and died.
-            self.sim.clock.after(self.sim.clock.chance.random(), lambda: self.free(oid))
+        if self.kinds_of[oid].large and how == "value":
+            # The program drops its ref some time.
+            self.sim.clock.after(
+                self.sim.clock.chance.random() * self.sim.clock.chance.random(), lambda: self.free([oid])
+            )
 
-    def free(self, oid: bytes) -> None:
-        self.sim.network.send((self.name, b"raylet"), lambda: self.sim.raylet.free(oid))
+    def free(self, oids: list[bytes], creator: bytes | None = None) -> None:
+        self.sim.network.send((self.name, b"raylet"), lambda: self.sim.raylet.free(oids, self, creator))
+
+    def left(self, creator: bytes, oids: tuple[bytes, ...]) -> None:
+        """A worker died that had made these."""
+        self.asked.append((creator, oids))
+        self.answer()
+
+    def answer(self) -> None:
+        """Free what the dead had made and cannot tell of any more."""
+        for entry in list(self.asked):
+            creator, oids = entry
+            if all(worker.name != creator for _, worker, _ in self.leases.values()):
+                self.asked.remove(entry)
+                self.free([oid for oid in oids if self.ended.get(oid) != "value"], creator)
 
     # ---- what its submitter does
 
@@ -392,7 +422,7 @@ class Owner:
             assert bool(size) == kind.large
             if size:
                 # I2: the value can be read when its owner hears of it.
-                assert self.sim.raylet.table.where(oid) is not None
+                assert self.sim.raylet.table.where(oid) is not None or self.sim.raylet.sealing[oid]
             self.end(oid, "value")
         self.settle(lease)
 
@@ -423,6 +453,7 @@ class Owner:
     def forget(self, lease: Lease) -> Kind:
         _, _, kind = self.leases.pop(lease.lease_id)
         del kind.leases[lease.lease_id]
+        self.answer()
         return kind
 
     def reclaim(self, count: int) -> None:
@@ -595,4 +626,5 @@ class Sim:
 
     def owner(self, name: bytes, kinds: list[Kind]) -> Owner:
         owner = self.owners[name] = Owner(self, name, b"job1", kinds)
+        self.raylet.table.joined(name)
         return owner

@@ -212,6 +212,7 @@ class DirectSession:
         on(pb.BlockGranted, lambda link, frame, raw: store.block_granted(frame))
         on(pb.RecallBlocks, lambda link, frame, raw: store.recall(collect_garbage=frame.collect_garbage))
         on(pb.ObjectsReady, lambda link, frame, raw: store.ready(frame))
+        on(pb.ObjectsLeft, lambda link, frame, raw: store.left(frame))
         on(pb.ControlReply, lambda link, frame, raw: self.relay.answered(frame))
         on(pb.ActorState, lambda link, frame, raw: self.actors.state(frame.info))
         on(pb.AddBorrower, borrowing.add_borrower)
@@ -348,6 +349,7 @@ class DirectSession:
             self.actors.peer_lost(link)
             self.borrowing.peer_lost(link)
         self.borrowing.link_closed(link)
+        self.store.link_closed(link.worker_id)
         self.on_link_closed(link)
 
     def _pressure(self, link: Link) -> None:

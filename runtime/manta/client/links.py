@@ -141,6 +141,10 @@ class Links:
         self.adopt(link)
         return link
 
+    def linked(self, worker_id: bytes) -> bool:
+        """Whether a link to that process is open, of any kind. Looks at all: for what is rare."""
+        return any(link.worker_id == worker_id for link in self._all)
+
     def peer(self, worker_id: bytes, endpoint: str) -> Link | None:
         """The link to another process, dialled when there is none; None when it is gone."""
         link = self.peers.get(worker_id)

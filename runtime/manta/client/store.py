@@ -6,6 +6,7 @@ import gc
 import os
 
 from manta.client.pump import Waiter
+from manta.client.values import Stored
 from manta.core import errors
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.serde import Serialized, write_into
@@ -58,6 +59,8 @@ class StoreClient:
         self._creating: dict[bytes, list[_Created]] = {}
         self._asking: dict[int, _Got] = {}
         self._requests = 0
+        #: Processes that died, and what they had made for this one, while they may have told of it in frames still unread.
+        self._left: dict[bytes, list[pb.ObjectsLeft]] = {}
 
     # -- creating
 
@@ -202,6 +205,23 @@ class StoreClient:
             return
         waiter.frame = frame
         self._session.pump.finish(waiter)
+
+    # -- what the dead had made
+
+    def left(self, frame: pb.ObjectsLeft) -> None:
+        """A process died that had made objects for this one. Called under the lock."""
+        self._left.setdefault(frame.creator, []).append(frame)
+        self.link_closed(frame.creator)
+
+    def link_closed(self, worker_id: bytes) -> None:
+        """A link to that process is gone: when it was the last, whatever of its objects is not known by now never will be."""
+        if worker_id not in self._left or self._session.links.linked(worker_id):
+            return
+        known = self._session.values.known
+        for frame in self._left.pop(worker_id):
+            untold = [oid for oid in frame.object_ids if type(known.get(oid)) is not Stored]
+            if untold:
+                self._session.raylet_send(pb.FreeObjects(object_ids=untold, creator=worker_id))
 
     def release(self) -> None:
         """Tell the raylet which pins are gone."""

@@ -136,7 +136,11 @@ class ObjectService:
 
     def _free(self, client: Client, message: pb.FreeObjects) -> None:
         _check_ids(message.object_ids)
-        self.perform(self.table.delete(message.object_ids, now=time.monotonic(), by=client.worker_id))
+        self.perform(
+            self.table.delete(
+                message.object_ids, now=time.monotonic(), by=client.worker_id, creator=message.creator or None
+            )
+        )
 
     # ---- what the arena did
 
@@ -196,6 +200,8 @@ class ObjectService:
                 case oc.Evicted():
                     # Nobody keeps locations on one node; where several do, this is what they are told.
                     pass
+                case oc.Left():
+                    self._send(command.owner, pb.ObjectsLeft(creator=command.creator, object_ids=command.ids))  # type: ignore[arg-type]  # clients are worker ids
                 case oc.Rejected():
                     log.warning("the object store refused %s: %s", command.object_id.hex(), command.reason)
                     info = common.ErrorInfo(code="PROTOCOL_ERROR", message=command.reason)

@@ -27,6 +27,9 @@ def check(table: "ObjectTable") -> None:
             "LRU: unread copies"
         )
         assert table._sealed.owners.has(item) == (not item.doomed), "owners know their objects"
+        made = table._sealed.made.get(item.creator, {})
+        kept_for_another = item.owner != item.creator and not item.doomed and item.creator in table._processes
+        assert (object_id in made) == kept_for_another, "what a client made for others is filed under it"
         for client in item.pins:
             assert table._processes[client].pins[object_id] is item, "pins belong to living clients"
     for client, process in table._processes.items():
@@ -71,4 +74,8 @@ def check(table: "ObjectTable") -> None:
         "evictable bytes are counted"
     )
     table._sealed.owners.validate(table._sealed.by_id)
+    assert table._sealed.made.keys() <= table._processes.keys(), "only the living have made something that matters"
+    assert all(made and made.keys() <= table._sealed.by_id.keys() for made in table._sealed.made.values()), (
+        "no empty files, and nothing that is gone"
+    )
     table._ahead.validate(table._sealed.by_id, table._processes)

@@ -157,6 +157,15 @@ class Evicted(NamedTuple):
     cause: Hashable
 
 
+class Left(NamedTuple):
+    """Tell a client that a process died which had made these objects for it: it may have been told of them or not."""
+
+    owner: Client
+    creator: Client
+    ids: tuple[bytes, ...]
+    cause: Hashable
+
+
 class Rejected(NamedTuple):
     """The client said something that cannot be: a bug in it, or an unfortunate crossing. Nothing was changed."""
 
@@ -179,6 +188,7 @@ Command = (
     | BlockRefused
     | RecallBlocks
     | Evicted
+    | Left
     | Rejected
 )
 

@@ -15,7 +15,7 @@ class Object:
         self, object_id: bytes, offset: int, size: int, creator: Client, owner: Hashable, secondary: bool
     ) -> None:
         self.object_id, self.offset, self.size = object_id, offset, size
-        #: Whose mapping knows these pages.
+        #: Who sealed it, or was the last to hear that it is there when it was to make it: whoever tells its owner.
         self.creator = creator
         self.owner = owner
         #: A copy of one that lives elsewhere: may be evicted.

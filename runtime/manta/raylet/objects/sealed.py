@@ -20,18 +20,30 @@ class Sealed:
     Attributes:
         by_id: The objects. Changed by the methods only.
         owners: Who keeps which.
+        made: What each living client has made for others that keep it, by id.
         lru: Secondary copies without pins, least recently used first.
         sealed_bytes: Bytes of all of them.
         pinned_bytes: Bytes of those with pins.
         lru_bytes: Bytes of those in `lru`.
     """
 
-    __slots__ = ("_allocator", "_journal", "by_id", "lru", "lru_bytes", "owners", "pinned_bytes", "sealed_bytes")
+    __slots__ = (
+        "_allocator",
+        "_journal",
+        "by_id",
+        "lru",
+        "lru_bytes",
+        "made",
+        "owners",
+        "pinned_bytes",
+        "sealed_bytes",
+    )
 
     def __init__(self, allocator: Allocator, journal: Journal) -> None:
         self._allocator, self._journal = allocator, journal
         self.by_id: dict[bytes, Object] = {}
         self.owners = Owners()
+        self.made: dict[Client, dict[bytes, Object]] = {}
         self.lru: dict[bytes, Object] = {}
         self.sealed_bytes = self.pinned_bytes = self.lru_bytes = 0
 
@@ -42,22 +54,25 @@ class Sealed:
         room = aligned(item.size)
         self.by_id[item.object_id] = item
         self.sealed_bytes += room
-        self.owners.add(item)
+        self._keep(item)
         if item.secondary:
             self.lru[item.object_id] = item
             self.lru_bytes += room
 
-    def revive(self, item: Object) -> None:
-        """Its task runs again, so its owner wants it after all."""
+    def adopt(self, item: Object, client: Client) -> None:
+        """The client was to make it and finds it made: the task runs again, and the owner hears of it from this client."""
         if item.doomed:
             item.doomed = False
-            self.owners.add(item)
+        else:
+            self._give_up(item)
+        item.creator = client
+        self._keep(item)
 
     def delete(self, item: Object, now: float) -> None:
         """Its owner has no references any more: it is freed now, or with its last pin."""
         if item.pins:
             item.doomed = True
-            self.owners.remove(item)
+            self._give_up(item)
         else:
             self._free(item, now)
 
@@ -76,6 +91,26 @@ class Sealed:
             if self.lru.pop(item.object_id, None) is not None:
                 self.lru_bytes -= aligned(item.size)
 
+    def _keep(self, item: Object) -> None:
+        """Its owner wants it."""
+        self.owners.add(item)
+        if item.creator != item.owner:
+            self.made.setdefault(item.creator, {})[item.object_id] = item
+
+    def _give_up(self, item: Object) -> None:
+        """Its owner does not want it, or it is gone."""
+        self.owners.remove(item)
+        made = self.made.get(item.creator)
+        if made is not None and made.pop(item.object_id, None) is not None and not made:
+            del self.made[item.creator]
+
+    def left(self, creator: Client) -> dict[Hashable, list[bytes]]:
+        """The client is gone: the ids of what it had made for each owner."""
+        by_owner: dict[Hashable, list[bytes]] = {}
+        for object_id, item in self.made.pop(creator, {}).items():
+            by_owner.setdefault(item.owner, []).append(object_id)
+        return by_owner
+
     def _free(self, item: Object, now: float) -> None:
         """Take out an object without pins."""
         room = aligned(item.size)
@@ -84,7 +119,7 @@ class Sealed:
         if self.lru.pop(item.object_id, None) is not None:
             self.lru_bytes -= room
         if not item.doomed:
-            self.owners.remove(item)
+            self._give_up(item)
         self._journal.totals["freed"] += 1
         self._allocator.free(item.offset, item.size, item.creator, now)
 

@@ -36,6 +36,7 @@ from manta.raylet.objects.commands import (
     Gone,
     Holder,
     HolePunched,
+    Left,
     Ready,
     Rejected,
 )
@@ -48,6 +49,9 @@ from manta.shm.layout import aligned
 
 #: Entries of gets one client may have waiting.
 _MAX_AWAITED: Final = 1_000_000
+
+#: Objects in one `Left`.
+_LEFT_AT_ONCE: Final = 10_000
 
 
 class ObjectTable:
@@ -93,7 +97,7 @@ class ObjectTable:
         """A process is gone, and everything it had said was heard.
 
         What it was writing is freed, its blocks' rest too; its pins and its waits are settled. Objects it sealed stay: whether
-        they die depends on their owner (`owner_died`).
+        they die depends on their owner. One that is a client is asked about them (Left), as the dead may not have told it.
         """
         process = self._processes.pop(client, None)
         if process is None:
@@ -107,6 +111,10 @@ class ObjectTable:
         for item in list(process.pins.values()):
             self._sealed.unpin(item, client, process, item.pins[client], now, cause)
         self._allocator.forget(client)
+        for owner, ids in self._sealed.left(client).items():
+            if owner in self._processes:
+                parts = (tuple(ids[at : at + _LEFT_AT_ONCE]) for at in range(0, len(ids), _LEFT_AT_ONCE))
+                out.extend(Left(owner, client, part, cause) for part in parts)
         self._room.use(now, cause, out)
         return out
 
@@ -149,7 +157,7 @@ class ObjectTable:
         out: list[Command] = []
         item = self._objects.get(object_id)
         if item is not None:
-            self._sealed.revive(item)
+            self._sealed.adopt(item, client)
             return [AlreadyExists(client, object_id, cause)]
         self._ahead.take(object_id)
         unsealed = process.unsealed.get(object_id)
@@ -194,7 +202,7 @@ class ObjectTable:
             # Another attempt was faster, and what it wrote is the same; or nobody can want it.
             self._ahead.take(object_id)
             if item is not None:
-                self._sealed.revive(item)
+                self._sealed.adopt(item, client)
             self._allocator.free(unsealed.offset, unsealed.size, client, now)
             self._room.use(now, cause, out)
             return out
@@ -271,7 +279,7 @@ class ObjectTable:
         owner = client if owner is None else owner
         item = self._objects.get(object_id)
         if item is not None:
-            self._sealed.revive(item)
+            self._sealed.adopt(item, client)
             return []
         if self._sealed.owners.is_dead(owner):
             self._ahead.take(object_id)
@@ -363,7 +371,13 @@ class ObjectTable:
         return out
 
     def delete(
-        self, ids: Iterable[bytes], *, now: float, cause: Hashable = 0, by: Client | None = None
+        self,
+        ids: Iterable[bytes],
+        *,
+        now: float,
+        cause: Hashable = 0,
+        by: Client | None = None,
+        creator: Client | None = None,
     ) -> list[Command]:
         """Nobody refers to these objects any more, says their owner.
 
@@ -375,10 +389,13 @@ class ObjectTable:
             now: Monotonic seconds.
             cause: Id of the message.
             by: The client who says so, when it was told of them by their creators; None, and unknown ones are left alone.
+            creator: The answer to Left: this one made them, and others that another one has made or found since stay.
         """
         out: list[Command] = []
         for object_id in ids:
             item = self._objects.get(object_id)
+            if creator is not None and (item is None or item.creator != creator):
+                continue
             if item is not None and not item.doomed:
                 self._note(now, "deleted", object_id, None, cause)
                 self._sealed.delete(item, now)

@@ -14,6 +14,7 @@ from manta.raylet.objects.commands import (
     Gone,
     Holder,
     HolePunched,
+    Left,
     PunchHole,
     RangeWarmed,
     Ready,
@@ -287,6 +288,68 @@ def test_what_a_dead_client_was_writing_and_reading_is_settled_and_what_it_seale
     assert table.where(X) == (0, 1000)
     assert table.owner_died(A, now=2.0) == []
     assert at_rest(table)
+
+
+def test_an_owner_hears_what_a_dead_process_had_made_for_it():
+    """Of what that one owned itself, of what its owner gave up, and of owners that are no clients, nobody does."""
+    table = make()
+    put(table, A, X, 1000, owner=B)
+    put(table, A, Y, 1000)
+    put(table, A, Z, 1000, owner="job")
+    put(table, A, b"w" * 28, 1000, owner=B)
+    table.get(C, 1, [b"w" * 28], now=0.0)
+    table.delete([b"w" * 28], now=0.0, by=B)
+
+    assert table.died(A, now=1.0, cause="c") == [Left(B, A, (X,), "c")]
+    table.validate()
+
+
+def test_what_an_owner_was_not_told_of_by_the_dead_is_freed_when_it_says_so():
+    table = make()
+    put(table, A, X, 1000, owner=B)
+    table.died(A, now=1.0)
+
+    assert table.delete([X, Y], now=2.0, by=B, creator=A) == []
+    assert at_rest(table)
+    assert table.statistics()["deleted_ahead"] == 0
+
+
+@pytest.mark.parametrize("way", ["create", "seal", "block", "wait"])
+def test_what_the_next_attempt_finds_made_is_not_the_dead_one_s_any_more(way):
+    """Its owner hears of it from the next attempt; the answer about the dead one may come later than that."""
+    table = make(16)
+    (block,) = table.lend(C, MIB, now=0.0)
+    if way == "seal":
+        table.create(C, X, 1000, now=0.0, owner=B)
+    (created,) = table.create(A, X, 1000, now=0.0, owner=B)
+    if way == "wait":
+        table.create(B, Y, 14 * MIB, now=0.0)
+        table.create(B, Z, 2 * MIB, now=0.0)
+        assert table.create(C, X, 1000, now=0.0, owner=B) == []
+    told = table.seal(A, X, now=0.0)
+    if way == "create":
+        told = table.create(C, X, 1000, now=0.5, owner=B)
+    elif way == "seal":
+        table.seal(C, X, now=0.5)
+    elif way == "block":
+        table.seal_in_block(C, block.block_id, X, block.offset, 1000, now=0.5, owner=B)
+    if way in ("create", "wait"):
+        assert told == [AlreadyExists(C, X, 0)]
+    table.validate()
+
+    assert table.died(A, now=1.0) == []
+    table.delete([X], now=2.0, by=B, creator=A)
+    assert table.where(X) == (created.offset, 1000)
+    assert table.died(C, now=3.0) == [Left(B, C, (X,), 0)]
+
+
+def test_much_that_was_left_comes_in_parts(monkeypatch):
+    monkeypatch.setattr("manta.raylet.objects.table._LEFT_AT_ONCE", 2)
+    table = make()
+    for object_id in (X, Y, Z):
+        put(table, A, object_id, 10, owner=B)
+
+    assert table.died(A, now=1.0) == [Left(B, A, (X, Y), 0), Left(B, A, (Z,), 0)]
 
 
 def test_the_last_reader_s_death_frees_a_deleted_object():

@@ -17,6 +17,7 @@ from manta.raylet.objects.commands import (
     ExtentReserved,
     Gone,
     HolePunched,
+    Left,
     PunchHole,
     RangeWarmed,
     Ready,
@@ -52,6 +53,8 @@ class Twin:
         self.clients = set()
         self.dead_owners = set()
         self.ahead = {}  # id -> clients who may have sealed it: deleted before it came
+        self.made = {}  # id -> who made it, or found it made, last
+        self.lefts = []  # questions to the driver about what the dead had made: (creator, ids)
         self.passing = None  # the last object that was there for a moment only, because of that
 
     def units(self, offset, size):
@@ -74,6 +77,7 @@ class TableMachine(RuleBasedStateMachine):
         self.arena = []
         self.now = 0.0
         self.serial = 0
+        self.table.joined("driver")
         # Most of what is interesting takes two clients and room.
         self.join()
         self.join()
@@ -95,6 +99,7 @@ class TableMachine(RuleBasedStateMachine):
                     if object_id in twin.doomed:
                         twin.objects[object_id] = twin.doomed.pop(object_id)
                     assert object_id in twin.objects or object_id == twin.passing
+                    twin.made[object_id] = client
                 case StoreFull(client, object_id, size, _, used, _, waited, _, _):
                     since, asked, *_ = twin.creates.pop((client, object_id))
                     assert asked == size
@@ -120,13 +125,19 @@ class TableMachine(RuleBasedStateMachine):
                     evicted = twin.objects.pop(object_id)
                     assert evicted[4], "only copies are evicted"
                     assert not any(twin.pins[client, object_id] for client in twin.clients)
+                case Left(owner, creator, ids, _):
+                    assert owner == "driver"
+                    made = {oid for oid, item in twin.objects.items() if item[3] == owner and twin.made[oid] == creator}
+                    assert set(ids) == made
+                    twin.lefts.append((creator, ids))
                 case ReserveExtent() | PunchHole() | Warm():
                     self.arena.append(command)
                 case _:
                     raise AssertionError(f"nobody did anything wrong: {command}")
 
-    def sealed(self, object_id, offset, size, mark, owner, secondary):
+    def sealed(self, client, object_id, offset, size, mark, owner, secondary):
         twin = self.twin
+        twin.made[object_id] = client
         was_deleted = twin.ahead.pop(object_id, None)
         if object_id in twin.doomed:
             twin.objects[object_id] = twin.doomed.pop(object_id)
@@ -218,7 +229,7 @@ class TableMachine(RuleBasedStateMachine):
     def seal_one(self, client, object_id):
         offset, size, mark, owner, secondary = self.twin.writing.pop((client, object_id))
         assert self.twin.read(offset, size) == {mark}, "nobody else wrote there"
-        self.sealed(object_id, offset, size, mark, owner, secondary)
+        self.sealed(client, object_id, offset, size, mark, owner, secondary)
         self.perform(self.table.seal(client, object_id, now=self.now))
 
     @precondition(lambda self: self.twin.writing or self.twin.creates)
@@ -272,6 +283,17 @@ class TableMachine(RuleBasedStateMachine):
             self.deleted(object_id)
         self.perform(self.table.delete(ids, now=self.now, by=client))
 
+    @precondition(lambda self: self.twin.lefts)
+    @rule(data=st.data())
+    def answer(self, data):
+        """The driver frees some of what a dead process had made; what others have made or found since then stays."""
+        creator, ids = self.twin.lefts.pop(0)
+        untold = data.draw(st.lists(st.sampled_from(sorted(ids)), unique=True))
+        for object_id in untold:
+            if self.twin.made[object_id] == creator:
+                self.deleted(object_id)
+        self.perform(self.table.delete(untold, now=self.now, by="driver", creator=creator))
+
     def will_not_seal(self, client, ids):
         for object_id in ids:
             creators = self.twin.ahead.get(object_id, set())
@@ -307,7 +329,7 @@ class TableMachine(RuleBasedStateMachine):
         block[3] += UNIT
         self.serial += 1
         self.twin.write(offset, UNIT, self.serial)
-        self.sealed(object_id, offset, UNIT, self.serial, owner, False)
+        self.sealed(block[0], object_id, offset, UNIT, self.serial, owner, False)
         self.perform(self.table.seal_in_block(block[0], block_id, object_id, offset, UNIT, now=self.now, owner=owner))
 
     @precondition(lambda self: self.twin.blocks)
