@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,12 @@ hypothesis.settings.register_profile("standard", deadline=None, derandomize=True
 hypothesis.settings.register_profile("quick", parent=hypothesis.settings.get_profile("standard"), max_examples=20)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "standard"))
+
+
+def pytest_configure() -> None:
+    """Tests send SIGINT. A shell that starts pytest in the background has it ignored, here and in every process started from here."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
