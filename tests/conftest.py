@@ -23,7 +23,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "standard"
 
 
 def pytest_configure() -> None:
-    """Tests send SIGINT. A shell that starts pytest in the background has it ignored, here and in every process started from here."""
+    """Tests send SIGINT; a shell that starts pytest in the background has it ignored, here and in all that starts here."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
