@@ -98,6 +98,7 @@ class DirectSession:
         self.objects = Objects(self)
         self.background = Background()
         self.interrupts = Interrupts(self.pump.interrupt_main, self._attend)
+        self._main = threading.main_thread().ident
         self.pump.interrupted = self.interrupts.pending
         self.pump.on_round = self._round
         self.pump.dropped = lambda: bool(released)
@@ -269,6 +270,7 @@ class DirectSession:
             self.closed = True
             self.lock = threading.RLock()
             self.broken = errors.ForkedProcessError()
+            self.interrupts.let_go()
             self.values.known.clear()  # so that no call gets by without looking
             self.links.after_fork()
 
@@ -385,15 +387,18 @@ class DirectSession:
         blocking = self.blocking
         if blocking is not None:
             blocking[0]()
+        main = threading.get_ident() == self._main
+        if main:
+            self.interrupts.guard()
         try:
             notice = self.now() + NOTICE_S
             if deadline is None or notice < deadline:
-                if not self.pump.wait(waiter, notice) and not self.interrupts.pending() and not self.closed:
+                if not self._wait(waiter, notice, main) and not self.interrupts.pending() and not self.closed:
                     text = what if isinstance(what, str) else what()
                     log.warning("waiting for %s since %d s", text, NOTICE_S)
-                    self.pump.wait(waiter, deadline)
+                    self._wait(waiter, deadline, main)
             else:
-                self.pump.wait(waiter, deadline)
+                self._wait(waiter, deadline, main)
         finally:
             if blocking is not None:
                 blocking[1]()
@@ -403,6 +408,12 @@ class DirectSession:
                 raise self.broken
             if self.closed:
                 raise errors.NotConnectedError("the cluster was left by shutdown() while this waited")
+        return waiter.done
+
+    def _wait(self, waiter: Waiter, deadline: float | None, main: bool) -> bool:
+        """Wait; handlers of the user's signals run in between, and when they return the wait goes on."""
+        while not self.pump.wait(waiter, deadline) and main and self.interrupts.run_deferred():
+            pass
         return waiter.done
 
     # -- what users call

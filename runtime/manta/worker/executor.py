@@ -94,6 +94,7 @@ class Executor:
         session.blocking = (self._begin_wait, self._end_wait)
         session.title = self._title
         session.interrupts.wanted = lambda: self.interrupt.wanted(self.running)
+        session.interrupts.active = lambda: self.running is not None
         session.actor_exit = ActorExit
         session.held_resources = lambda: self.resources  # type: ignore[method-assign]
         session.held_gpus = self._gpus  # type: ignore[method-assign]
@@ -300,7 +301,7 @@ class Executor:
         with session.lock:
             self.running = None
             running.set(None)
-            if self.interrupt.task_id is not None:
+            if self.interrupt.task_id is not None or session.interrupts.deferred:
                 self.interrupt.task_id = None
                 session.interrupts.forget()
             if micros > template.estimate_us or template.estimate_us == 1_000_000:

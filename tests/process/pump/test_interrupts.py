@@ -216,3 +216,92 @@ def test_an_interrupt_every_two_milliseconds_costs_no_task_and_doubles_none(tmp_
     runs = Counter(ledger.read_text().split())
     assert max(runs.values()) == 1, "no task ran twice"
     assert set(known) <= set(runs), "no task was lost"
+
+
+def test_handlers_that_raise_cost_no_result(tmp_path):
+    """The usual way to limit the time of a block: SIGALRM's handler raises, here every few milliseconds, amid gets."""
+    ended = run_driver(
+        f"""
+        import collections, signal, time, manta
+        manta.init(num_cpus=2, log_to_driver=False)
+
+        class TooLong(Exception):
+            pass
+
+        def handler(number, frame):
+            raise TooLong
+
+        @manta.remote
+        def double(x):
+            return 2 * x
+
+        manta.get(double.remote(1))
+        signal.signal(signal.SIGALRM, handler)
+        seen = collections.Counter()
+        end = time.monotonic() + {STORM_S}
+        while time.monotonic() < end:
+            refs = [double.remote(x) for x in range(50)]
+            left = list(range(50))
+            while left:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0.003)
+                    assert manta.get(refs[left[-1]], timeout=20) == 2 * left[-1]
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                    left.pop()
+                    seen["values"] += 1
+                except TooLong:
+                    seen["raised"] += 1
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+        def busy(number, frame):
+            seen["counted"] += 1
+
+        signal.signal(signal.SIGALRM, busy)
+        assert manta.get(double.remote(0)) == 0
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        slow = manta.remote(lambda: time.sleep(0.3) or 7)
+        assert manta.get(slow.remote(), timeout=20) == 7
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        manta.shutdown()
+        print(seen["values"] > 100, seen["raised"] > 10, seen["counted"] > 10)
+        print(signal.getsignal(signal.SIGALRM) is busy)
+        """,
+        tmp_path,
+    )
+    assert ended.lines == ["True True True", "True"], ended.stderr
+
+
+def test_a_handler_that_raises_in_a_task_is_the_task_s_own(tmp_path):
+    """It limits a `get` there as it does in a driver, and the worker goes on."""
+    ended = run_driver(
+        """
+        import os, signal, time, manta
+        manta.init(num_cpus=2, log_to_driver=False)
+
+        @manta.remote
+        def sleeper():
+            time.sleep(1000)
+
+        @manta.remote(num_cpus=0)
+        def limited(refs):
+            def handler(number, frame):
+                raise RuntimeError("time is up")
+            signal.signal(signal.SIGALRM, handler)
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            try:
+                manta.get(refs[0])
+            except RuntimeError as error:
+                return str(error), os.getpid()
+
+        @manta.remote(num_cpus=0)
+        def pid():
+            return os.getpid()
+
+        ref = sleeper.remote()
+        said, first = manta.get(limited.remote([ref]), timeout=20)
+        print(said)
+        manta.cancel(ref, force=True)
+        """,
+        tmp_path,
+    )
+    assert ended.lines == ["time is up"], ended.stderr
