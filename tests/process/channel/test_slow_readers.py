@@ -64,7 +64,7 @@ def session() -> Iterator[DirectSession]:
     session = DirectSession(pb.ROLE_DRIVER, os.urandom(28))
     mine, theirs = socket.socketpair()
     session.raylet = Link(Connection(mine))
-    session.store = SimpleNamespace(release=lambda: None, close=lambda: None)  # type: ignore[assignment]
+    session.store = SimpleNamespace(link_closed=lambda worker_id: None, release=lambda: None, close=lambda: None)  # type: ignore[assignment]
     session.ids = IdMaker(b"jobs", os.urandom(12))
     session._install_handlers()
     session.links.adopt(session.raylet)
