@@ -82,6 +82,11 @@ class StoreClient:
             if wanted:
                 self._requests += 1
                 session.raylet_send(pb.RequestBlock(request_id=self._requests, size=wanted))
+        if placed is None and self._blocks.asked:
+            # A process that only puts reads nothing: the next block may have been lent, unread.
+            session.pump.poll_once()
+            with session.lock:
+                placed = self._blocks.place(size)
         if placed is not None:
             block_id, offset = placed
             try:

@@ -72,7 +72,7 @@ class Blocks:
     it returns what `to_return` lists.
     """
 
-    __slots__ = ("_asked", "_by_id", "_current", "_next", "_refused_at", "_want")
+    __slots__ = ("_by_id", "_current", "_next", "_refused_at", "_want", "asked")
 
     #: After a refusal the store is not asked again for this long: it was tight.
     RETRY_S = 0.2
@@ -81,7 +81,8 @@ class Blocks:
         self._by_id: dict[int, Block] = {}
         self._current: Block | None = None
         self._next: Block | None = None
-        self._asked = False
+        #: A block was asked for, and the answer has not been heard.
+        self.asked = False
         self._refused_at: float | None = None
         #: What to ask for: doubled with every block that was used up, as far as the raylet lends.
         self._want = 8 * MIN_BLOCK_BYTES
@@ -113,14 +114,14 @@ class Blocks:
         One request is out at a time. The next block is asked for when the current one is half used, so that its
         answer is there before it is needed.
         """
-        if self._asked or self._next is not None or size * _LARGEST_SHARE > MAX_BLOCK_BYTES:
+        if self.asked or self._next is not None or size * _LARGEST_SHARE > MAX_BLOCK_BYTES:
             return 0
         if self._refused_at is not None and now - self._refused_at < self.RETRY_S:
             return 0
         current = self._current
         if current is not None and current.left * 2 > current.size and size * _LARGEST_SHARE <= current.size:
             return 0
-        self._asked = True
+        self.asked = True
         while self._want < size * _LARGEST_SHARE:
             self._want *= 2
         want = self._want
@@ -129,7 +130,7 @@ class Blocks:
 
     def lent(self, block_id: int, offset: int, size: int) -> None:
         """The raylet answered with a block."""
-        self._asked, self._refused_at = False, None
+        self.asked, self._refused_at = False, None
         block = self._by_id[block_id] = Block(block_id, offset, size)
         if self._current is None:
             self._current = block
@@ -138,7 +139,7 @@ class Blocks:
 
     def refused(self, now: float) -> None:
         """The raylet lends none: the store is tight, or it is gone."""
-        self._asked, self._refused_at = False, now
+        self.asked, self._refused_at = False, now
         self._want = 8 * MIN_BLOCK_BYTES
 
     def sealed(self, block_id: int) -> None:
