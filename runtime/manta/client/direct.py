@@ -19,7 +19,7 @@ from manta.client.arguments import Arguments
 from manta.client.background import Background
 from manta.client.borrowing import Borrowing
 from manta.client.counting import Counting
-from manta.client.generators import closing
+from manta.client.generators import closing, unwanted_item
 from manta.client.handles import ActorHandle, reduce_handle
 from manta.client.links import Link, Links
 from manta.client.objects import Objects
@@ -479,7 +479,7 @@ class DirectSession:
         if reader is not None:
             reader.item(link, frame)
         else:
-            self.send(link, pb.StreamConsumed(task_id=frame.task_id, stop=True))
+            unwanted_item(self, link, frame)
 
     def _log_lines(self, link: Link, frame: pb.LogLines, raw: bytes) -> None:
         if self.background.waiting < MAX_FRAMES_TO_PRINT:

@@ -25,6 +25,12 @@ def item_id(task_id: bytes, index: int) -> bytes:
     return task_id + (index + 2).to_bytes(4, "little")
 
 
+def unwanted_item(session: DirectSession, link: Link, frame: pb.StreamItem) -> None:
+    """An item came of which nobody will have a ref: it goes, with what it holds, and its task may stop."""
+    session.store_return(item_id(frame.task_id, frame.index), frame.value)
+    session.send(link, pb.StreamConsumed(task_id=frame.task_id, stop=True))
+
+
 class StreamReader:
     """The owner's end of one stream. The session's lock guards it."""
 
@@ -50,11 +56,14 @@ class StreamReader:
         """One item came; of an earlier attempt's the second is dropped."""
         self.link = link
         if self.closed:
-            self._session.send(link, pb.StreamConsumed(task_id=self.task_id, stop=True))
-            return
-        if frame.index != self.come:
+            unwanted_item(self._session, link, frame)
             return
         oid = item_id(self.task_id, frame.index)
+        if frame.index != self.come:
+            if not self._session.ownership.alive(oid):
+                # Read and let go of before the crash: it was made again.
+                self._session.store_return(oid, frame.value)
+            return
         self._session.ownership.add(oid)
         self._session.store_return(oid, frame.value)
         self.come += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -61,6 +62,24 @@ def test_a_creator_that_waited_too_long_is_told_sizes_and_holders():
     assert str(os.getpid()) in text or "driver" in text, text
     del held
     wait_until(lambda: manta.put(bytes(31 * MIB)) is not None)
+
+
+def test_items_that_come_after_their_reader_has_left_are_freed(cluster: Cluster, gate: Gate):
+    @manta.remote(num_returns="streaming")
+    def items():
+        yield 0
+        gate.wait()
+        yield bytes(2 * MIB)
+
+    before = cluster.store()
+    stream = items.remote()
+    assert manta.get(next(stream)) == 0
+    del stream
+    gc.collect()
+    assert manta.get(manta.remote(os.getpid).remote()), "the stream is closed when this returns"
+    gate.open()
+    wait_until(lambda: cluster.store()["sealed_total"] > before["sealed_total"], what="the second item to be made")
+    wait_until(lambda: cluster.store()["objects"] == before["objects"], what="it to be freed")
 
 
 def test_ten_times_the_store_passes_through_it(cluster: Cluster):
