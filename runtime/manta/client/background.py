@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
+from manta.core.signals import leave_signals_to_main, take_signals
+
 log = logging.getLogger(__name__)
 
 
@@ -36,13 +38,22 @@ class Background:
         return self._queue.qsize()
 
     def _work(self) -> None:
-        while (work := self._queue.get()) is not None:
+        while (work := self._next()) is not None:
             try:
                 work()
             except Exception:
                 log.exception("background work failed")
             # Not kept until the next comes: it holds the future of an awaited ref, and so its value.
             del work
+
+    def _next(self) -> Callable[[], None] | None:
+        if not self._queue.empty():
+            return self._queue.get()
+        leave_signals_to_main()
+        try:
+            return self._queue.get()
+        finally:
+            take_signals()
 
     def finish(self, timeout_s: float) -> None:
         """Run what was asked for so far, then end; give up waiting after `timeout_s`."""

@@ -320,7 +320,7 @@ class DirectSession:
             if other is not None and (due is None or other < due):
                 due = other
         if self.interrupts.pending() and threading.get_ident() != threading.main_thread().ident:
-            self.interrupts.send_again()
+            self.interrupts.try_again()
             due = now + 0.001 if due is None else min(due, now + 0.001)
         return due
 

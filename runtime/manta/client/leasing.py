@@ -230,11 +230,10 @@ class Leasing:
 
     def broken(self, lease: Lease) -> None:
         """The connection to a leased worker ended; the raylet will say why."""
-        link = lease.connection
+        link, lease.connection = lease.connection, None
         if link is not None:
-            link.lease = None
             self._session.links.close(link)
-            lease.connection = None
+            link.lease = None
 
     def worker_died(self, frame: pb.WorkerDied) -> None:
         """A leased worker is dead: what had not begun costs nothing, the rest a retry."""

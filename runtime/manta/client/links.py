@@ -250,12 +250,12 @@ class Links:
         self._pump.remove(link.connection.fd)
         link.connection.close()
         link.full = False
-        if link.tokens_fd >= 0:
-            os.close(link.tokens_fd)
-            link.tokens_fd = -1
         if self.peers.get(link.worker_id) is link:
             del self.peers[link.worker_id]
         self._on_closed(link)
+        if link.tokens_fd >= 0:  # last: it tells a lease's link from a peer's
+            os.close(link.tokens_fd)
+            link.tokens_fd = -1
 
     def close_all(self) -> None:
         """Close everything; nobody is told."""

@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from manta.core.signals import leave_signals_to_main
+
 #: How long nobody may hold the baton before the service thread takes it.
 NAP_S: Final = 0.002
 
@@ -374,6 +376,7 @@ class Pump:
         return self._loop
 
     def _serve(self) -> None:
+        leave_signals_to_main()
         seen, still = -1, 0
         while not self._closing:
             if still >= IDLE_CHECKS:

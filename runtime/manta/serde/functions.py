@@ -6,6 +6,7 @@ from _pickle import PickleBuffer
 from os import environ
 
 from manta.core.errors.base import MantaError
+from manta.core.signals import is_handler_s
 from manta.serde.pickler import LimitExceededError, ValuePickler
 from manta.serde.value import deserialize
 
@@ -64,6 +65,8 @@ def dump_function(code: Code, what: str | None = None) -> FunctionBlob:
     except MantaError:
         raise  # typed already: a ref of another cluster, say
     except Exception as error:
+        if is_handler_s(error):
+            raise
         from manta.serde.culprit import serialization_error
 
         raise serialization_error(code, error, what) from error

@@ -6,6 +6,7 @@ from _io import BytesIO
 from _pickle import Unpickler, loads
 
 from manta.core.errors.base import MantaError, message_of
+from manta.core.signals import is_handler_s
 from manta.serde.errors import DeserializationError
 from manta.serde.layout import PICKLE_TAG, lay_out, take_apart
 from manta.serde.pickler import REUSE_STREAM_BYTES, ValuePickler
@@ -78,7 +79,7 @@ def serialize(
     except MantaError:
         raise  # typed already: a ref of another cluster, say
     except Exception as error:
-        if what is None:
+        if what is None or is_handler_s(error):
             raise
         from manta.serde.culprit import serialization_error
 
@@ -188,6 +189,8 @@ def deserialize(data: bytes | bytearray | memoryview, found: Mapping[tuple[str, 
     except DeserializationError:
         raise
     except Exception as error:
+        if is_handler_s(error):
+            raise
         raise _deserialization_error(data, error) from error
 
 

@@ -27,6 +27,8 @@ from pickle import PickleBuffer
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from manta.core.signals import leave_signals_to_main
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -181,6 +183,7 @@ def _helper_queue() -> "SimpleQueue[_Job | None]":
 
 
 def _help(jobs: "SimpleQueue[_Job | None]") -> None:
+    leave_signals_to_main()
     while (job := jobs.get()) is not None:
         job.help()
         job = None  # else the thread would keep the last one while it waits

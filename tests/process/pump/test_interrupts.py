@@ -222,7 +222,7 @@ def test_handlers_that_raise_cost_no_result(tmp_path):
     """The usual way to limit the time of a block: SIGALRM's handler raises, here every few milliseconds, amid gets."""
     ended = run_driver(
         f"""
-        import collections, signal, time, manta
+        import collections, itertools, signal, time, manta
         manta.init(num_cpus=2, log_to_driver=False)
 
         class TooLong(Exception):
@@ -239,16 +239,20 @@ def test_handlers_that_raise_cost_no_result(tmp_path):
         signal.signal(signal.SIGALRM, handler)
         seen = collections.Counter()
         end = time.monotonic() + {STORM_S}
-        while time.monotonic() < end:
+        # However fast the machine is: some of these end a `get` in its middle, some let it through.
+        limits = itertools.cycle((0.0002, 0.0005, 0.001, 0.003, 0.01, 0.03))
+        while time.monotonic() < end or seen["values"] <= 100 or seen["raised"] <= 10:
             refs = [double.remote(x) for x in range(50)]
             left = list(range(50))
-            while left:
+            while True:  # a handler runs at the latest where a loop begins anew: so the loop stands inside of the `try`
                 try:
-                    signal.setitimer(signal.ITIMER_REAL, 0.003)
-                    assert manta.get(refs[left[-1]], timeout=20) == 2 * left[-1]
-                    signal.setitimer(signal.ITIMER_REAL, 0)
-                    left.pop()
-                    seen["values"] += 1
+                    while left:
+                        signal.setitimer(signal.ITIMER_REAL, next(limits))
+                        assert manta.get(refs[left[-1]], timeout=20) == 2 * left[-1]
+                        signal.setitimer(signal.ITIMER_REAL, 0)
+                        left.pop()
+                        seen["values"] += 1
+                    break
                 except TooLong:
                     seen["raised"] += 1
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -260,15 +264,16 @@ def test_handlers_that_raise_cost_no_result(tmp_path):
         assert manta.get(double.remote(0)) == 0
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
         slow = manta.remote(lambda: time.sleep(0.3) or 7)
-        assert manta.get(slow.remote(), timeout=20) == 7
+        while seen["counted"] <= 10:
+            assert manta.get(slow.remote(), timeout=20) == 7
         signal.setitimer(signal.ITIMER_REAL, 0)
+        print(signal.getsignal(signal.SIGALRM) is busy)
         manta.shutdown()
-        print(seen["values"] > 100, seen["raised"] > 10, seen["counted"] > 10)
         print(signal.getsignal(signal.SIGALRM) is busy)
         """,
         tmp_path,
     )
-    assert ended.lines == ["True True True", "True"], ended.stderr
+    assert ended.lines == ["True", "True"], ended.stderr
 
 
 def test_a_handler_that_raises_in_a_task_is_the_task_s_own(tmp_path):
