@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -17,6 +18,7 @@ from manta.raylet.actors import Actors
 from manta.raylet.clients import Client, Clients, Job
 from manta.raylet.config import RayletConfig
 from manta.raylet.control_keeper import ControlKeeper
+from manta.raylet.door import Door
 from manta.raylet.logs import LogTail
 from manta.raylet.memory import Candidate, MemoryReader, MemoryWatch
 from manta.raylet.objects.allocator import Allocator
@@ -37,6 +39,7 @@ from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
 from manta.rpc.v1 import raylet_pb2 as rpb
 from manta.transport.channel_aio import AsyncConnection, ChannelServer
+from manta.transport.tls import TlsFiles
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +56,9 @@ _LAST_FRAMES_S: Final = 0.05
 class Raylet:
     """One running node. Made by `serve`."""
 
-    def __init__(self, config: RayletConfig) -> None:
+    def __init__(self, config: RayletConfig, door: socket.socket | None = None) -> None:
         self.config = config
+        self._door = door
         self._opened_at = time.monotonic()
         self.clients = Clients()
         self.jobs: dict[bytes, Job] = {}
@@ -103,6 +107,7 @@ class Raylet:
             self._open_store(stack)
             self._open_books(stack)
             await self._open_control(stack)
+            await self._open_door(stack)
             self.start(self.logs.run(), "logs")
             self.start(self._memory_watch().run(), "memory")
             if config.parent_pid:
@@ -229,6 +234,26 @@ class Raylet:
         stack.push_async_callback(server.stop, 0.2)
         self.start(self._stay_tied(), "control")
 
+    async def _open_door(self, stack: AsyncExitStack) -> None:
+        if self._door is None:
+            return
+        from manta.raylet.far import Visitors
+
+        config = self.config
+        visitors = Visitors(
+            self.clients, TlsFiles.of_role(config.tls_folder, "worker", config.tls_cluster), self._frames, self._closed
+        )
+        stack.callback(visitors.close)
+        door = Door(
+            self._door,
+            node_id=config.node_id,
+            endpoint=visitors.endpoint,
+            tokens=visitors.tokens,
+            adopt=visitors.adopt,
+            start=self.start,
+        )
+        self.door = await stack.enter_async_context(door)
+
     async def _stay_tied(self) -> None:
         from manta.raylet.control_client import NodeDeclaredDeadError
 
@@ -301,6 +326,7 @@ class Raylet:
                 node_id=config.node_id,
                 raylet_target=f"unix:{config.grpc_path}",
                 channel_endpoint=f"unix:{config.channel_path}",
+                door=config.door,
                 host=config.node_ip,
                 name=config.node_name or config.node_ip,
                 pid=os.getpid(),
@@ -427,14 +453,17 @@ class Raylet:
 
 
 @asynccontextmanager
-async def serve(config: RayletConfig, *, guard: Guard, launched: Launched | None = None) -> AsyncIterator[Raylet]:
+async def serve(
+    config: RayletConfig, *, guard: Guard, launched: Launched | None = None, door: socket.socket | None = None
+) -> AsyncIterator[Raylet]:
     """Run a node: its channel listens when the block starts; control may come later.
 
     Args:
         config: The node.
         guard: Forked before the loop was made; the node's own from now on, as is the factory.
         launched: A factory that was started before the loop was.
+        door: Bound and listening where `config.door` says; the node's own from now on.
     """
-    raylet = Raylet(config)
+    raylet = Raylet(config, door)
     async with raylet.open(guard, launched):
         yield raylet

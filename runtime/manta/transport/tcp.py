@@ -125,6 +125,13 @@ def parse_door(door: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def parse_bind(text: str) -> tuple[str, int]:
+    """Host and port to listen on; port 0 is any. Raises ValueError as `parse_door`."""
+    if text.endswith(":0"):
+        return parse_door(text[:-1] + "1")[0], 0
+    return parse_door(text)
+
+
 class FarSocket:
     """A TCP connection to or from another node, opened step by step by whoever reads and writes it.
 

@@ -61,6 +61,32 @@ class TlsFiles:
             ) from error
 
 
+#: In a folder of credentials: the cluster's name in its certificates.
+CLUSTER_FILE = "cluster"
+
+
+def read_cluster(folder: str) -> str:
+    """The cluster whose credentials are in a folder.
+
+    Raises:
+        AuthenticationError: The folder is none of credentials.
+    """
+    path = os.path.join(folder, CLUSTER_FILE)
+    try:
+        with open(path) as file:
+            name = file.read(256).strip()
+    except OSError as error:
+        raise AuthenticationError(
+            f"The folder of credentials {folder} has no file '{CLUSTER_FILE}': {error.strerror}"
+        ) from error
+    if not name or not set(name) <= _NAME:
+        raise AuthenticationError(f"{path} must hold the cluster's name: letters, digits and hyphens")
+    return name
+
+
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
+
+
 class Tls:
     """Contexts for the channel: TLS 1.3, both sides verified."""
 
