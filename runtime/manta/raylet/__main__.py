@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from manta.core.environment import setting
 from manta.core.errors import MantaError
@@ -35,6 +35,8 @@ from manta.transport.tls import read_cluster
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
+
+    from manta.raylet.server import Raylet
 
 log = logging.getLogger("manta.raylet")
 
@@ -146,7 +148,8 @@ async def run(
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, raylet.end, f"signal {number.name}")
         loop.add_signal_handler(signal.SIGCHLD, raylet.processes.reap)
-        if ready_fd >= 0:
+        await joined(raylet)
+        if ready_fd >= 0 and raylet.refused is None:
             line = {
                 "channel": config.channel_path,
                 "node_id": config.node_id.hex(),
@@ -158,7 +161,21 @@ async def run(
             os.close(ready_fd)
         reason = await raylet.ended
         log.info("the node ends: %s", reason)
+    if raylet.refused is not None:
+        raise raylet.refused
     return 0
+
+
+async def joined(raylet: Raylet) -> None:
+    """Wait until a control on another machine has let the node in, or the node ends; beside its control it is ready before."""
+    import asyncio
+
+    if raylet.config.control.startswith("unix:"):
+        return
+    registered = asyncio.ensure_future(raylet.link.registered.wait())
+    either: list[asyncio.Future[Any]] = [registered, raylet.ended]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    registered.cancel()
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from manta.aio.supervisor import Supervisor
+from manta.core.errors import MantaError
 from manta.raylet import events as ev
 from manta.raylet.actors import Actors
 from manta.raylet.clients import Client, Clients, Job
@@ -64,6 +65,8 @@ class Raylet:
         self.jobs: dict[bytes, Job] = {}
         #: Set when the node has to end: its parent is gone, or control has given it up.
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        #: Why control did not let the node in.
+        self.refused: MantaError | None = None
         self._tasks: Supervisor | None = None
         #: Dead workers whose last frames are awaited, with what is done then.
         self._dying: dict[bytes, Callable[[], None]] = {}
@@ -181,6 +184,7 @@ class Raylet:
             on_registered=self._registered,
             on_order=self._order,
             on_actor=self._actor_state,
+            files=self._tls_files(),
         )
         stack.callback(self.link.close)
         self.runner = Runner(
@@ -240,9 +244,9 @@ class Raylet:
         from manta.raylet.far import Visitors
 
         config = self.config
-        visitors = Visitors(
-            self.clients, TlsFiles.of_role(config.tls_folder, "worker", config.tls_cluster), self._frames, self._closed
-        )
+        files = self._tls_files()
+        assert files is not None, "a door has certificates: see __main__"
+        visitors = Visitors(self.clients, files, self._frames, self._closed)
         stack.callback(visitors.close)
         door = Door(
             self._door,
@@ -254,11 +258,18 @@ class Raylet:
         )
         self.door = await stack.enter_async_context(door)
 
+    def _tls_files(self) -> TlsFiles | None:
+        config = self.config
+        return TlsFiles.of_role(config.tls_folder, "worker", config.tls_cluster) if config.tls_folder else None
+
     async def _stay_tied(self) -> None:
-        from manta.raylet.control_client import NodeDeclaredDeadError
+        from manta.raylet.control_client import NodeDeclaredDeadError, NotLetInError
 
         try:
             await self.link.run()
+        except NotLetInError as refused:
+            self.refused = refused.cause
+            self.end(f"control does not let the node in: {refused}")
         except NodeDeclaredDeadError as dead:
             self.end(f"control has declared the node dead: {dead}")
 

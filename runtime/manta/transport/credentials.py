@@ -13,7 +13,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from manta.core.errors import AuthenticationError
+from manta.core.errors import CertificateError
 from manta.transport import auth
 from manta.transport.tls import CLUSTER_FILE, read_cluster
 
@@ -98,33 +98,31 @@ def read_join_file(path: str) -> JoinFile:
     """Read one.
 
     Raises:
-        AuthenticationError: It cannot be read, can be read by others, or is none.
+        CertificateError: It cannot be read, can be read by others, or is none.
     """
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             data = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise AuthenticationError(f"The join file {path} cannot be read: {error.strerror}") from error
+        raise CertificateError(f"The join file {path} cannot be read: {error.strerror}") from error
     if mode & 0o077:
-        raise AuthenticationError(
-            f"The join file {path} can be read by others, and lets them run code here; chmod 600 it"
-        )
+        raise CertificateError(f"The join file {path} can be read by others, and lets them run code here; chmod 600 it")
     wrong = f"{path} is no join file; `manta start --head` writes one as {JOIN_FILE} into its folder of credentials"
     try:
         values = json.loads(data) if len(data) <= _MOST_BYTES else None
     except (ValueError, RecursionError) as error:
-        raise AuthenticationError(wrong) from error
+        raise CertificateError(wrong) from error
     if not isinstance(values, dict):
-        raise AuthenticationError(wrong)
+        raise CertificateError(wrong)
     if values.get("version") != _VERSION:
-        raise AuthenticationError(
+        raise CertificateError(
             f"{path} has format {values.get('version')!r:.20}; this version of manta reads {_VERSION}"
         )
     try:
         found = JoinFile(**values)
     except TypeError as error:
-        raise AuthenticationError(wrong) from error
+        raise CertificateError(wrong) from error
     texts: tuple[object, ...] = (
         found.control,
         found.cluster,
@@ -134,7 +132,7 @@ def read_join_file(path: str) -> JoinFile:
         found.token,
     )
     if not all(isinstance(text, str) and len(text) for text in texts):
-        raise AuthenticationError(wrong)
+        raise CertificateError(wrong)
     return found
 
 
@@ -156,4 +154,4 @@ def _read(path: str) -> str:
         with open(path) as file:
             return file.read()
     except OSError as error:
-        raise AuthenticationError(f"The file {path} cannot be read: {error.strerror}") from error
+        raise CertificateError(f"The file {path} cannot be read: {error.strerror}") from error

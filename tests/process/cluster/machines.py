@@ -44,9 +44,18 @@ class Machines:
         self.credentials = str(folder / "credentials")
         credentials.make(self.credentials, "c1")
         self._processes: list[subprocess.Popen[bytes]] = []
-        session = self._session("control")
-        self.control, _ = self._start(["manta.control", "--session-dir", session])
-        self.control_target = f"unix:{session}/control.sock"
+        self.control, said = self._start(
+            [
+                "manta.control",
+                "--session-dir",
+                self._session("control"),
+                "--listen",
+                "127.0.0.1:0",
+                "--credentials",
+                self.credentials,
+            ]
+        )
+        self.control_target: str = json.loads(said)["address"]
 
     def add(self, name: str, *flags: str, cpus: float = 1, resources: dict[str, float] | None = None) -> Machine:
         """Start a node and wait until it is ready."""
@@ -69,6 +78,8 @@ class Machines:
                 "127.0.0.1:0",
                 "--credentials",
                 self.credentials,
+                "--token-file",
+                f"{self.credentials}/join.token",
                 *flags,
             ]
         )
