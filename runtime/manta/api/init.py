@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 #: Descriptors that a driver and its cluster may have, where the machine lets them: a connection costs one.
 WANTED_FILES = 65536
 
-#: Share of the machine's memory that an embedded cluster's object store may grow to, unless told otherwise.
-STORE_SHARE = 0.3
-MAX_STORE_BYTES = 200 << 30
-
 _lock = threading.RLock()
 _context: RayContext | None = None
 _cluster: Embedded | None = None
@@ -100,13 +96,15 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
             )
         session = _connect(options, clusters[0]["raylet"])
     elif where is None or where == "local":
+        from manta.core.capacity import capacity
+
         _cluster = embedded.start(
             temp_dir=options.temp_dir,
             num_cpus=options.num_cpus,
             num_gpus=options.num_gpus if options.num_gpus is not None else _gpus(),
             resources={name: amount / 10_000 for name, amount in options.resources.items()},
             labels=options.labels,
-            object_store_bytes=options.object_store_memory or _store_bytes(),
+            object_store_bytes=options.object_store_memory or capacity().store_bytes,
             memory_bytes=options.memory,
             node_name=options.node_name,
             node_ip=options.node_ip_address,
@@ -256,11 +254,6 @@ def _configure_logging(options: InitOptions) -> None:
         )
         log.addHandler(handler)
         log.propagate = False
-
-
-def _store_bytes() -> int:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(int(total * STORE_SHARE), MAX_STORE_BYTES) // (1 << 20) * (1 << 20)
 
 
 def _gpus() -> int:

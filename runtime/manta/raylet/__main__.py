@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from manta.core.capacity import capacity
 from manta.core.environment import setting
 from manta.core.errors import MantaError
 from manta.core.resources import CPU, GPU, to_fixed
@@ -87,9 +88,10 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int, tu
     flags = parser.parse_args(arguments)
     if flags.door is not None and not flags.credentials:
         parser.error("--door needs --credentials: without certificates anybody could run code here")
-    cpus = flags.num_cpus if flags.num_cpus is not None else len(os.sched_getaffinity(0))
+    found = capacity()
+    cpus = flags.num_cpus if flags.num_cpus is not None else found.cpus
     resources = {CPU: to_fixed("num_cpus", cpus), GPU: to_fixed("num_gpus", flags.num_gpus)}
-    memory = flags.memory or int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.7)
+    memory = flags.memory or found.tasks_bytes
     resources["memory"] = to_fixed("memory", memory)
     resources["object_store_memory"] = to_fixed("object_store_memory", flags.object_store_memory)
     resources[f"node:{flags.node_ip}"] = to_fixed("node", 1)
