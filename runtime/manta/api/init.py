@@ -74,7 +74,7 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
             raise errors.UnsupportedPlatformError(sys.platform)
         if options.configure_logging:
             _configure_logging(options)
-        _allow_many_files()
+        allow_many_files()
         where = options.address
         if where is None or where == "auto":
             where = env("ADDRESS") or where
@@ -101,7 +101,7 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
         _cluster = embedded.start(
             temp_dir=options.temp_dir,
             num_cpus=options.num_cpus,
-            num_gpus=options.num_gpus if options.num_gpus is not None else _gpus(),
+            num_gpus=options.num_gpus if options.num_gpus is not None else visible_gpus(),
             resources={name: amount / 10_000 for name, amount in options.resources.items()},
             labels=options.labels,
             object_store_bytes=options.object_store_memory or capacity().store_bytes,
@@ -220,7 +220,7 @@ def _exit_on_sigterm() -> None:
         signal.signal(signal.SIGTERM, leave)
 
 
-def _allow_many_files() -> None:
+def allow_many_files() -> None:
     """Raise the soft limit of open files; what is started from here inherits it."""
     import resource
 
@@ -256,7 +256,7 @@ def _configure_logging(options: InitOptions) -> None:
         log.propagate = False
 
 
-def _gpus() -> int:
+def visible_gpus() -> int:
     """GPUs this process may use: as CUDA_VISIBLE_DEVICES says, else as the driver lists them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:

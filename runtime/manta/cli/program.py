@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from manta.cli import stack, status, stop
+from manta.cli import stack, start, status, stop
 from manta.cli.clusters import NoClusterError
 from manta.cli.tool import SilentError
 from manta.core.errors import MantaError
@@ -34,13 +34,13 @@ def parser() -> argparse.ArgumentParser:
     """All commands and their arguments."""
     program = argparse.ArgumentParser(
         prog="manta",
-        description="Look at a Manta cluster, and end one that hangs.",
+        description="Start a Manta cluster, look at it, and end it.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     program.add_argument("--version", action="version", version=f"manta {__version__}")
     commands = program.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (status, stack, stop):
+    for command in (start, status, stack, stop):
         command.add(commands)
     return program
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -111,7 +112,8 @@ def _node(node: ctl.NodeInfo, here: Mapping[str, Any], problems: list[str]) -> d
     own: Mapping[str, Any] = {}
     if node.node_id.hex() == here.get("node_id"):
         own = here
-    elif alive and node.channel_endpoint.startswith("unix:"):
+    elif alive and os.path.exists(node.channel_endpoint.removeprefix("unix:")):
+        # On this machine; what nodes of others say, control knows.
         try:
             with Tool(node.channel_endpoint.removeprefix("unix:")) as other:
                 own = other.status()

@@ -1,4 +1,4 @@
-"""`manta stop`: end embedded clusters, the processes, the memory and the folder, whatever their drivers do."""
+"""`manta stop`: end clusters on this machine, the processes, the memory and the folder, whatever their drivers do."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The command's arguments."""
     parser = commands.add_parser(
         "stop",
-        help="end embedded clusters",
-        description="End an embedded cluster whose driver hangs, and leave nothing of it.",
+        help="end what `manta start` began here, or an embedded cluster",
+        description="End what `manta start` began on this machine, or a cluster whose driver hangs, and leave nothing of it.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -93,8 +93,11 @@ def run(flags: argparse.Namespace) -> int:
 def _list(running: list[clusters.Cluster]) -> None:
     print(f"{len(running)} clusters of yours run on this machine; say which:", file=sys.stderr)
     for cluster in running:
-        what = harmless(processes.command(cluster.driver_pid), 100)
-        print(f"  manta stop {cluster.driver_pid}    up {duration(cluster.age_s())}, {what}", file=sys.stderr)
+        if cluster.driver_pid:
+            which, what = str(cluster.driver_pid), harmless(processes.command(cluster.driver_pid), 100)
+        else:
+            which, what = f"--address {cluster.address}", "begun by `manta start`"
+        print(f"  manta stop {which}    up {duration(cluster.age_s())}, {what}", file=sys.stderr)
     print("  manta stop --all", file=sys.stderr)
 
 

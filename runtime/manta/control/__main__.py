@@ -37,6 +37,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--listen", default="", metavar="HOST:PORT", help="where nodes on other machines join; port 0: any"
     )
+    parser.add_argument("--state-dir", type=Path, help="private directory for the store (default: the session's)")
     parser.add_argument("--credentials", type=Path, help="folder of the cluster's certificates and its join token")
     parser.add_argument("--parent-pid", type=int, help="stop when this process is gone")
     parser.add_argument("--ready-fd", type=int, help="descriptor that gets one byte when control serves")
@@ -66,6 +67,7 @@ async def run(options: argparse.Namespace) -> None:
         socket=options.socket or options.session_dir / "control.sock",
         token=auth.read_token(os.fspath(options.token_file)) if options.token_file else "",
         listen=options.listen,
+        state_dir=options.state_dir,
         credentials=options.credentials,
         storage=options.storage,
     )

@@ -163,6 +163,7 @@ async def run(
             os.close(ready_fd)
         reason = await raylet.ended
         log.info("the node ends: %s", reason)
+        await raylet.link.leave(f"it ended: {reason}")
     if raylet.refused is not None:
         raise raylet.refused
     return 0

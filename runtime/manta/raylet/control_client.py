@@ -48,6 +48,8 @@ _PROBE_FAR_CAP_S: Final = 2.0
 _FINAL: Final = frozenset({"AUTHENTICATION_FAILED", "CERTIFICATE_REFUSED", "VERSION_MISMATCH", "INVALID_REQUEST"})
 #: How long a registration and a heartbeat may take, seconds.
 _ATTEMPT_S: Final = 10.0
+#: And a farewell.
+_LEAVE_S: Final = 1.0
 #: What nobody waits for is held back so long, to travel with what somebody does, seconds.
 _PATIENCE_S: Final = 0.005
 #: Bytes of calls in one message; one large call may have more.
@@ -434,6 +436,15 @@ class ControlLink:
         dead, self._dead_workers = self._dead_workers, []
         request = cpb.ReportWorkersDiedRequest(request_id=os.urandom(16), node_id=self._node_id, worker_ids=dead)
         self.tell("ReportWorkersDied", request, patient=True)
+
+    async def leave(self, reason: str) -> None:
+        """Tell a control on another machine that the node ends, so that it need not miss it first."""
+        if self._target.startswith("unix:") or not self.registered.is_set():
+            return
+        request = cpb.UnregisterNodeRequest(request_id=os.urandom(16), node_id=self._node_id, reason=reason)
+        with suppress(TimeoutError, MantaError):
+            async with asyncio.timeout(_LEAVE_S):
+                await self._ask("UnregisterNode", request, _LEAVE_S)
 
     # ---- interest
 
