@@ -8,14 +8,14 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from manta.api import embedded
 from manta.cli import processes
-from manta.core.errors import ClusterNotFoundError, MantaError
+from manta.core.errors import ClusterNotFoundError
 from manta.transport import credentials
 from manta.transport.credentials import JoinFile
 from manta.transport.probe import probe
@@ -122,11 +122,13 @@ def start_node(plan: Plan, joining: JoinFile) -> Started:
     folder = os.path.join(session_dir, "credentials")
     with _Launch(session_dir, plan) as launch:
         credentials.unpack(joining, folder)
-        probe(joining.control, TlsFiles.of_role(folder, "worker", joining.cluster))
+        files = TlsFiles.of_role(folder, "worker", joining.cluster)
         node_ip = plan.node_ip or own_address(parse_door(joining.control))
         raylet, about = launch.run_raylet(
             joining.control, folder, node_ip,
             "--token-file", os.path.join(folder, credentials.JOIN_TOKEN), "--remove-session-dir",
+            # The raylet goes on asking; who starts it wants to hear at once that nobody is there.
+            meanwhile=lambda: probe(joining.control, files),
         )  # fmt: skip
         started = Started(
             session_dir, about["channel"], about["node_id"], raylet, joining.control, about["door"], "", joining.cluster
@@ -173,7 +175,9 @@ class _Launch:
 
             stop(self._session_dir, grace_s=_STOP_S)
 
-    def run_raylet(self, control: str, folder: str, node_ip: str, *more: str) -> tuple[int, dict[str, str]]:
+    def run_raylet(
+        self, control: str, folder: str, node_ip: str, *more: str, meanwhile: Callable[[], None] | None = None
+    ) -> tuple[int, dict[str, str]]:
         """Start the raylet; its process id and what it says of itself."""
         plan = self._plan
         pid, said = self.run(
@@ -191,12 +195,17 @@ class _Launch:
                 node_ip,
                 *more,
                 *plan.flags,
-            ]
+            ],
+            meanwhile,
         )
         return pid, json.loads(said)
 
-    def run(self, words: Sequence[str]) -> tuple[int, bytes]:
+    def run(self, words: Sequence[str], meanwhile: Callable[[], None] | None = None) -> tuple[int, bytes]:
         """Start `python -m words...` and wait until it is ready; its process id and what it said.
+
+        Args:
+            words: A module and its arguments.
+            meanwhile: Done while it starts; what it raises ends the wait.
 
         Raises:
             MantaError: It could not start; says why.
@@ -217,6 +226,8 @@ class _Launch:
             os.close(theirs)
             theirs = -1
             self._pids.append(process.pid)
+            if meanwhile is not None:
+                meanwhile()
             said = embedded.await_ready({mine: words[0]}, self._output)
         finally:
             os.close(mine)
@@ -232,6 +243,3 @@ class _Launch:
             raise ClusterNotFoundError(started.raylet, "it ended right after it began; its log says why")
         facts = {"raylet": started.raylet, "pid": 0, "node_id": started.node_id, "control": started.control}
         embedded.note(started.session_dir, {**facts, "join_file": started.join_file, "head": head})
-
-
-__all__ = ["MantaError", "Plan", "Started", "own_address", "start_head", "start_node"]
