@@ -71,11 +71,11 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
     """Lets a call in if it shows a valid token; others are refused before anything of theirs is decoded.
 
     Args:
-        tokens: Valid ones; two at once while they are rotated. None at all lets nobody in.
+        tokens: Valid ones; two at once while they are rotated. None at all lets nobody in. A function says which they are now.
     """
 
-    def __init__(self, tokens: Sequence[str]) -> None:
-        self._tokens = tuple(tokens)
+    def __init__(self, tokens: Sequence[str] | Callable[[], Sequence[str]]) -> None:
+        self._tokens = tokens if callable(tokens) else lambda: tokens
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], details: grpc.HandlerCallDetails
@@ -83,7 +83,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         """See grpc.aio: the handler of a call that is let in, or one that refuses it."""
         for key, value in details.invocation_metadata or ():
             if key == auth.METADATA_KEY and isinstance(value, str) and value.startswith(auth.SCHEME):
-                if auth.accepts(self._tokens, value[len(auth.SCHEME) :]):
+                if auth.accepts(self._tokens(), value[len(auth.SCHEME) :]):
                     return await continuation(details)
                 return _refusing("the token is not this cluster's", await continuation(details))
         return _refusing("no token was shown", await continuation(details))
@@ -110,11 +110,11 @@ def _refusing(why: str, handler: Any) -> Any:
     return grpc.unary_unary_rpc_method_handler(refuse_unary)
 
 
-def server(tokens: Sequence[str] | None) -> grpc.aio.Server:
+def server(tokens: Sequence[str] | Callable[[], Sequence[str]] | None) -> grpc.aio.Server:
     """A server with our options.
 
     Args:
-        tokens: Valid tokens; None only where the socket's directory is the credential.
+        tokens: Valid tokens, or what says which they are now; None only where the socket's directory is the credential.
     """
     interceptors = () if tokens is None else (TokenInterceptor(tokens),)
     return grpc.aio.server(options=SERVER_OPTIONS, interceptors=interceptors)
