@@ -89,14 +89,22 @@ def start_head(plan: Plan) -> Started:
         if not os.path.exists(os.path.join(folder, CLUSTER_FILE)):
             credentials.make(folder, f"c-{secrets.token_hex(4)}", names=(node_ip, socket.gethostname(), "localhost"))
         control_socket = os.path.join(session_dir, "control.sock")
+        state = ["--state-dir", plan.state_dir] if plan.state_dir else []
         control = [
-            "manta.control", "--session-dir", session_dir, "--socket", control_socket, "--listen", _at(plan, plan.port),
-            "--credentials", folder, *(["--state-dir", plan.state_dir] if plan.state_dir else []),
-        ]  # fmt: skip
+            "manta.control",
+            "--session-dir",
+            session_dir,
+            "--socket",
+            control_socket,
+            "--credentials",
+            folder,
+            *state,
+        ]
         # Control first: whether the port and the store are free is what can go wrong.
-        pid, said = launch.run(control)
+        pid, said = launch.run([*control, "--listen", _at(plan, plan.port)])
         port = parse_door(json.loads(said)["address"])[1]
-        again = json.dumps([sys.executable, "-m", *control])
+        # The raylet starts it again should it end: on the very port that machines know.
+        again = json.dumps([sys.executable, "-m", *control, "--listen", _at(plan, port)])
         raylet, about = launch.run_raylet(
             f"unix:{control_socket}", folder, node_ip,
             "--head", "--control-pid", str(pid), "--control-command", again,

@@ -123,6 +123,13 @@ def announcement(started: launching.Started, *, block: bool = False) -> str:
         )
     folder = os.path.dirname(started.join_file)
     host = parse_door(started.control)[0]
+    alone = (
+        ""
+        if not host.startswith("127.")
+        else (
+            "\n\nNo way out of this machine was found, so only it can join: --node-ip says by which address others reach it."
+        )
+    )
     return (
         f"Cluster {started.cluster} runs. Its address is {started.control}; this node is reached by others at {started.door}.\n\n"
         f"  join, on another machine:\n"
@@ -134,7 +141,7 @@ def announcement(started: launching.Started, *, block: bool = False) -> str:
         f"  end              {ending}, on each machine\n"
         f"  join token       in {started.join_file}; whoever has that file can run code here\n"
         f"  certificates     {folder}\n"
-        f"  logs             {logs}"
+        f"  logs             {logs}{alone}"
     )
 
 

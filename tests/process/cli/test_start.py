@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from manta.cli import main
+from manta.cli import main, processes
 from manta.transport import credentials
 from tests.process.cli.conftest import sessions, wait_until_gone
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,6 +98,22 @@ def test_a_head_a_node_a_program_and_the_end(cli, tmp_path):
     assert sessions() == []
 
 
+def test_a_control_that_is_killed_comes_back_where_the_nodes_know_it(cli):
+    head = started(cli, "--head")
+    started(cli, "--join-file", head["join_file"])
+    (control,) = [
+        pid for pid in processes.mine_with("manta.control") if head["session_dir"] in processes.arguments(pid)
+    ]
+    os.kill(control, signal.SIGKILL)
+    wait_until_gone(control)
+
+    def nodes() -> list[str]:
+        code, out, _ = cli("status", "-o", "json")
+        return [one["state"] for one in json.loads(out)["nodes"]] if code == 0 else []
+
+    wait_until(lambda: nodes() == ["ALIVE", "ALIVE"], what="both nodes to be back", timeout_s=30)
+
+
 def test_what_is_printed_says_how_to_go_on(cli):
     code, out, _ = cli("start", "--head", *HERE)
     assert code == 0
@@ -106,6 +123,7 @@ def test_what_is_printed_says_how_to_go_on(cli):
         'manta.init(address="auto")',
         "join token",
         "manta stop",
+        "only it can join: --node-ip",
     ):
         assert part in out
 

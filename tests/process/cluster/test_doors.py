@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -11,6 +12,10 @@ import pytest
 import manta
 from manta.client import current
 from manta.exceptions import ActorDiedError, OwnerDiedError
+from manta.rpc.v1 import channel_pb2 as pb
+from manta.transport.channel import PROTOCOL, Connection, encode
+from manta.transport.tcp import Answer, FarSocket, Preamble, Wish
+from manta.transport.tls import Tls, TlsFiles
 from tests.process.cluster.machines import alive, joined, machines
 from tests.process.semantics.support import is_running
 from tests.support.waiting import wait_until
@@ -45,6 +50,9 @@ class Account:
 
     def pid(self):
         return os.getpid()
+
+    def worker(self):
+        return manta.get_runtime_context().get_worker_id()
 
     def add(self, amount):
         self.balance += amount
@@ -118,6 +126,44 @@ def test_actors_of_two_nodes_call_each_other(two):
     near, far = Account.options(num_cpus=1).remote(), Account.options(**THERE).remote()
     assert manta.get(far.call.remote(near, 5), timeout=20) == 5
     assert manta.get(near.call.remote(far, 7), timeout=20) == 7
+
+
+def test_a_stranger_without_a_certificate_is_not_listened_to(two):
+    """Whoever knows the ids gets as far as the handshake: what is sent in the clear ends the connection, and harms nobody."""
+    _, there = two
+    account = Account.options(**THERE).remote()
+    worker = manta.get(account.worker.remote(), timeout=20)
+    host, port = there.door.split(":")
+    with socket.create_connection((host, int(port)), 10) as sock:
+        sock.sendall(Preamble(bytes.fromhex(there.node_id), bytes.fromhex(worker)).encode())
+        assert sock.recv(1) == bytes([Answer.OK])
+        sock.sendall(encode(pb.Hello(protocol=PROTOCOL, worker_id=b"s" * 28)))
+        sock.sendall(encode(pb.Exit(reason="because I say so")))
+        rest = b""
+        with contextlib.suppress(ConnectionError):
+            while more := sock.recv(4096):
+                rest += more
+        assert len(rest) < 100, "at most TLS's alert"
+    assert manta.get(account.add.remote(1)) == 1
+
+
+def test_a_process_joins_the_raylet_of_its_own_node_only(two, tmp_path):
+    """Through the door the raylet takes no drivers, workers or tools."""
+    _, there = two
+    files = TlsFiles.of_role(str(tmp_path / "credentials"), "worker", "c1")
+    for role in (pb.ROLE_DRIVER, pb.ROLE_WORKER, pb.ROLE_TOOL):
+        preamble = Preamble(bytes.fromhex(there.node_id), wish=Wish.RAYLET)
+        with contextlib.closing(Connection.over(FarSocket.dial(there.door, preamble, Tls(files)))) as connection:
+            connection.send(pb.Hello(protocol=PROTOCOL, role=role, worker_id=os.urandom(28), python="3.11"))
+            frames = []
+
+            def answered(connection=connection, frames=frames):
+                connection.flush()
+                frames += connection.receive()
+                return frames
+
+            wait_until(answered)
+            assert "joins the raylet of its own node" in frames[0][1].error.message
 
 
 def test_the_end_of_an_owner_on_another_node_is_noticed(two):
