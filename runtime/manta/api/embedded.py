@@ -73,11 +73,9 @@ def sweep(folder: str, now: float) -> None:
 
 def new_session(temp_dir: str | None = None) -> str:
     """Make a session's folder. Its name ends in this process's id: while that lives, the session may be starting."""
-    import secrets
-
     folder = root(temp_dir)
     sweep(folder, time.time())
-    name = f"session_{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}_{os.getpid()}"
+    name = f"session_{time.strftime('%Y-%m-%d_%H-%M-%S')}_{os.urandom(3).hex()}_{os.getpid()}"
     session_dir = os.path.join(folder, name)
     os.mkdir(session_dir, 0o700)
     os.mkdir(os.path.join(session_dir, "logs"), 0o700)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from manta.api import embedded
+from manta.cli.failures import NoClusterError
 from manta.core.environment import env
 
 HOW_TO_START: Final = """\
@@ -17,10 +18,6 @@ An embedded cluster lives as long as the program that started it:
     python -c "import manta; manta.init(); input('Enter ends it ')"
 Another one is named by its raylet's socket, as `manta.init().address_info["address"]` says:
     manta {command} --address unix:/path/to/raylet.sock"""
-
-
-class NoClusterError(Exception):
-    """There is nothing to ask. The text says how there would be."""
 
 
 @dataclass(frozen=True, slots=True)

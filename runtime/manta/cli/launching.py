@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -17,9 +16,9 @@ from manta.api import embedded
 from manta.cli import processes
 from manta.core.errors import ClusterNotFoundError
 from manta.transport import credentials
+from manta.transport.addresses import joined, parse_door
 from manta.transport.credentials import JoinFile
 from manta.transport.probe import probe
-from manta.transport.tcp import parse_door
 from manta.transport.tls import CLUSTER_FILE, TlsFiles, read_cluster
 
 #: How long processes of a node that could not start may take to end before they are killed, seconds.
@@ -87,7 +86,7 @@ def start_head(plan: Plan) -> Started:
         if plan.state_dir:
             os.makedirs(plan.state_dir, mode=0o700, exist_ok=True)
         if not os.path.exists(os.path.join(folder, CLUSTER_FILE)):
-            credentials.make(folder, f"c-{secrets.token_hex(4)}", names=(node_ip, socket.gethostname(), "localhost"))
+            credentials.make(folder, f"c-{os.urandom(4).hex()}", names=(node_ip, socket.gethostname(), "localhost"))
         control_socket = os.path.join(session_dir, "control.sock")
         state = ["--state-dir", plan.state_dir] if plan.state_dir else []
         control = [
@@ -109,7 +108,7 @@ def start_head(plan: Plan) -> Started:
             f"unix:{control_socket}", folder, node_ip,
             "--head", "--control-pid", str(pid), "--control-command", again,
         )  # fmt: skip
-        address = _joined(node_ip, port)
+        address = joined(node_ip, port)
         started = Started(
             session_dir, about["channel"], about["node_id"], raylet, address, about["door"],
             credentials.write_join_file(folder, address), read_cluster(folder),
@@ -158,11 +157,7 @@ def own_address(towards: tuple[str, int]) -> str:
 
 def _at(plan: Plan, port: int) -> str:
     # All addresses, unless one was named: whoever dials has to show a certificate.
-    return _joined(plan.node_ip or "0.0.0.0", port)  # noqa: S104
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return joined(plan.node_ip or "0.0.0.0", port)  # noqa: S104
 
 
 class _Launch:

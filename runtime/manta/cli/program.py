@@ -9,8 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from manta.cli.clusters import NoClusterError
-from manta.cli.tool import SilentError
+from manta.cli.failures import NoClusterError, SilentError
 from manta.core.errors import MantaError
 from manta.version import __version__
 

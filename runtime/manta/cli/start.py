@@ -17,8 +17,8 @@ from manta.cli.stop import GRACE_S, stop
 from manta.core.capacity import capacity
 from manta.core.errors import MantaError, SettingError, StorageLockedError
 from manta.core.options.init import init_options
+from manta.transport.addresses import parse_door
 from manta.transport.credentials import read_join_file
-from manta.transport.tcp import parse_door
 
 #: Where control listens and where nodes dial each other, unless told otherwise.
 PORT: Final = 7600

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from manta.cli import clusters
+from manta.cli.failures import SilentError
 from manta.cli.screen import Screen, amount, bar, duration, harmless, size, wants_color
-from manta.cli.tool import SilentError, Tool
+from manta.cli.tool import Tool
 from manta.core.errors import MantaError
 from manta.core.resources import to_float, to_floats
 from manta.rpc.v1 import control_pb2 as ctl

@@ -11,6 +11,7 @@ from typing import Final
 
 from manta.api import embedded
 from manta.cli import clusters, processes
+from manta.cli.failures import NoClusterError
 from manta.cli.screen import duration, harmless
 
 #: How long processes may take to end by themselves before they are killed, seconds.
@@ -105,7 +106,7 @@ def _started_by(pid: int, running: list[clusters.Cluster]) -> clusters.Cluster:
     found = next((cluster for cluster in running if cluster.driver_pid == pid), None)
     if found is None:
         drivers = ", ".join(str(cluster.driver_pid) for cluster in running) or "none"
-        raise clusters.NoClusterError(f"Process {pid} is the driver of no cluster of yours; drivers are: {drivers}")
+        raise NoClusterError(f"Process {pid} is the driver of no cluster of yours; drivers are: {drivers}")
     return found
 
 
@@ -113,7 +114,7 @@ def _of_ours(address: str, running: list[clusters.Cluster]) -> clusters.Cluster:
     # Stopping removes a folder: only one that `init` made, never the folder of whatever socket was named.
     cluster = clusters.find(address, "stop")
     if cluster not in running:
-        raise clusters.NoClusterError(
+        raise NoClusterError(
             f"{address} is no embedded cluster of yours; those are: "
             f"{', '.join(one.address for one in running) or 'none'}"
         )

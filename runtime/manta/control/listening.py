@@ -13,8 +13,8 @@ from manta.control.config import ControlConfig
 from manta.core.errors import SettingError
 from manta.transport import auth
 from manta.transport import grpc as wire
+from manta.transport.addresses import joined, parse_bind
 from manta.transport.credentials import JOIN_TOKEN
-from manta.transport.tcp import parse_bind
 from manta.transport.tls import TlsFiles, read_cluster
 
 
@@ -39,4 +39,4 @@ def listen(config: ControlConfig, handlers: grpc.GenericRpcHandler) -> tuple[grp
         raise SettingError(
             "listen", config.listen, "an address of this machine and a port on which nobody else listens"
         ) from taken
-    return server, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return server, joined(host, port)

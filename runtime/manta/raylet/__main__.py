@@ -31,7 +31,7 @@ from manta.raylet.door import advertised, bind
 from manta.raylet.workers.guard import Guard, start_guard
 from manta.raylet.workers.launch import FACTORY_LOG, Launched, launch
 from manta.raylet.workers.process import become_subreaper
-from manta.transport.tcp import parse_bind
+from manta.transport.addresses import parse_bind
 from manta.transport.tls import read_cluster
 
 if TYPE_CHECKING:

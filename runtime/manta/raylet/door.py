@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from manta.core.errors import ProtocolError, SettingError
 from manta.rpc.v1 import channel_pb2 as pb
+from manta.transport.addresses import joined
 from manta.transport.channel import Connection
 from manta.transport.tcp import PREAMBLE_BYTES, Answer, Preamble, Wish
 
@@ -51,7 +52,7 @@ def advertised(listener: socket.socket, node_ip: str) -> str:
     host, port = listener.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not bound to
         host = node_ip
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return joined(host, port)
 
 
 class Door:

@@ -10,7 +10,7 @@ import socket
 import ssl
 
 from manta.core.errors import CertificateError, ClusterNotFoundError
-from manta.transport.tcp import parse_door
+from manta.transport.addresses import parse_door
 from manta.transport.tls import Tls, TlsFiles, refused_by
 
 #: What gRPC servers want to hear in the handshake.
