@@ -292,6 +292,19 @@ def running(temp_dir: str | None = None) -> list[dict[str, Any]]:
     return sorted(found, key=lambda entry: -entry["started"])
 
 
+def node_of(address: str, temp_dir: str | None = None) -> dict[str, Any] | None:
+    """The note of this machine's node of the cluster whose head is at "host:port"; None if there is none."""
+    host, _, port = address.rpartition(":")
+    for entry in running(temp_dir):
+        control = entry.get("control")
+        if not isinstance(control, str):
+            continue
+        its_host, _, its_port = control.rpartition(":")
+        if port == its_port and (host == its_host or (entry.get("head") and host in ("localhost", "127.0.0.1"))):
+            return entry
+    return None
+
+
 def _listens(path: str) -> bool:
     import socket
 

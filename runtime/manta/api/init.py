@@ -36,7 +36,8 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
 
     Args:
         address: None joins the cluster that MANTA_ADDRESS (or RAY_ADDRESS) names, else starts one; "local" always starts one;
-            "auto" joins the newest one of this user on this machine.
+            "auto" joins the newest one of this user on this machine; "HOST:7600" the one with its head there, through this
+            machine's node of it.
         arguments: `num_cpus`, `num_gpus`, `resources` (name to amount), `labels`, `object_store_memory` (bytes),
             `namespace`, `runtime_env` ({"env_vars": ...}), `ignore_reinit_error`, `log_to_driver`, `logging_level`,
             `configure_logging` and the rest of Ray's; see `manta.core.options.init`.
@@ -120,11 +121,14 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
     elif where.startswith(("unix:", "/")):
         options.refuse_cluster_shape()
         session = _connect(options, where.removeprefix("unix:"))
+    elif (node := embedded.node_of(where, options.temp_dir)) is not None:
+        options.refuse_cluster_shape()
+        session = _connect(options, node["raylet"])
     else:
         raise errors.ClusterNotFoundError(
             where,
-            "this version joins clusters on this machine only: pass nothing or 'local' to start one, 'auto' to join the one "
-            "that runs",
+            "this machine is no node of a cluster with its head there (`manta start --join-file FILE` makes it one); pass "
+            "nothing or 'local' to start a cluster, 'auto' to join the one that runs here",
         )
     _at_exit()
     return RayContext(_address_info(session), shutdown)

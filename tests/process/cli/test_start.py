@@ -75,10 +75,11 @@ def test_a_head_a_node_a_program_and_the_end(cli, tmp_path):
     node = started(cli, "--join-file", head["join_file"], "--resources", '{"two": 1}', "--labels", "zone=b,disk=ssd")
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    for _ in range(2):
+    for address in ("auto", head["control"]):
+        program.write_text(PROGRAM.replace("auto", address))
         done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=50, check=False)
         assert done.stdout == "[1, 2, 3] 2\n", done.stderr
-    code, out, _ = cli("status", "-o", "json")
+    code, out, _ = cli("status", "-o", "json", "--address", head["control"])
     status = json.loads(out)
     assert code == 0
     assert [(one["head"], one["state"]) for one in status["nodes"]] == [(True, "ALIVE"), (False, "ALIVE")]
