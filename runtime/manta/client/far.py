@@ -160,7 +160,7 @@ class FarLinks:
             return None
         pause_s = pause_before(far, now)
         if pause_s is None:
-            log.info("the process at %s is given up: %s", link.door, far.broken)
+            log.debug("the process at %s is given up: %s", link.door, far.broken)
             return None
         lasted = not pause_s
         since = None if lasted else far.failing_since

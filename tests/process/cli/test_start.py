@@ -26,6 +26,9 @@ HERE = ["--node-ip", "127.0.0.1", "--port", "0", "--door-port", "0", "--num-cpus
 
 #: A driver that joins the newest node on this machine, and uses what only the other one has.
 PROGRAM = """
+import os
+import time
+
 import manta
 
 manta.init(address="auto", log_to_driver=False)
@@ -40,9 +43,16 @@ class Counter:
         self.total += x
         return self.total
 
+    def pid(self):
+        return os.getpid()
+
 
 counter = Counter.remote()
+pid = manta.get(counter.pid.remote())
 print(manta.get([counter.add.remote(1) for _ in range(3)]), len(manta.nodes()))
+del counter
+while os.path.exists(f"/proc/{pid}"):
+    time.sleep(0.01)
 """
 
 
@@ -79,6 +89,7 @@ def test_a_head_a_node_a_program_and_the_end(cli, tmp_path):
         program.write_text(PROGRAM.replace("auto", address))
         done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=50, check=False)
         assert done.stdout == "[1, 2, 3] 2\n", done.stderr
+        assert done.stderr == "", "the end of an actor elsewhere is no news for its driver's terminal"
     code, out, _ = cli("status", "-o", "json", "--address", head["control"])
     status = json.loads(out)
     assert code == 0
