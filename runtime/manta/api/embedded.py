@@ -71,6 +71,17 @@ def sweep(folder: str, now: float) -> None:
             pass  # another driver was faster, or it is nothing of ours
 
 
+def new_session(temp_dir: str | None = None) -> str:
+    """Make a session's folder. Its name ends in this process's id: while that lives, the session may be starting."""
+    folder = root(temp_dir)
+    sweep(folder, time.time())
+    name = f"session_{time.strftime('%Y-%m-%d_%H-%M-%S')}_{os.urandom(3).hex()}_{os.getpid()}"
+    session_dir = os.path.join(folder, name)
+    os.mkdir(session_dir, 0o700)
+    os.mkdir(os.path.join(session_dir, "logs"), 0o700)
+    return session_dir
+
+
 class Embedded:
     """A running embedded cluster; `stop` ends it."""
 
@@ -119,15 +130,10 @@ def start(
     """
     if sys.platform != "linux":
         raise errors.UnsupportedPlatformError(sys.platform)
-    import secrets
     import subprocess
 
-    name = f"session_{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}_{os.getpid()}"
-    folder = root(temp_dir)
-    sweep(folder, time.time())
-    session_dir = os.path.join(folder, name)
-    os.mkdir(session_dir, 0o700)
-    os.mkdir(os.path.join(session_dir, "logs"), 0o700)
+    session_dir = new_session(temp_dir)
+    name = os.path.basename(session_dir)
     node_id = os.urandom(28).hex()
     control_socket = os.path.join(session_dir, "control.sock")
     parent = str(os.getpid())
@@ -173,7 +179,7 @@ def start(
                     )
                 finally:
                     os.close(theirs)
-            _await_ready(ready, output)
+            await_ready(ready, output)
     except BaseException:
         Embedded(session_dir, "", processes).stop()
         raise
@@ -192,8 +198,19 @@ def child_environment() -> dict[str, str]:
     return environment
 
 
-def _await_ready(ready: dict[int, str], output: BinaryIO) -> None:
+def await_ready(ready: Mapping[int, str], output: BinaryIO) -> dict[str, bytes]:
+    """Wait until processes are ready.
+
+    Args:
+        ready: The descriptors on which they say so, with their names.
+        output: The file they print to, readable.
+    Returns:
+        What each has said beside that.
+    Raises:
+        MantaError: One of them could not start; says why.
+    """
     waiting = dict(ready)
+    told: dict[str, bytes] = {}
     poll = select.poll()
     for fd in waiting:
         poll.register(fd, select.POLLIN | select.POLLHUP)
@@ -210,6 +227,8 @@ def _await_ready(ready: dict[int, str], output: BinaryIO) -> None:
             name = waiting.pop(fd)
             if said[:1] != READY:
                 raise _failure(name, said, output)
+            told[name] = said[1:]
+    return told
 
 
 def _failure(name: str, said: bytes, output: BinaryIO) -> Exception:
@@ -233,9 +252,19 @@ def _said(output: BinaryIO) -> str:
 
 def record(cluster: Embedded, node_id: bytes) -> None:
     """Leave a note for `init(address="auto")` and the command line."""
-    path = os.path.join(cluster.session_dir, "address.json")
+    note(cluster.session_dir, {"raylet": cluster.raylet, "pid": os.getpid(), "node_id": node_id.hex()})
+
+
+def note(session_dir: str, facts: Mapping[str, Any]) -> None:
+    """Write down how a node is joined.
+
+    Args:
+        session_dir: Where.
+        facts: `raylet`, its socket; `pid` of the driver it lives for, 0 for none; `node_id`; and what else is good to know.
+    """
+    path = os.path.join(session_dir, "address.json")
     with open(path + ".new", "w") as file:
-        json.dump({"raylet": cluster.raylet, "pid": os.getpid(), "node_id": node_id.hex()}, file)
+        json.dump(dict(facts), file)
     os.replace(path + ".new", path)
 
 
@@ -261,6 +290,19 @@ def running(temp_dir: str | None = None) -> list[dict[str, Any]]:
             continue
         found.append({**entry, "session_dir": os.path.join(folder, name), "started": started})
     return sorted(found, key=lambda entry: -entry["started"])
+
+
+def node_of(address: str, temp_dir: str | None = None) -> dict[str, Any] | None:
+    """The note of this machine's node of the cluster whose head is at "host:port"; None if there is none."""
+    host, _, port = address.rpartition(":")
+    for entry in running(temp_dir):
+        control = entry.get("control")
+        if not isinstance(control, str):
+            continue
+        its_host, _, its_port = control.rpartition(":")
+        if port == its_port and (host == its_host or (entry.get("head") and host in ("localhost", "127.0.0.1"))):
+            return entry
+    return None
 
 
 def _listens(path: str) -> bool:

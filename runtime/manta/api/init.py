@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 #: Descriptors that a driver and its cluster may have, where the machine lets them: a connection costs one.
 WANTED_FILES = 65536
 
-#: Share of the machine's memory that an embedded cluster's object store may grow to, unless told otherwise.
-STORE_SHARE = 0.3
-MAX_STORE_BYTES = 200 << 30
-
 _lock = threading.RLock()
 _context: RayContext | None = None
 _cluster: Embedded | None = None
@@ -40,7 +36,8 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
 
     Args:
         address: None joins the cluster that MANTA_ADDRESS (or RAY_ADDRESS) names, else starts one; "local" always starts one;
-            "auto" joins the newest one of this user on this machine.
+            "auto" joins the newest one of this user on this machine; "HOST:7600" the one with its head there, through this
+            machine's node of it.
         arguments: `num_cpus`, `num_gpus`, `resources` (name to amount), `labels`, `object_store_memory` (bytes),
             `namespace`, `runtime_env` ({"env_vars": ...}), `ignore_reinit_error`, `log_to_driver`, `logging_level`,
             `configure_logging` and the rest of Ray's; see `manta.core.options.init`.
@@ -78,7 +75,7 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
             raise errors.UnsupportedPlatformError(sys.platform)
         if options.configure_logging:
             _configure_logging(options)
-        _allow_many_files()
+        allow_many_files()
         where = options.address
         if where is None or where == "auto":
             where = env("ADDRESS") or where
@@ -100,13 +97,15 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
             )
         session = _connect(options, clusters[0]["raylet"])
     elif where is None or where == "local":
+        from manta.core.capacity import capacity
+
         _cluster = embedded.start(
             temp_dir=options.temp_dir,
             num_cpus=options.num_cpus,
-            num_gpus=options.num_gpus if options.num_gpus is not None else _gpus(),
+            num_gpus=options.num_gpus if options.num_gpus is not None else visible_gpus(),
             resources={name: amount / 10_000 for name, amount in options.resources.items()},
             labels=options.labels,
-            object_store_bytes=options.object_store_memory or _store_bytes(),
+            object_store_bytes=options.object_store_memory or capacity().store_bytes,
             memory_bytes=options.memory,
             node_name=options.node_name,
             node_ip=options.node_ip_address,
@@ -122,11 +121,14 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
     elif where.startswith(("unix:", "/")):
         options.refuse_cluster_shape()
         session = _connect(options, where.removeprefix("unix:"))
+    elif (node := embedded.node_of(where, options.temp_dir)) is not None:
+        options.refuse_cluster_shape()
+        session = _connect(options, node["raylet"])
     else:
         raise errors.ClusterNotFoundError(
             where,
-            "this version joins clusters on this machine only: pass nothing or 'local' to start one, 'auto' to join the one "
-            "that runs",
+            "this machine is no node of a cluster with its head there (`manta start --join-file FILE` makes it one); pass "
+            "nothing or 'local' to start a cluster, 'auto' to join the one that runs here",
         )
     _at_exit()
     return RayContext(_address_info(session), shutdown)
@@ -222,7 +224,7 @@ def _exit_on_sigterm() -> None:
         signal.signal(signal.SIGTERM, leave)
 
 
-def _allow_many_files() -> None:
+def allow_many_files() -> None:
     """Raise the soft limit of open files; what is started from here inherits it."""
     import resource
 
@@ -258,12 +260,7 @@ def _configure_logging(options: InitOptions) -> None:
         log.propagate = False
 
 
-def _store_bytes() -> int:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(int(total * STORE_SHARE), MAX_STORE_BYTES) // (1 << 20) * (1 << 20)
-
-
-def _gpus() -> int:
+def visible_gpus() -> int:
     """GPUs this process may use: as CUDA_VISIBLE_DEVICES says, else as the driver lists them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from manta.api import embedded
+from manta.cli.failures import NoClusterError
 from manta.core.environment import env
 
 HOW_TO_START: Final = """\
@@ -17,10 +18,6 @@ An embedded cluster lives as long as the program that started it:
     python -c "import manta; manta.init(); input('Enter ends it ')"
 Another one is named by its raylet's socket, as `manta.init().address_info["address"]` says:
     manta {command} --address unix:/path/to/raylet.sock"""
-
-
-class NoClusterError(Exception):
-    """There is nothing to ask. The text says how there would be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,8 @@ def find(address: str | None, command: str) -> Cluster:
     """The cluster an address names.
 
     Args:
-        address: `unix:PATH`, a path, or "auto"; None means MANTA_ADDRESS (or RAY_ADDRESS), else "auto": the newest.
+        address: `unix:PATH`, a path, `HOST:PORT` of a head that this machine has joined, or "auto"; None means MANTA_ADDRESS
+            (or RAY_ADDRESS), else "auto": the newest.
         command: The command's name, for the text.
     Raises:
         NoClusterError: There is none; says how there would be.
@@ -69,7 +67,8 @@ def find(address: str | None, command: str) -> Cluster:
             looked = f" (looked in {embedded.root()})"
             raise NoClusterError(HOW_TO_START.format(where=looked, command=command))
         return clusters[0]
-    path = os.path.abspath(wanted.removeprefix("unix:"))
+    node = None if wanted.startswith(("unix:", "/", ".")) else embedded.node_of(wanted)
+    path = node["raylet"] if node is not None else os.path.abspath(wanted.removeprefix("unix:"))
     known = next((cluster for cluster in clusters if cluster.raylet == path), None)
     if known is not None:
         return known

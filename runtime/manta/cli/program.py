@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 from typing import Final
 
-from manta.cli import stack, status, stop
-from manta.cli.clusters import NoClusterError
-from manta.cli.tool import SilentError
+from manta.cli.failures import NoClusterError, SilentError
 from manta.core.errors import MantaError
 from manta.version import __version__
 
@@ -25,23 +24,30 @@ NO_CLUSTER: Final = 3
 #: Ctrl-C, as shells count it.
 INTERRUPTED: Final = 130
 
+#: A module of this package for each, in the order of `--help`.
+COMMANDS: Final = ("start", "status", "stack", "stop")
+
 _EPILOG: Final = """\
 exit codes: 0 done, 1 something did not answer or could not be done, 2 wrong arguments, 3 no cluster.
 `manta COMMAND --help` shows examples."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands and their arguments."""
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """All commands and their arguments.
+
+    Args:
+        only: Just this one: the others need not be imported to run it, which takes as long as a node takes to join.
+    """
     program = argparse.ArgumentParser(
         prog="manta",
-        description="Look at a Manta cluster, and end one that hangs.",
+        description="Start a Manta cluster, look at it, and end it.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     program.add_argument("--version", action="version", version=f"manta {__version__}")
     commands = program.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (status, stack, stop):
-        command.add(commands)
+    for name in COMMANDS if only is None else (only,):
+        importlib.import_module(f"manta.cli.{name}").add(commands)
     return program
 
 
@@ -53,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    flags = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    flags = parser(words[0] if words and words[0] in COMMANDS else None).parse_args(words)
     try:
         code: int = flags.run(flags)
         sys.stdout.flush()

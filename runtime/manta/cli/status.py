@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from manta.cli import clusters
+from manta.cli.failures import SilentError
 from manta.cli.screen import Screen, amount, bar, duration, harmless, size, wants_color
-from manta.cli.tool import SilentError, Tool
+from manta.cli.tool import Tool
 from manta.core.errors import MantaError
 from manta.core.resources import to_float, to_floats
 from manta.rpc.v1 import control_pb2 as ctl
@@ -111,7 +113,8 @@ def _node(node: ctl.NodeInfo, here: Mapping[str, Any], problems: list[str]) -> d
     own: Mapping[str, Any] = {}
     if node.node_id.hex() == here.get("node_id"):
         own = here
-    elif alive and node.channel_endpoint.startswith("unix:"):
+    elif alive and os.path.exists(node.channel_endpoint.removeprefix("unix:")):
+        # On this machine; what nodes of others say, control knows.
         try:
             with Tool(node.channel_endpoint.removeprefix("unix:")) as other:
                 own = other.status()

@@ -1,4 +1,4 @@
-"""`manta stop`: end embedded clusters, the processes, the memory and the folder, whatever their drivers do."""
+"""`manta stop`: end clusters on this machine, the processes, the memory and the folder, whatever their drivers do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 
 from manta.api import embedded
 from manta.cli import clusters, processes
+from manta.cli.failures import NoClusterError
 from manta.cli.screen import duration, harmless
 
 #: How long processes may take to end by themselves before they are killed, seconds.
@@ -45,8 +46,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The command's arguments."""
     parser = commands.add_parser(
         "stop",
-        help="end embedded clusters",
-        description="End an embedded cluster whose driver hangs, and leave nothing of it.",
+        help="end what `manta start` began here, or an embedded cluster",
+        description="End what `manta start` began on this machine, or a cluster whose driver hangs, and leave nothing of it.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -93,8 +94,11 @@ def run(flags: argparse.Namespace) -> int:
 def _list(running: list[clusters.Cluster]) -> None:
     print(f"{len(running)} clusters of yours run on this machine; say which:", file=sys.stderr)
     for cluster in running:
-        what = harmless(processes.command(cluster.driver_pid), 100)
-        print(f"  manta stop {cluster.driver_pid}    up {duration(cluster.age_s())}, {what}", file=sys.stderr)
+        if cluster.driver_pid:
+            which, what = str(cluster.driver_pid), harmless(processes.command(cluster.driver_pid), 100)
+        else:
+            which, what = f"--address {cluster.address}", "begun by `manta start`"
+        print(f"  manta stop {which}    up {duration(cluster.age_s())}, {what}", file=sys.stderr)
     print("  manta stop --all", file=sys.stderr)
 
 
@@ -102,7 +106,7 @@ def _started_by(pid: int, running: list[clusters.Cluster]) -> clusters.Cluster:
     found = next((cluster for cluster in running if cluster.driver_pid == pid), None)
     if found is None:
         drivers = ", ".join(str(cluster.driver_pid) for cluster in running) or "none"
-        raise clusters.NoClusterError(f"Process {pid} is the driver of no cluster of yours; drivers are: {drivers}")
+        raise NoClusterError(f"Process {pid} is the driver of no cluster of yours; drivers are: {drivers}")
     return found
 
 
@@ -110,7 +114,7 @@ def _of_ours(address: str, running: list[clusters.Cluster]) -> clusters.Cluster:
     # Stopping removes a folder: only one that `init` made, never the folder of whatever socket was named.
     cluster = clusters.find(address, "stop")
     if cluster not in running:
-        raise clusters.NoClusterError(
+        raise NoClusterError(
             f"{address} is no embedded cluster of yours; those are: "
             f"{', '.join(one.address for one in running) or 'none'}"
         )

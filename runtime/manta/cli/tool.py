@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
+from manta.cli.failures import SilentError
 from manta.cli.processes import glimpse
 from manta.core.errors import ProtocolError
 from manta.rpc.v1 import channel_pb2 as pb
@@ -27,10 +28,6 @@ CONTROL_S: Final = 3.0
 _MOST_FRAMES: Final = 100_000
 
 Reply = TypeVar("Reply", bound=Message)
-
-
-class SilentError(Exception):
-    """Somebody is there and does not answer."""
 
 
 class Tool:

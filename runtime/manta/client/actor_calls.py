@@ -179,7 +179,7 @@ class ActorCalls:
             return
         templates = self._templates
         extras = self._extras
-        told = link.templates
+        told = link.told
         waiting = client.waiting
         inflight = client.inflight
         put_back: list[Record] = []
@@ -204,7 +204,7 @@ class ActorCalls:
                     if extra is not None:
                         special.append((len(ids), extra))
                 if number not in told:
-                    told[number] = True
+                    told.add(number)
                     new.append(encode(templates[number].definition))
                 inflight[oid] = record
                 ids.append(oid)

@@ -120,7 +120,7 @@ class ActorClients:
         if client.link is not None or info.incarnation != client.incarnation:
             # Also when nobody told of the restart between two lives.
             self._interrupted(client)
-        link = self._session.links.peer(info.address.worker_id, info.address.endpoint)
+        link = self._session.links.peer(info.address)
         client.incarnation = info.incarnation
         client.next_number = 0
         if link is None:

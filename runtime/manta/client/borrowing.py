@@ -91,7 +91,7 @@ class Borrowing:
         borrower = frame.borrower.worker_id or link.worker_id
         missing = [oid for oid in frame.object_ids if not self._ownership.add_borrower(oid, borrower)]
         known = borrower in (link.worker_id, self._session.worker_id)
-        if not known and self._links.peer(borrower, frame.borrower.endpoint) is None:
+        if not known and self._links.peer(frame.borrower) is None:
             # Registered by somebody else, and dead by now. Alive it is linked from now on: else nobody would tell of its death.
             self._ownership.borrower_died(borrower)
             self._session.perform()
@@ -235,10 +235,8 @@ class Borrowing:
         """A process is gone, or has closed: what it borrowed is released, what it owned is lost."""
         if link.worker_id in self._links.peers:
             return
-        alive = self._links.dial(link.endpoint) if link.endpoint else None
+        alive = self._links.again(link)
         if alive is not None:
-            alive.worker_id = link.worker_id
-            self._links.peers[link.worker_id] = alive
             for oid, owner in list(self._wanted.items()):
                 if common.Address.FromString(owner).worker_id == link.worker_id:
                     self._send(alive, pb.WantObject(object_ids=[oid]))

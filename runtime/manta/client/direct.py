@@ -186,10 +186,17 @@ class DirectSession:
         arena_fd = connection.take_descriptors()[0]
         self.welcome = message
         self.store = StoreClient(self, arena_fd, message.arena_bytes)
-        self.address = common.Address(node_id=message.node_id, worker_id=self.worker_id, endpoint=self.links.endpoint)
+        self.address = common.Address(
+            node_id=message.node_id, worker_id=self.worker_id, endpoint=self.links.endpoint, door=message.door
+        )
         self.address_bytes = self.address.SerializeToString(deterministic=True)
         self.links.hello.job_id = message.job_id
-        self.links.hello.node_id = message.node_id
+        self.links.hello.node_id = self.links.node_id = message.node_id
+        self.links.hello.door = message.door
+        if message.credentials:
+            from manta.client.far import FarLinks
+
+            self.links.far = FarLinks.of_node(self.links, message, self.now, self.pump.schedule)
         self.ids = IdMaker(message.job_id, os.urandom(12))
         self.raylet = Link(connection, endpoint=raylet)
         self._install_handlers()
@@ -319,6 +326,11 @@ class DirectSession:
             other = self.relay.tick(now)
             if other is not None and (due is None or other < due):
                 due = other
+        far = self.links.far
+        if far is not None and far.busy:
+            other = far.tick(now)
+            if other is not None and (due is None or other < due):
+                due = other
         if self.interrupts.pending() and threading.get_ident() != threading.main_thread().ident:
             self.interrupts.try_again()
             due = now + 0.001 if due is None else min(due, now + 0.001)
@@ -339,8 +351,7 @@ class DirectSession:
 
     def link_to(self, address: bytes) -> Link | None:
         """The link to the process with that encoded address; None when it is gone."""
-        where = common.Address.FromString(address)
-        return self.links.peer(where.worker_id, where.endpoint)
+        return self.links.peer(common.Address.FromString(address))
 
     def _link_closed(self, link: Link) -> None:
         if link is self.raylet:

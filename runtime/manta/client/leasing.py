@@ -169,7 +169,7 @@ class Leasing:
         key.leases[frame.lease_id] = lease
         # The worker gets the semaphore with the first bytes.
         link = self._session.links.dial(
-            frame.worker.endpoint, first=(pb.OpenLease(lease_id=lease.lease_id),), descriptors=(tokens.fd,)
+            frame.worker, first=(pb.OpenLease(lease_id=lease.lease_id),), descriptors=(tokens.fd,)
         )
         if link is None:
             return  # the worker died meanwhile; the raylet tells

@@ -13,6 +13,7 @@ import socket
 from manta.client.pump import WRITE
 from manta.core.errors import ProtocolError
 from manta.rpc.v1 import channel_pb2 as pb
+from manta.rpc.v1 import common_pb2 as common
 from manta.transport.channel import NUMBER, PROTOCOL, Connection, accept, close_descriptors, listen
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from manta.client.far import Far, FarLinks
     from manta.client.pump import Pump
 
 log = logging.getLogger(__name__)
@@ -42,14 +44,18 @@ class Link:
 
     __slots__ = (
         "connection",
+        "door",
         "endpoint",
+        "far",
         "full",
         "functions",
         "key",
         "lease",
+        "node_id",
         "pid",
         "templates",
         "tokens_fd",
+        "told",
         "worker_id",
         "writing",
     )
@@ -59,13 +65,20 @@ class Link:
         #: The process at the other end; empty until it said hello.
         self.worker_id = worker_id
         self.endpoint = endpoint
+        #: Its node, and how that is dialled; empty until it said hello.
+        self.node_id = b""
+        self.door = ""
+        #: What `far` remembers of a link between nodes; None within one.
+        self.far: Far | None = None
         self.pid = 0
         #: Lease this link serves, on the owner's side.
         self.lease: Any = None
         #: The lease's semaphore, on the worker's side.
         self.tokens_fd = -1
-        #: Template numbers: on the sender's side those told, on the receiver's side what they mean.
+        #: What the other side's template numbers mean.
         self.templates: dict[int, Any] = {}
+        #: Template numbers of ours that it was told. Two actors that call each other do it on one link.
+        self.told: set[int] = set()
         #: Function hashes told on this link.
         self.functions: set[bytes] = set()
         #: Waiting for the kernel to take more.
@@ -74,6 +87,10 @@ class Link:
         self.full = False
         #: What the executor remembers of the caller.
         self.key: Any = None
+
+    def address(self) -> common.Address:
+        """Where the process at the other end is reached."""
+        return common.Address(node_id=self.node_id, worker_id=self.worker_id, endpoint=self.endpoint, door=self.door)
 
 
 class Links:
@@ -92,6 +109,10 @@ class Links:
         self._on_pressure = on_pressure
         self.worker_id = worker_id
         self.endpoint = ""
+        #: This process's node; empty before it is joined.
+        self.node_id = b""
+        #: Opens links to and from other nodes; None on a node without a door.
+        self.far: FarLinks | None = None
         self.hello = pb.Hello(protocol=PROTOCOL, worker_id=worker_id, pid=os.getpid())
         #: Frame type to handler(link, message, raw).
         self.handlers: dict[int, Callable[[Link, Any, bytes], None]] = {}
@@ -125,13 +146,34 @@ class Links:
         self._all.add(link)
         self._pump.add(link.connection.fd, lambda mask: self._ready(link, mask))
 
-    def dial(self, endpoint: str, *, first: tuple[Message, ...] = (), descriptors: tuple[int, ...] = ()) -> Link | None:
-        """Connect and say hello; None when nobody is there any more."""
+    def expect(self, link: Link) -> None:
+        """Count a link among ours that is not connected yet."""
+        self._all.add(link)
+
+    def dial(
+        self,
+        where: common.Address,
+        *,
+        first: tuple[Message, ...] = (),
+        descriptors: tuple[int, ...] = (),
+        lease_id: int = 0,
+    ) -> Link | None:
+        """Connect and say hello; None when nobody is there any more.
+
+        Args:
+            where: The process; of another node it is dialled through that node's door, and the link is there at once.
+            first: Frames right after Hello.
+            descriptors: Ride along, within a node.
+            lease_id: Between nodes: the lease whose semaphore the other raylet passes along.
+        """
+        if self.far is not None and where.door and where.node_id != self.node_id:
+            return self.far.dial(where, lease_id, first)
         try:
-            connection = Connection.dial(endpoint.removeprefix("unix:"))
+            connection = Connection.dial(where.endpoint.removeprefix("unix:"))
         except OSError:
             return None
-        link = Link(connection, endpoint=endpoint)
+        link = Link(connection, where.worker_id, where.endpoint)
+        link.node_id, link.door = where.node_id, where.door
         try:
             connection.send_first((self.hello, *first), descriptors)
         except OSError:
@@ -145,25 +187,34 @@ class Links:
         """Whether a link to that process is open, of any kind. Looks at all: for what is rare."""
         return any(link.worker_id == worker_id for link in self._all)
 
-    def peer(self, worker_id: bytes, endpoint: str) -> Link | None:
+    def peer(self, where: common.Address) -> Link | None:
         """The link to another process, dialled when there is none; None when it is gone."""
-        link = self.peers.get(worker_id)
+        link = self.peers.get(where.worker_id)
         if link is None:
-            link = self.dial(endpoint)
+            link = self.dial(where)
             if link is not None:
-                link.worker_id = worker_id
-                self.peers[worker_id] = link
+                self.peers[where.worker_id] = link
         return link
+
+    def again(self, link: Link) -> Link | None:
+        """The link to the process at the end of one that closed, dialled again; None when it is gone."""
+        if link.far is not None and self.far is not None:
+            other = self.far.again(link)
+        else:
+            other = self.dial(link.address()) if link.endpoint else None
+        if other is not None:
+            self.peers[link.worker_id] = other
+        return other
 
     def _ready(self, link: Link, mask: int) -> None:
         connection = link.connection
         if mask & WRITE:
             try:
-                if connection.flush():
+                if connection.flush() or connection.waits_to_read:
                     link.writing = False
                     self._pump.want_write(connection.fd, False)
-            except OSError:
-                self.close(link)
+            except OSError as broken:
+                self._broke(link, broken)
                 return
             if link.full and connection.unsent_bytes <= LOW_BYTES:
                 self._set_full(link, False)
@@ -171,13 +222,16 @@ class Links:
             return
         try:
             frames = connection.receive()
-        except (EOFError, OSError):
-            self.close(link)
+        except (EOFError, OSError) as broken:
+            self._broke(link, broken)
             return
         except ProtocolError as broken:
             log.warning("a peer speaks something else: %s", broken)
             self.close(link)
             return
+        if connection.unsent_bytes and not link.writing:
+            # What was read may have taken the opening of a connection to another node a step further.
+            self.write_wanted(link)
         handlers = self.handlers
         for number, message, raw in frames:
             if number == _HELLO:
@@ -193,15 +247,28 @@ class Links:
             except Exception:
                 log.exception("a frame of type %d could not be handled", number)
 
+    def _broke(self, link: Link, error: BaseException) -> None:
+        if link.far is not None and self.far is not None:
+            self.far.broke(link, error)
+        self.close(link)
+
+    def write_wanted(self, link: Link) -> None:
+        """Something waits for the kernel to take it."""
+        if not link.writing and not link.connection.waits_to_read:
+            link.writing = True
+            self._pump.want_write(link.connection.fd, True)
+
     def _hello(self, link: Link, hello: pb.Hello) -> None:
         link.worker_id = hello.worker_id
         link.endpoint = hello.endpoint
+        link.node_id = hello.node_id
+        link.door = hello.door
         link.pid = hello.pid
         descriptors = link.connection.take_descriptors()
         if descriptors:
             link.tokens_fd = descriptors[0]
             close_descriptors(descriptors[1:])
-        else:
+        elif link.tokens_fd < 0:
             self.peers.setdefault(link.worker_id, link)
 
     def send(self, link: Link, message: Message, raw: bytes = b"") -> None:
@@ -229,9 +296,7 @@ class Links:
             self._blocked(link)
 
     def _blocked(self, link: Link) -> None:
-        if not link.writing:
-            link.writing = True
-            self._pump.want_write(link.connection.fd, True)
+        self.write_wanted(link)
         if not link.full and link.connection.unsent_bytes > HIGH_BYTES:
             self._set_full(link, True)
 
@@ -249,6 +314,8 @@ class Links:
         self._all.discard(link)
         self._pump.remove(link.connection.fd)
         link.connection.close()
+        if link.far is not None and self.far is not None:
+            self.far.closed(link)
         link.full = False
         if self.peers.get(link.worker_id) is link:
             del self.peers[link.worker_id]
@@ -256,6 +323,12 @@ class Links:
         if link.tokens_fd >= 0:  # last: it tells a lease's link from a peer's
             os.close(link.tokens_fd)
             link.tokens_fd = -1
+
+    def discard(self, link: Link) -> None:
+        """Close a link that nobody knows yet."""
+        self._all.discard(link)
+        self._pump.remove(link.connection.fd)
+        link.connection.close()
 
     def close_all(self) -> None:
         """Close everything; nobody is told."""

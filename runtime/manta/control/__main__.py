@@ -12,6 +12,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 import argparse
 import asyncio
 import gc
+import json
 import signal
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from manta.control.server import serve
 from manta.core.errors import MantaError
 from manta.transport import auth
 
-#: What the ready descriptor says. FAILED is followed by an encoded ErrorInfo.
+#: What the ready descriptor says. READY is followed by a JSON object if others can join, FAILED by an encoded ErrorInfo.
 READY, FAILED = b"\1", b"\0"
 #: Exit status when it could not start or could not go on: what is wrong is in the log and on the ready descriptor.
 EXIT_FAILED = 70
@@ -33,9 +34,17 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--socket", type=Path, help="Unix socket to serve on (default: control.sock in there)")
     parser.add_argument("--storage", type=StorageKind, default=StorageKind.SQLITE, help="sqlite (default) or memory")
     parser.add_argument("--token-file", type=Path, help="the session's token, mode 0600 (default: none is asked for)")
+    parser.add_argument(
+        "--listen", default="", metavar="HOST:PORT", help="where nodes on other machines join; port 0: any"
+    )
+    parser.add_argument("--state-dir", type=Path, help="private directory for the store (default: the session's)")
+    parser.add_argument("--credentials", type=Path, help="folder of the cluster's certificates and its join token")
     parser.add_argument("--parent-pid", type=int, help="stop when this process is gone")
     parser.add_argument("--ready-fd", type=int, help="descriptor that gets one byte when control serves")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.listen and options.credentials is None:
+        parser.error("--listen needs --credentials: without them anybody could be a node")
+    return options
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -57,13 +66,17 @@ async def run(options: argparse.Namespace) -> None:
         session_dir=options.session_dir,
         socket=options.socket or options.session_dir / "control.sock",
         token=auth.read_token(os.fspath(options.token_file)) if options.token_file else "",
+        listen=options.listen,
+        state_dir=options.state_dir,
+        credentials=options.credentials,
         storage=options.storage,
     )
-    async with serve(config):
+    async with serve(config) as control:
         # What was made so far lives as long as we do: no collection needs to look at it again.
         gc.collect()
         gc.freeze()
-        _say(options.ready_fd, READY)
+        where = json.dumps({"address": control.address}).encode() if control.address else b""
+        _say(options.ready_fd, READY + where)
         await stop.wait()
 
 

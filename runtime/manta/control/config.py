@@ -22,6 +22,9 @@ class ControlConfig:
         session_dir: Private (0700) directory for the store, the log and, by default, the socket.
         socket: Unix socket to serve on. Its directory is what keeps others out; the token is asked for all the same.
         token: The session's token; empty asks for none, which only a private directory allows.
+        listen: "host:port" for nodes on other machines, by TLS; empty for none. Port 0 is any.
+        state_dir: Private directory for the store, should it outlive the session's; None puts it into `session_dir`.
+        credentials: Folder of the cluster's credentials; `listen` needs it.
         storage: SQLITE survives kills and restarts; MEMORY is for tests.
         stop_grace_s: Calls in flight have so long to end when control stops. Watches never end by themselves, so this is
             how long every stop takes.
@@ -31,6 +34,9 @@ class ControlConfig:
     session_dir: Path
     socket: Path
     token: str = ""
+    listen: str = ""
+    state_dir: Path | None = None
+    credentials: Path | None = None
     storage: StorageKind = StorageKind.SQLITE
     stop_grace_s: float = 0.05
     log_limit_bytes: int = 16 << 20
@@ -38,7 +44,7 @@ class ControlConfig:
     @property
     def store_path(self) -> Path:
         """The SQLite file."""
-        return self.session_dir / "control.sqlite"
+        return (self.state_dir or self.session_dir) / "control.sqlite"
 
     @property
     def log_path(self) -> Path:

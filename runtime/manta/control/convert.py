@@ -82,6 +82,7 @@ def address(message: common_pb2.Address, field: str = "address") -> Address:
         node_id(message.node_id, f"{field}.node_id"),
         WorkerId(identifier(message.worker_id, WORKER_ID_BYTES, f"{field}.worker_id")),
         name(message.endpoint, f"{field}.endpoint"),
+        name(message.door, f"{field}.door"),
     )
 
 
@@ -103,7 +104,9 @@ def to_address(value: Address | None) -> common_pb2.Address | None:
     """An address for the wire; None stays unset."""
     if value is None:
         return None
-    return common_pb2.Address(node_id=value.node_id, worker_id=value.worker_id, endpoint=value.endpoint)
+    return common_pb2.Address(
+        node_id=value.node_id, worker_id=value.worker_id, endpoint=value.endpoint, door=value.door
+    )
 
 
 def to_amounts(value: Amounts) -> common_pb2.Resources:
@@ -119,6 +122,7 @@ def node(message: control_pb2.NodeInfo) -> Node:
         node_id=node_id(message.node_id, "node.node_id"),
         raylet_target=name(message.raylet_target, "node.raylet_target"),
         channel_endpoint=name(message.channel_endpoint, "node.channel_endpoint"),
+        door=name(message.door, "node.door"),
         host=name(message.host, "node.host"),
         name=name(message.name, "node.name"),
         pid=message.pid,
@@ -135,6 +139,7 @@ def to_node(row: Node, available: Amounts | None = None) -> control_pb2.NodeInfo
         state=enum(control_pb2.NodeState, row.state),
         raylet_target=row.raylet_target,
         channel_endpoint=row.channel_endpoint,
+        door=row.door,
         host=row.host,
         name=row.name,
         pid=row.pid,
@@ -154,6 +159,7 @@ def stored_node(message: control_pb2.NodeInfo) -> Node:
         node_id=NodeId(message.node_id),
         raylet_target=message.raylet_target,
         channel_endpoint=message.channel_endpoint,
+        door=message.door,
         host=message.host,
         name=message.name,
         pid=message.pid,
@@ -373,6 +379,7 @@ def fill_start(order: raylet_pb2.StartActorOrder, command: StartOnNode, job_conf
     order.owner.node_id = spec.owner.node_id
     order.owner.worker_id = spec.owner.worker_id
     order.owner.endpoint = spec.owner.endpoint
+    order.owner.door = spec.owner.door
     order.spec = spec.spec
     order.place.amounts.update(spec.place)
     order.hold.amounts.update(spec.hold)
@@ -396,7 +403,7 @@ def verdict(value: int) -> Verdict:
 
 
 def _stored_address(message: common_pb2.Address) -> Address:
-    return Address(NodeId(message.node_id), WorkerId(message.worker_id), message.endpoint)
+    return Address(NodeId(message.node_id), WorkerId(message.worker_id), message.endpoint, message.door)
 
 
 def enum(kind: Any, value: int) -> Any:

@@ -42,6 +42,7 @@ class Address:
     node_id: NodeId
     worker_id: WorkerId
     endpoint: str = ""
+    door: str = ""
 
 
 class NodeState(IntEnum):
@@ -110,6 +111,8 @@ class Node:
     node_id: NodeId
     raylet_target: str
     channel_endpoint: str = ""
+    #: How other nodes dial it; empty for not at all.
+    door: str = ""
     host: str = ""
     name: str = ""
     pid: int = 0

@@ -15,6 +15,7 @@ import grpc
 from manta.aio.supervisor import Supervisor
 from manta.control.config import ControlConfig, StorageKind
 from manta.control.errors import StoppingError
+from manta.control.listening import listen
 from manta.control.logs import EventLog
 from manta.control.model import Instant
 from manta.control.orders import Orders
@@ -37,7 +38,8 @@ class Control:
     """A control that serves.
 
     Attributes:
-        target: Its gRPC target.
+        target: Its gRPC target on this machine.
+        address: "host:port" where nodes on other machines join; empty for nowhere.
         state: For tests and in-process readers; never changed from outside.
         runner: Its performer.
     """
@@ -45,6 +47,7 @@ class Control:
     target: str
     state: ControlState
     runner: Runner
+    address: str = ""
 
 
 def make_storage(config: ControlConfig) -> Storage:
@@ -96,10 +99,15 @@ async def serve(
                 runner.failure.set_exception(error)
 
         server = wire.server((config.token,) if config.token else None)
-        server.add_generic_rpc_handlers((compose(runner, orders, log, fail),))
+        handlers = compose(runner, orders, log, fail)
+        server.add_generic_rpc_handlers((handlers,))
         target = _bind(server, config.socket)
         stack.callback(config.socket.unlink, missing_ok=True)
         stack.push_async_callback(server.stop, config.stop_grace_s)
+        far, address = None, ""
+        if config.listen:
+            far, address = listen(config, handlers)
+            stack.push_async_callback(far.stop, config.stop_grace_s)
         # The epoch is on disk before anybody hears of it.
         try:
             await runner.settled()
@@ -108,10 +116,12 @@ async def serve(
             await runner.failure
             raise
         await server.start()
+        if far is not None:
+            await far.start()
         _ = tasks.start(runner.watch_time(), name="time")
         _ = tasks.start(_failing(runner, log), name="failure")
-        log.event("serving", target=target, **state.statistics())
-        yield Control(target, state, runner)
+        log.event("serving", target=target, address=address, **state.statistics())
+        yield Control(target, state, runner, address)
         log.event("stopping", epoch=state.epoch)
 
 

@@ -13,23 +13,31 @@ import json
 import logging
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from manta.core.capacity import capacity
 from manta.core.environment import setting
 from manta.core.errors import MantaError
 from manta.core.resources import CPU, GPU, to_fixed
 from manta.raylet.config import RayletConfig
 from manta.raylet.control_keeper import read_command
+from manta.raylet.door import advertised, bind
 from manta.raylet.workers.guard import Guard, start_guard
 from manta.raylet.workers.launch import FACTORY_LOG, Launched, launch
 from manta.raylet.workers.process import become_subreaper
+from manta.transport.addresses import parse_bind
+from manta.transport.tls import read_cluster
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
+
+    from manta.raylet.server import Raylet
 
 log = logging.getLogger("manta.raylet")
 
@@ -39,8 +47,9 @@ READY, FAILED = b"\1", b"\0"
 EXIT_FAILED = 70
 
 
-def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int]:
-    """Settings from flags, then environment; and the descriptor that is told when the node is ready (-1 for none).
+def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int, tuple[str, int] | None]:
+    """Settings from flags, then environment; the descriptor that is told when the node is ready (-1 for none); and where the
+    door is to be (None for a node without).
 
     Raises:
         SystemExit: A flag is wrong; argparse has said which.
@@ -63,6 +72,8 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int]:
     parser.add_argument("--node-name", default="", help="name of the node for people")
     parser.add_argument("--node-id", default="", help="56 hex digits (default: random)")
     parser.add_argument("--session-name", default="", help="name of the session (default: the folder's)")
+    parser.add_argument("--door", type=parse_bind, default=None, help="HOST:PORT where other nodes dial; port 0: any")
+    parser.add_argument("--credentials", default="", help="folder of this node's certificates; a door needs it")
     parser.add_argument("--token-file", type=Path, default=None, help="file with the session's token")
     parser.add_argument("--head", action="store_true", help="control runs beside this node")
     parser.add_argument("--control-pid", type=int, default=0, help="start control again when this process ends")
@@ -75,9 +86,12 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int]:
     parser.add_argument("--prestart", type=int, default=4, help="workers kept ready before the first driver comes")
     parser.add_argument("--worker-entry", default=None, help=argparse.SUPPRESS)
     flags = parser.parse_args(arguments)
-    cpus = flags.num_cpus if flags.num_cpus is not None else len(os.sched_getaffinity(0))
+    if flags.door is not None and not flags.credentials:
+        parser.error("--door needs --credentials: without certificates anybody could run code here")
+    found = capacity()
+    cpus = flags.num_cpus if flags.num_cpus is not None else found.cpus
     resources = {CPU: to_fixed("num_cpus", cpus), GPU: to_fixed("num_gpus", flags.num_gpus)}
-    memory = flags.memory or int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.7)
+    memory = flags.memory or found.tasks_bytes
     resources["memory"] = to_fixed("memory", memory)
     resources["object_store_memory"] = to_fixed("object_store_memory", flags.object_store_memory)
     resources[f"node:{flags.node_ip}"] = to_fixed("node", 1)
@@ -115,36 +129,62 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int]:
             remove_session_dir=flags.remove_session_dir,
             control_pid=flags.control_pid,
             control_command=flags.control_command,
+            tls_folder=os.path.abspath(flags.credentials) if flags.credentials else "",
+            tls_cluster=read_cluster(flags.credentials) if flags.credentials else "",
         ),
         flags.ready_fd,
+        flags.door,
     )
 
 
-async def run(config: RayletConfig, ready_fd: int, guard: Guard, launched: Launched) -> int:
+async def run(
+    config: RayletConfig, ready_fd: int, guard: Guard, launched: Launched, door: socket.socket | None = None
+) -> int:
     """Be a node until it is told to end; the exit code."""
     import asyncio
 
     from manta.raylet.server import serve
 
     loop = asyncio.get_running_loop()
-    async with serve(config, guard=guard, launched=launched) as raylet:
+    async with serve(config, guard=guard, launched=launched, door=door) as raylet:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, raylet.end, f"signal {number.name}")
         loop.add_signal_handler(signal.SIGCHLD, raylet.processes.reap)
-        if ready_fd >= 0:
-            line = {"channel": config.channel_path, "node_id": config.node_id.hex(), "pid": os.getpid()}
+        await joined(raylet)
+        if ready_fd >= 0 and raylet.refused is None:
+            line = {
+                "channel": config.channel_path,
+                "node_id": config.node_id.hex(),
+                "pid": os.getpid(),
+                "door": config.door,
+            }
             with suppress(OSError):
                 os.write(ready_fd, READY + json.dumps(line).encode() + b"\n")
             os.close(ready_fd)
         reason = await raylet.ended
         log.info("the node ends: %s", reason)
+        await raylet.link.leave(f"it ended: {reason}")
+    if raylet.refused is not None:
+        raise raylet.refused
     return 0
+
+
+async def joined(raylet: Raylet) -> None:
+    """Wait until a control on another machine has let the node in, or the node ends; beside its control it is ready before."""
+    import asyncio
+
+    if raylet.config.control.startswith("unix:"):
+        return
+    registered = asyncio.ensure_future(raylet.link.registered.wait())
+    either: list[asyncio.Future[Any]] = [registered, raylet.ended]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    registered.cancel()
 
 
 def main() -> int:
     """Parse, run, clean up."""
     try:
-        config, ready_fd = parse()
+        config, ready_fd, door_at = parse()
     except (MantaError, ValueError, OSError) as wrong:
         print(f"manta.raylet: {wrong}", file=sys.stderr)  # noqa: T201
         return 2
@@ -157,13 +197,17 @@ def main() -> int:
     # Of what our guard, should it be killed, can care for no longer.
     become_subreaper()
     try:
+        door = None
+        if door_at is not None:
+            door = bind(*door_at)
+            config = replace(config, door=advertised(door, config.node_ip))
         guard = start_guard()
         # First of all: it imports what it needs while we do the same.
         launched = launch(guard, config.logs / FACTORY_LOG, entry=config.worker_entry)
         import asyncio
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(run(config, ready_fd, guard, launched))
+            return runner.run(run(config, ready_fd, guard, launched, door))
     except Exception as failure:
         log.exception("the node failed")
         _say_failed(ready_fd, failure)

@@ -37,6 +37,9 @@ _LEAVE_S: Final = 5.0
 
 _ID_BYTES: Final = 28
 
+#: Who may come from another node.
+FAR_ROLES: Final[frozenset[int]] = frozenset()
+
 #: Variables that the loader, the C library or the interpreter read once.
 _READ_AT_START: Final = ("LD_", "PYTHON", "MALLOC_", "GLIBC_")
 
@@ -90,11 +93,12 @@ class Admission:
 
     def hello(self, connection: AsyncConnection, message: pb.Hello) -> None:
         """Answer the first frame of a connection: Welcome now or soon, or Refused."""
-        wrong = self._what_is_wrong(message)
+        wrong = self._what_is_wrong(connection, message)
         if wrong:
             self.refuse(connection, wrong)
             return
         client = Client(connection, message.role, message.worker_id, message.pid, message.endpoint, message.job_id)
+        client.door = self._config.door
         if not self._clients.add(client):
             self.refuse(connection, f"process id {message.worker_id.hex()} is connected already")
             return
@@ -110,7 +114,9 @@ class Admission:
             client.watch = Watch(self._loop, client.pid, lambda _pid: connection.close("the driver's process ended"))
             self._start(self._admit_driver(client, message), f"admit driver {client.pid}")
 
-    def _what_is_wrong(self, message: pb.Hello) -> str:
+    def _what_is_wrong(self, connection: AsyncConnection, message: pb.Hello) -> str:
+        if connection.far and message.role not in FAR_ROLES:
+            return "a process joins the raylet of its own node; from another node this one takes no such process"
         if message.protocol != PROTOCOL:
             return (
                 f"this process speaks channel protocol {message.protocol}, the raylet speaks {PROTOCOL}: "
@@ -200,6 +206,9 @@ class Admission:
             job_id=client.job,
             arena_bytes=size if uses_store else 0,
             resources=common.Resources(amounts=dict(config.resources)),
+            door=config.door,
+            credentials=config.tls_folder,
+            cluster=config.tls_cluster,
         )
         if job is not None:
             welcome.namespace = job.namespace

@@ -33,10 +33,12 @@ class Client:
     actors: set[bytes] = field(default_factory=set)
     #: Relayed calls that have not been answered.
     calls: int = 0
+    #: How other nodes dial it: its node's door.
+    door: str = ""
 
     def address(self, node_id: bytes) -> common.Address:
         """Where owners, borrowers and callers reach it."""
-        return common.Address(node_id=node_id, worker_id=self.worker_id, endpoint=self.endpoint)
+        return common.Address(node_id=node_id, worker_id=self.worker_id, endpoint=self.endpoint, door=self.door)
 
 
 @dataclass(slots=True)

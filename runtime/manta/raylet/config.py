@@ -33,6 +33,9 @@ class RayletConfig:
         remove_session_dir: The folder goes with the node, logs aside.
         control_pid: Process of a control that this node starts again when it ends; 0 for none (see `control_keeper`).
         control_command: What it was started as.
+        door: How other nodes dial this one, "host:port" as it is told to them; empty for a node that no other one reaches.
+        tls_folder: Folder of the certificates for connections between nodes: `ca.crt`, `worker.crt`, `worker.key`.
+        tls_cluster: The cluster's name in them.
     """
 
     session_dir: Path
@@ -55,6 +58,9 @@ class RayletConfig:
     remove_session_dir: bool = False
     control_pid: int = 0
     control_command: tuple[str, ...] = ()
+    door: str = ""
+    tls_folder: str = ""
+    tls_cluster: str = ""
 
     @property
     def channel_path(self) -> str:

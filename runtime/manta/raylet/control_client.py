@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
@@ -18,7 +19,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from manta.core.errors import MantaError
+from manta.core.errors import CertificateError, ClusterNotFoundError, MantaError
 from manta.raylet.control_calls import ControlCalls, Done
 from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
@@ -26,6 +27,10 @@ from manta.rpc.v1 import control_pb2_grpc
 from manta.rpc.v1 import raylet_pb2 as rpb
 from manta.transport import auth, status
 from manta.transport import grpc as transport
+from manta.transport.channel import PROTOCOL
+from manta.transport.probe import probe
+from manta.transport.tls import TlsFiles
+from manta.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +42,14 @@ _EOF: Final[Any] = grpc.aio.EOF
 #: Between two looks whether control listens: short, the laptop's first task waits for it; then longer.
 _PROBE_FIRST_S: Final = 0.003
 _PROBE_CAP_S: Final = 0.2
+#: And of a control on another machine.
+_PROBE_FAR_CAP_S: Final = 2.0
+#: Refusals of a node that never was let in after which it need not ask again.
+_FINAL: Final = frozenset({"AUTHENTICATION_FAILED", "CERTIFICATE_REFUSED", "VERSION_MISMATCH", "INVALID_REQUEST"})
 #: How long a registration and a heartbeat may take, seconds.
 _ATTEMPT_S: Final = 10.0
+#: And a farewell.
+_LEAVE_S: Final = 1.0
 #: What nobody waits for is held back so long, to travel with what somebody does, seconds.
 _PATIENCE_S: Final = 0.005
 #: Bytes of calls in one message; one large call may have more.
@@ -49,6 +60,16 @@ class NodeDeclaredDeadError(MantaError):
     """Control has given this node up; its work belongs to others by now."""
 
     code = "NODE_DEAD"
+
+
+class NotLetInError(MantaError):
+    """Control does not want this node, and trying again is of no use. `cause` says why."""
+
+    code = "NOT_LET_IN"
+
+    def __init__(self, cause: MantaError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 class ControlLink:
@@ -63,6 +84,7 @@ class ControlLink:
         on_registered: Called with control's answer to each registration.
         on_order: Called with each order; does it or notes it, and says so.
         on_actor: Called with each state of an actor that is watched.
+        files: This node's certificates, for a control on another machine.
     """
 
     def __init__(
@@ -76,8 +98,12 @@ class ControlLink:
         on_registered: Callable[[cpb.RegisterNodeResponse], None],
         on_order: Callable[[rpb.Order], rpb.OrderAnswer],
         on_actor: Callable[[cpb.ActorInfo], None],
+        files: TlsFiles | None = None,
     ) -> None:
         self._target = target
+        self._files = None if target.startswith("unix:") else files
+        #: The cluster that let us in; empty before.
+        self._cluster_id = b""
         self._metadata = auth.metadata(token)
         self._node_id = node_id
         self._describe = describe
@@ -119,6 +145,7 @@ class ControlLink:
 
         Raises:
             NodeDeclaredDeadError: That word.
+            NotLetInError: It never let the node in, and never will.
         """
         while True:
             await self._wait_until_it_listens()
@@ -127,14 +154,24 @@ class ControlLink:
                     await self._register()
                     await self._stay()
                 except (grpc.aio.AioRpcError, ConnectionError, TimeoutError) as lost:
-                    if isinstance(lost, grpc.aio.AioRpcError) and status.info_from(lost).code == "NODE_DEAD":
-                        raise NodeDeclaredDeadError(status.info_from(lost).message) from lost
+                    if isinstance(lost, grpc.aio.AioRpcError):
+                        self._check_final(lost)
                     log.warning("the tie to control is lost: %s", _reason(lost))
                 finally:
                     self.registered.clear()
 
+    def _check_final(self, lost: grpc.aio.AioRpcError) -> None:
+        info = status.info_from(lost)
+        if info.code == "NODE_DEAD":
+            raise NodeDeclaredDeadError(info.message) from lost
+        if not self._cluster_id and info.code in _FINAL:
+            raise NotLetInError(status.error_of(info)) from lost
+
     async def _wait_until_it_listens(self) -> None:
         """Ask the socket itself: gRPC's own waiting between attempts grows beyond what a start may take."""
+        if self._files is not None:
+            await self._probe(self._files)
+            return
         if not self._target.startswith("unix:"):
             return
         pause = _PROBE_FIRST_S
@@ -150,9 +187,26 @@ class ControlLink:
             finally:
                 probe.close()
 
+    async def _probe(self, files: TlsFiles) -> None:
+        pause = _PROBE_CAP_S
+        while True:
+            try:
+                await asyncio.to_thread(probe, self._target, files)
+            except ClusterNotFoundError as away:
+                log.warning("control cannot be reached: %s", away)
+                await asyncio.sleep(pause)
+                pause = min(_PROBE_FAR_CAP_S, pause * 1.5)
+            except CertificateError as wrong:
+                if not self._cluster_id:
+                    raise NotLetInError(wrong) from wrong
+                log.warning("control does not trust us, or we do not trust it: %s", wrong)
+                await asyncio.sleep(_PROBE_FAR_CAP_S)
+            else:
+                return
+
     @asynccontextmanager
     async def _open_channel(self) -> AsyncIterator[None]:
-        channel = self._channel = transport.channel(self._target)
+        channel = self._channel = transport.channel(self._target, self._files)
         try:
             yield
         finally:
@@ -162,11 +216,16 @@ class ControlLink:
     async def _register(self) -> None:
         request = self._describe()
         request.request_id = os.urandom(16)
+        request.protocol, request.version = PROTOCOL, __version__
+        request.python = ".".join(map(str, sys.version_info[:3]))
         assert self._channel is not None
         stub = control_pb2_grpc.ControlServiceStub(self._channel)
         response: cpb.RegisterNodeResponse = await stub.RegisterNode(
             request, timeout=_ATTEMPT_S, metadata=self._metadata
         )
+        if self._cluster_id and response.cluster_id != self._cluster_id:
+            raise NodeDeclaredDeadError("another cluster answers where its control was")
+        self._cluster_id = response.cluster_id
         self._period_s = (response.heartbeat_period_ms or 1000) / 1000
         self.registered.set()
         self._on_registered(response)
@@ -377,6 +436,15 @@ class ControlLink:
         dead, self._dead_workers = self._dead_workers, []
         request = cpb.ReportWorkersDiedRequest(request_id=os.urandom(16), node_id=self._node_id, worker_ids=dead)
         self.tell("ReportWorkersDied", request, patient=True)
+
+    async def leave(self, reason: str) -> None:
+        """Tell a control on another machine that the node ends, so that it need not miss it first."""
+        if self._target.startswith("unix:") or not self.registered.is_set():
+            return
+        request = cpb.UnregisterNodeRequest(request_id=os.urandom(16), node_id=self._node_id, reason=reason)
+        with suppress(TimeoutError, MantaError):
+            async with asyncio.timeout(_LEAVE_S):
+                await self._ask("UnregisterNode", request, _LEAVE_S)
 
     # ---- interest
 

@@ -7,14 +7,16 @@ descriptor for at most `PREAMBLE_S`, and there are at most `MAX_KNOCKING` of tho
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
-from manta.core.errors import ProtocolError
+from manta.core.errors import ProtocolError, SettingError
 from manta.rpc.v1 import channel_pb2 as pb
+from manta.transport.addresses import joined
 from manta.transport.channel import Connection
 from manta.transport.tcp import PREAMBLE_BYTES, Answer, Preamble, Wish
 
@@ -24,6 +26,33 @@ log = logging.getLogger(__name__)
 PREAMBLE_S: Final = 5.0
 #: Connections that have not said it yet.
 MAX_KNOCKING: Final = 256
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket there.
+
+    Raises:
+        SettingError: The address is not this machine's, or the port is taken.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        return socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        reasons = {
+            errno.EADDRINUSE: "a port that is free; another process listens there",
+            errno.EADDRNOTAVAIL: "an address of this machine",
+            errno.EACCES: "a port that this user may listen on, 1024 or above",
+        }
+        expected = reasons.get(error.errno or 0, f"an address to listen on ({error.strerror or error})")
+        raise SettingError("door", f"{host}:{port}", expected) from error
+
+
+def advertised(listener: socket.socket, node_ip: str) -> str:
+    """How others dial a door: where it listens, or the node's address if it listens everywhere."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not bound to
+        host = node_ip
+    return joined(host, port)
 
 
 class Door:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from manta.core.capacity import memory_limits, number
+
 log = logging.getLogger(__name__)
 
 _PAGE: Final = 4096
@@ -150,24 +152,12 @@ class MemoryReader:
             yield Usage(values["MemTotal"] - values["MemAvailable"], values["MemTotal"])
 
     def _groups(self) -> Iterator[Usage]:
-        for line in _text(self._proc / "self" / "cgroup").splitlines():
-            _, controllers, path = [*line.split(":", 2), "", ""][:3]
-            if not controllers:
-                root, names = self._cgroups, ("memory.current", "memory.max", "inactive_file")
-            elif "memory" in controllers.split(","):
-                root = self._cgroups / "memory"
-                names = ("memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file")
-            else:
-                continue
-            # In a container the path may be one of the host's: then the mounted root is our own group.
-            group = root / path.strip("/")
-            for folder in (group, *group.parents):
-                used, limit = _number(folder / names[0]), _number(folder / names[1])
-                if used is not None and limit is not None and 0 < limit < 1 << 60:
-                    # Page cache that nobody uses gives way by itself.
-                    yield Usage(max(0, used - _stat(folder / "memory.stat", names[2])), limit, "its control group")
-                if folder == root:
-                    break
+        for version, folder, limit in memory_limits(str(self._proc), str(self._cgroups)):
+            used = number(f"{folder}/{'memory.current' if version == 2 else 'memory.usage_in_bytes'}")
+            if used is not None:
+                # Page cache that nobody uses gives way by itself.
+                idle = _stat(Path(folder) / "memory.stat", "inactive_file" if version == 2 else "total_inactive_file")
+                yield Usage(max(0, used - idle), limit, "its control group")
 
 
 def _text(path: Path) -> str:
@@ -175,11 +165,6 @@ def _text(path: Path) -> str:
         return path.read_text(errors="replace")
     except OSError:
         return ""
-
-
-def _number(path: Path) -> int | None:
-    text = _text(path).strip()
-    return int(text) if text.isdecimal() else None
 
 
 def _stat(path: Path, name: str) -> int:

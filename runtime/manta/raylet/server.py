@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -12,11 +13,13 @@ from functools import partial
 from typing import Any, Final
 
 from manta.aio.supervisor import Supervisor
+from manta.core.errors import MantaError
 from manta.raylet import events as ev
 from manta.raylet.actors import Actors
 from manta.raylet.clients import Client, Clients, Job
 from manta.raylet.config import RayletConfig
 from manta.raylet.control_keeper import ControlKeeper
+from manta.raylet.door import Door
 from manta.raylet.logs import LogTail
 from manta.raylet.memory import Candidate, MemoryReader, MemoryWatch
 from manta.raylet.objects.allocator import Allocator
@@ -37,6 +40,7 @@ from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
 from manta.rpc.v1 import raylet_pb2 as rpb
 from manta.transport.channel_aio import AsyncConnection, ChannelServer
+from manta.transport.tls import TlsFiles
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +57,16 @@ _LAST_FRAMES_S: Final = 0.05
 class Raylet:
     """One running node. Made by `serve`."""
 
-    def __init__(self, config: RayletConfig) -> None:
+    def __init__(self, config: RayletConfig, door: socket.socket | None = None) -> None:
         self.config = config
+        self._door = door
         self._opened_at = time.monotonic()
         self.clients = Clients()
         self.jobs: dict[bytes, Job] = {}
         #: Set when the node has to end: its parent is gone, or control has given it up.
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        #: Why control did not let the node in.
+        self.refused: MantaError | None = None
         self._tasks: Supervisor | None = None
         #: Dead workers whose last frames are awaited, with what is done then.
         self._dying: dict[bytes, Callable[[], None]] = {}
@@ -103,6 +110,7 @@ class Raylet:
             self._open_store(stack)
             self._open_books(stack)
             await self._open_control(stack)
+            await self._open_door(stack)
             self.start(self.logs.run(), "logs")
             self.start(self._memory_watch().run(), "memory")
             if config.parent_pid:
@@ -176,6 +184,7 @@ class Raylet:
             on_registered=self._registered,
             on_order=self._order,
             on_actor=self._actor_state,
+            files=self._tls_files(),
         )
         stack.callback(self.link.close)
         self.runner = Runner(
@@ -229,11 +238,38 @@ class Raylet:
         stack.push_async_callback(server.stop, 0.2)
         self.start(self._stay_tied(), "control")
 
+    async def _open_door(self, stack: AsyncExitStack) -> None:
+        if self._door is None:
+            return
+        from manta.raylet.far import Visitors
+
+        config = self.config
+        files = self._tls_files()
+        assert files is not None, "a door has certificates: see __main__"
+        visitors = Visitors(self.clients, files, self._frames, self._closed)
+        stack.callback(visitors.close)
+        door = Door(
+            self._door,
+            node_id=config.node_id,
+            endpoint=visitors.endpoint,
+            tokens=visitors.tokens,
+            adopt=visitors.adopt,
+            start=self.start,
+        )
+        self.door = await stack.enter_async_context(door)
+
+    def _tls_files(self) -> TlsFiles | None:
+        config = self.config
+        return TlsFiles.of_role(config.tls_folder, "worker", config.tls_cluster) if config.tls_folder else None
+
     async def _stay_tied(self) -> None:
-        from manta.raylet.control_client import NodeDeclaredDeadError
+        from manta.raylet.control_client import NodeDeclaredDeadError, NotLetInError
 
         try:
             await self.link.run()
+        except NotLetInError as refused:
+            self.refused = refused.cause
+            self.end(f"control does not let the node in: {refused}")
         except NodeDeclaredDeadError as dead:
             self.end(f"control has declared the node dead: {dead}")
 
@@ -301,6 +337,7 @@ class Raylet:
                 node_id=config.node_id,
                 raylet_target=f"unix:{config.grpc_path}",
                 channel_endpoint=f"unix:{config.channel_path}",
+                door=config.door,
                 host=config.node_ip,
                 name=config.node_name or config.node_ip,
                 pid=os.getpid(),
@@ -427,14 +464,17 @@ class Raylet:
 
 
 @asynccontextmanager
-async def serve(config: RayletConfig, *, guard: Guard, launched: Launched | None = None) -> AsyncIterator[Raylet]:
+async def serve(
+    config: RayletConfig, *, guard: Guard, launched: Launched | None = None, door: socket.socket | None = None
+) -> AsyncIterator[Raylet]:
     """Run a node: its channel listens when the block starts; control may come later.
 
     Args:
         config: The node.
         guard: Forked before the loop was made; the node's own from now on, as is the factory.
         launched: A factory that was started before the loop was.
+        door: Bound and listening where `config.door` says; the node's own from now on.
     """
-    raylet = Raylet(config)
+    raylet = Raylet(config, door)
     async with raylet.open(guard, launched):
         yield raylet

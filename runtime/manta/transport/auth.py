@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Characters of a token: 32 bytes in hex.
 TOKEN_LENGTH = 64
+#: Most that is read of a file of tokens.
+_MOST_BYTES = 1024
 #: Metadata key and scheme that carry it over gRPC.
 METADATA_KEY = "authorization"
 SCHEME = "Bearer "
@@ -51,10 +53,15 @@ def write_private(path: str, content: bytes, *, mode: int = 0o600) -> None:
 
 
 def read_token(path: str) -> str:
-    """Read a token back.
+    """Read a token back: the one in the file, or the first of two while they are changed. Raises as `read_tokens`."""
+    return read_tokens(path)[0]
+
+
+def read_tokens(path: str) -> tuple[str, ...]:
+    """Every token in a file, one a line: the first is shown to others, all are taken from them.
 
     Raises:
-        AuthenticationError: The file is absent, readable by others, or holds no token.
+        AuthenticationError: The file is absent, readable by others, or holds something else.
     """
     from manta.core.errors import AuthenticationError
 
@@ -65,12 +72,46 @@ def read_token(path: str) -> str:
     try:
         if os.fstat(descriptor).st_mode & 0o077:
             raise AuthenticationError(f"The token file {path} can be read by others; chmod 600 it")
-        token = os.read(descriptor, TOKEN_LENGTH + 2).decode("ascii", "replace").strip()
+        tokens = tuple(os.read(descriptor, _MOST_BYTES).decode("ascii", "replace").split())
     finally:
         os.close(descriptor)
-    if len(token) != TOKEN_LENGTH or not set(token) <= set("0123456789abcdef"):
+    if not tokens or any(len(token) != TOKEN_LENGTH or not set(token) <= set("0123456789abcdef") for token in tokens):
         raise AuthenticationError(f"The token file {path} holds no token of {TOKEN_LENGTH} hex digits")
-    return token
+    return tokens
+
+
+class JoinTokens:
+    """The join tokens that are valid now, from a file that may change: a call reads it again if it has.
+
+    A file that cannot be read any more leaves them as they were: an editor's half-written file must not lock everybody out.
+    """
+
+    __slots__ = ("_path", "_stamp", "_tokens")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._stamp = self._look()
+        self._tokens = read_tokens(path)
+
+    def __call__(self) -> tuple[str, ...]:
+        """Those that are valid now."""
+        from manta.core.errors import AuthenticationError
+
+        stamp = self._look()
+        if stamp != self._stamp:
+            try:
+                self._tokens = read_tokens(self._path)
+                self._stamp = stamp
+            except AuthenticationError:
+                pass
+        return self._tokens
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_ino
 
 
 def accepts(valid: Sequence[str], shown: str) -> bool:

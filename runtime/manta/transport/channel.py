@@ -180,11 +180,21 @@ class Connection:
         return cls(sock)
 
     @classmethod
-    def over(cls, far: FarSocket) -> Connection:
+    def over(cls, far: Any) -> Connection:
         """The same frames between nodes. Nobody passes descriptors there."""
         connection = cls(far)
         connection.first_read = False
         return connection
+
+    def take_over(self, sock: FarSocket) -> None:
+        """Go on with another socket: what waits is sent there."""
+        self._sock = sock
+        self.fd = sock.fileno()
+
+    @property
+    def is_open(self) -> bool:
+        """Frames can travel: at once on one machine, between nodes once connection and TLS are through."""
+        return not self.closed and getattr(self._sock, "is_open", True)
 
     @property
     def waits_to_read(self) -> bool:

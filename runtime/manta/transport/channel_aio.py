@@ -46,6 +46,8 @@ class AsyncConnection:
         self._on_close = on_close
         self._writing = False
         self._fd = sock.fileno()
+        #: It came from another node.
+        self.far = isinstance(sock, FarSocket)
         #: Whatever the server wants to remember about its peer.
         self.peer: object = None
         sock.setblocking(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -12,8 +13,11 @@ import grpc.aio
 
 from manta.aio.backoff import Backoff
 from manta.aio.deadlines import Deadline
-from manta.core.errors import AuthenticationError, MantaError
+from manta.core.errors import AuthenticationError, CertificateError, MantaError
 from manta.transport import auth, status
+from manta.transport.tls import Tls, TlsFiles, read_pems
+
+log = logging.getLogger(__name__)
 
 Response = TypeVar("Response")
 Call = Callable[..., Awaitable[Response]]
@@ -67,11 +71,11 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
     """Lets a call in if it shows a valid token; others are refused before anything of theirs is decoded.
 
     Args:
-        tokens: Valid ones; two at once while they are rotated. None at all lets nobody in.
+        tokens: Valid ones; two at once while they are rotated. None at all lets nobody in. A function says which they are now.
     """
 
-    def __init__(self, tokens: Sequence[str]) -> None:
-        self._tokens = tuple(tokens)
+    def __init__(self, tokens: Sequence[str] | Callable[[], Sequence[str]]) -> None:
+        self._tokens = tokens if callable(tokens) else lambda: tokens
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], details: grpc.HandlerCallDetails
@@ -79,7 +83,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         """See grpc.aio: the handler of a call that is let in, or one that refuses it."""
         for key, value in details.invocation_metadata or ():
             if key == auth.METADATA_KEY and isinstance(value, str) and value.startswith(auth.SCHEME):
-                if auth.accepts(self._tokens, value[len(auth.SCHEME) :]):
+                if auth.accepts(self._tokens(), value[len(auth.SCHEME) :]):
                     return await continuation(details)
                 return _refusing("the token is not this cluster's", await continuation(details))
         return _refusing("no token was shown", await continuation(details))
@@ -106,19 +110,65 @@ def _refusing(why: str, handler: Any) -> Any:
     return grpc.unary_unary_rpc_method_handler(refuse_unary)
 
 
-def server(tokens: Sequence[str] | None) -> grpc.aio.Server:
+def server(tokens: Sequence[str] | Callable[[], Sequence[str]] | None) -> grpc.aio.Server:
     """A server with our options.
 
     Args:
-        tokens: Valid tokens; None only where the socket's directory is the credential.
+        tokens: Valid tokens, or what says which they are now; None only where the socket's directory is the credential.
     """
     interceptors = () if tokens is None else (TokenInterceptor(tokens),)
     return grpc.aio.server(options=SERVER_OPTIONS, interceptors=interceptors)
 
 
-def channel(target: str) -> grpc.aio.Channel:
-    """A channel with our options. It dials by itself, again and again, from its first call on."""
-    return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    """TLS both ways for a server. A certificate that was renewed on disk is shown to the next who dials, without a restart.
+
+    Raises:
+        CertificateError: The files are missing or are not what they should be.
+    """
+    # gRPC itself would only say that a handshake failed, and only to whoever dials.
+    Tls(files).server()
+    version = files.changed()
+
+    def fetch() -> Any:  # a ServerCertificateConfiguration, or None for no news
+        nonlocal version
+        try:
+            now = files.changed()
+            if now == version:
+                return None  # the one it has
+            Tls(files).server()
+            found = configuration()
+        except CertificateError as wrong:
+            # Half a renewal: the old ones are good for a while.
+            log.warning("the renewed certificates are not used: %s", wrong)
+            return None
+        version = now
+        return found
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        authority, certificate, key = read_pems(files)
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], authority)
+
+    return grpc.dynamic_ssl_server_credentials(configuration(), fetch, require_client_authentication=True)
+
+
+def channel(target: str, files: TlsFiles | None = None, role: str = "control") -> grpc.aio.Channel:
+    """A channel with our options. It dials by itself, again and again, from its first call on.
+
+    Args:
+        target: "unix:PATH" or "host:port".
+        files: This process's certificates, as they are now; None without TLS.
+        role: Whose certificate the other side has to show.
+
+    Raises:
+        CertificateError: The files cannot be read.
+    """
+    if files is None:
+        return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+    authority, certificate, key = read_pems(files)
+    credentials = grpc.ssl_channel_credentials(authority, key, certificate)
+    name = (("grpc.ssl_target_name_override", files.name_of(role)),)
+    return grpc.aio.secure_channel(target, credentials, options=(*CHANNEL_OPTIONS, *name))
 
 
 async def call(

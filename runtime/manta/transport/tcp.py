@@ -20,6 +20,7 @@ from enum import IntEnum
 from typing import Any, Final
 
 from manta.core.errors import ProtocolError
+from manta.transport.addresses import parse_door
 from manta.transport.channel import PROTOCOL
 
 TYPE_CHECKING = False
@@ -111,18 +112,6 @@ class Preamble:
         if wish not in Wish.__members__.values():
             raise ProtocolError(f"a preamble cannot be for {wish}")
         return cls(node_id, worker_id, lease_id, Wish(wish))
-
-
-def parse_door(door: str) -> tuple[str, int]:
-    """Host and port of "host:port" or "[v6]:port".
-
-    Raises:
-        ValueError: It is neither.
-    """
-    host, colon, port = door.rpartition(":")
-    if not colon or not port.isdigit() or not 0 < int(port) < 65536 or not host:
-        raise ValueError(f"a node's address is HOST:PORT, not {door!r}")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 class FarSocket:

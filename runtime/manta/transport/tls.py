@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import ssl
 
-from manta.core.errors import AuthenticationError
+from manta.core.errors import CertificateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class TlsFiles:
         """Differs from the last time when one of the files does.
 
         Raises:
-            AuthenticationError: One cannot be read.
+            CertificateError: One cannot be read.
         """
         try:
             return tuple(
@@ -56,9 +56,33 @@ class TlsFiles:
                 for status in map(os.stat, (self.authority, self.certificate, self.key))
             )
         except OSError as error:
-            raise AuthenticationError(
-                f"The certificate file {error.filename} cannot be read: {error.strerror}"
-            ) from error
+            raise CertificateError(f"The certificate file {error.filename} cannot be read: {error.strerror}") from error
+
+
+#: In a folder of credentials: the cluster's name in its certificates.
+CLUSTER_FILE = "cluster"
+
+
+def read_cluster(folder: str) -> str:
+    """The cluster whose credentials are in a folder.
+
+    Raises:
+        CertificateError: The folder is none of credentials.
+    """
+    path = os.path.join(folder, CLUSTER_FILE)
+    try:
+        with open(path) as file:
+            name = file.read(256).strip()
+    except OSError as error:
+        raise CertificateError(
+            f"The folder of credentials {folder} has no file '{CLUSTER_FILE}': {error.strerror}"
+        ) from error
+    if not name or not set(name) <= _NAME:
+        raise CertificateError(f"{path} must hold the cluster's name: letters, digits and hyphens")
+    return name
+
+
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
 
 
 class Tls:
@@ -72,7 +96,7 @@ class Tls:
         """For connections that others dialled.
 
         Raises:
-            AuthenticationError: The certificate files are missing or are not what they should be.
+            CertificateError: The certificate files are missing or are not what they should be.
         """
         return self._context(ssl.Purpose.CLIENT_AUTH, ssl.PROTOCOL_TLS_SERVER)
 
@@ -100,7 +124,7 @@ def _loaded(context: ssl.SSLContext, files: TlsFiles) -> ssl.SSLContext:
         context.load_verify_locations(files.authority)
         context.load_cert_chain(files.certificate, files.key)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise AuthenticationError(
+        raise CertificateError(
             f"The certificates {files.certificate}, {files.key} and {files.authority} cannot be used together: {error}"
         ) from error
     return context
@@ -110,7 +134,7 @@ def read_pems(files: TlsFiles) -> tuple[bytes, bytes, bytes]:
     """Authority, certificate and key, for gRPC, which wants bytes.
 
     Raises:
-        AuthenticationError: One cannot be read.
+        CertificateError: One cannot be read.
     """
     found = []
     for path in (files.authority, files.certificate, files.key):
@@ -118,11 +142,11 @@ def read_pems(files: TlsFiles) -> tuple[bytes, bytes, bytes]:
             with open(path, "rb") as file:
                 found.append(file.read())
         except OSError as error:
-            raise AuthenticationError(f"The certificate file {path} cannot be read: {error.strerror}") from error
+            raise CertificateError(f"The certificate file {path} cannot be read: {error.strerror}") from error
     return found[0], found[1], found[2]
 
 
-def refused_by(error: ssl.SSLError, peer: str) -> AuthenticationError:
+def refused_by(error: ssl.SSLError, peer: str) -> CertificateError:
     """What a failed handshake means, for people."""
     reasons: dict[str, Callable[[], str]] = {
         "CERTIFICATE_VERIFY_FAILED": lambda: (
@@ -135,4 +159,4 @@ def refused_by(error: ssl.SSLError, peer: str) -> AuthenticationError:
         "WRONG_VERSION_NUMBER": lambda: "it does not speak TLS",
     }
     say = reasons.get(error.reason or "")
-    return AuthenticationError(f"{peer} and this process do not trust each other: {say() if say else error}")
+    return CertificateError(f"{peer} and this process do not trust each other: {say() if say else error}")

@@ -108,7 +108,7 @@ class Results:
         connection and must not be there first. What came with this very call is held by the call.
         """
         session = self._session
-        receiver = common.Address(worker_id=link.worker_id, endpoint=link.endpoint)
+        receiver = link.address()
         elsewhere: dict[bytes, list[bytes]] = {}
         with session.lock:
             for oid in refs:

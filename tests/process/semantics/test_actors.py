@@ -422,6 +422,27 @@ def test_an_actor_called_from_many_tasks_at_once_answers_every_call():
         assert sorted(counts) == list(range(start + 1, start + 33))
 
 
+@ray.remote
+class Friend:
+    """Calls another one."""
+
+    def meet(self, other):
+        self.other = other
+
+    def one(self):
+        return 1
+
+    def ask(self):
+        return ray.get(self.other.one.remote())
+
+
+def test_two_actors_call_each_other():
+    """What each has told the other about its calls is its own."""
+    first, second = Friend.remote(), Friend.remote()
+    ray.get([first.meet.remote(second), second.meet.remote(first)])
+    assert [ray.get(one.ask.remote()) for one in (first, second, first)] == [1, 1, 1]
+
+
 def test_ten_actors_one_after_the_other():
     """What an actor held comes back; none of ten is refused."""
     for n in range(10):

@@ -65,6 +65,7 @@ MADE = [
     exceptions.ActorUnschedulableError("no node has 3 GPUs"),
     exceptions.AsyncioActorExit(),
     exceptions.AuthenticationError("no token"),
+    exceptions.CertificateError("another cluster's"),
     exceptions.ClusterNotFoundError(),
     exceptions.CrossLanguageError("java"),
     exceptions.DependencyResolutionError("no node has it"),

@@ -15,11 +15,11 @@ MINIMAL = ["--session-dir", "/tmp/s", "--control", "unix:/tmp/s/control.sock"]
 
 
 def test_flags_become_fixed_point_resources():
-    config, ready_fd = parse(
+    config, ready_fd, door = parse(
         [*MINIMAL, "--num-cpus", "1.5", "--num-gpus", "2", "--resources", '{"disk": 0.5}', "--memory", "100", "--head"]
     )
 
-    assert -1 == ready_fd
+    assert (-1, None) == (ready_fd, door)
     assert {
         "CPU": 15_000,
         "GPU": 20_000,
@@ -82,3 +82,9 @@ def test_a_job_configuration_that_is_not_ours_is_left_alone():
 )
 def test_an_exit_status_is_put_in_words(status, text):
     assert text == exit_text(status)
+
+
+def test_a_door_needs_certificates(capsys):
+    with pytest.raises(SystemExit):
+        parse([*MINIMAL, "--door", "0.0.0.0:7610"])
+    assert "--door needs --credentials" in capsys.readouterr().err

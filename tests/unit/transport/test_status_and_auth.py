@@ -206,6 +206,22 @@ def test_any_valid_token_lets_in_and_nothing_else_does():
     assert not auth.accepts((), "")
 
 
+def test_tokens_are_changed_in_a_running_server_with_both_valid_meanwhile(tmp_path):
+    path, old, new = os.fspath(tmp_path / "token"), auth.new_token(), auth.new_token()
+    auth.write_token(path, old)
+    valid = auth.JoinTokens(path)
+    assert valid() == (old,)
+    auth.write_private(path, f"{new}\n{old}\n".encode())
+    assert valid() == (new, old)
+    assert auth.read_token(path) == new
+    auth.write_private(path, b"half")
+    assert valid() == (new, old), "what is no token file changes nothing"
+    os.unlink(path)
+    assert valid() == (new, old)
+    auth.write_private(path, f"{new}\n".encode())
+    assert valid() == (new,)
+
+
 def test_the_interceptor_asks_everybody():
     async def main():
         token = auth.new_token()

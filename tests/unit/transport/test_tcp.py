@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from manta.core.errors import ProtocolError
 from manta.rpc.v1 import channel_pb2 as pb
+from manta.transport.addresses import parse_door
 from manta.transport.certificates import make_authority
 from manta.transport.channel import Connection
-from manta.transport.tcp import PREAMBLE_BYTES, Answer, FarSocket, Preamble, RefusedError, Wish, parse_door
+from manta.transport.tcp import PREAMBLE_BYTES, Answer, FarSocket, Preamble, RefusedError, Wish
 from manta.transport.tls import Tls
 from tests.support.leaks import open_fds
 from tests.unit.transport.test_certificates import NOW, credentials

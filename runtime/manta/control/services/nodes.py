@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+import sys
+
 from manta.control import convert, events
 from manta.control.model import Node, NodeState, WorkerId
 from manta.control.runner import Runner
 from manta.control.services.requests import request_id
+from manta.core.errors import VersionMismatchError
 from manta.rpc.v1 import control_pb2 as pb
+from manta.transport.channel import PROTOCOL
+from manta.version import __version__
 
 #: How often nodes should be heard of, ms. A tenth of the silence that counts as death.
 HEARTBEAT_PERIOD_MS = 1000
@@ -22,6 +27,7 @@ class NodeRpcs:
         self._runner, self._state = runner, runner.state
 
     def RegisterNode(self, request: pb.RegisterNodeRequest, cause: str) -> pb.RegisterNodeResponse:
+        check_versions(request)
         info = request.node
         running = tuple(map(convert.running_actor, request.actors))
         job_ids = tuple(convert.job_id(each, "job_ids") for each in request.job_ids)
@@ -90,3 +96,22 @@ class NodeRpcs:
             )
         )
         return pb.ReportWorkersDiedResponse()
+
+
+def check_versions(request: pb.RegisterNodeRequest) -> None:
+    """Refuse a node whose processes and ours would not understand each other.
+
+    Raises:
+        VersionMismatchError: Names both sides.
+    """
+    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+    theirs = ".".join(request.python.split(".")[:2])
+    if request.protocol and request.protocol != PROTOCOL:
+        raise VersionMismatchError(
+            f"this node speaks protocol {request.protocol} (manta {request.version[:40] or 'unknown'}), the cluster speaks "
+            f"{PROTOCOL} (manta {__version__}): install the same version of manta on both sides"
+        )
+    if theirs and theirs != ours:
+        raise VersionMismatchError(
+            f"this node runs Python {request.python[:40]}, the cluster runs {ours}: use the same minor version"
+        )

@@ -46,6 +46,7 @@ from manta.core.errors.data import (
 )
 from manta.core.errors.system import (
     AuthenticationError,
+    CertificateError,
     ClusterNotFoundError,
     ForkedProcessError,
     LocalRayletDiedError,
@@ -110,6 +111,7 @@ __all__ = [
     "ActorUnschedulableError",
     "AsyncioActorExit",
     "AuthenticationError",
+    "CertificateError",
     "ClusterNotFoundError",
     "CrossLanguageError",
     "DependencyResolutionError",

@@ -173,6 +173,19 @@ class AuthenticationError(MantaError):
         )
 
 
+class CertificateError(AuthenticationError):
+    """Certificates are missing, or this process and another one do not trust each other's.
+
+    Attributes:
+        message: What was wrong.
+    """
+
+    code = "CERTIFICATE_REFUSED"
+
+    def _text(self) -> str:
+        return self.message
+
+
 class ClusterNotFoundError(MantaError, ConnectionError):
     """There is no cluster at the address, or none to be found."""
 

@@ -1,0 +1,276 @@
+"""`manta start`: this machine becomes the head of a new cluster, or a node of one that runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Final
+
+from manta.cli import launching
+from manta.cli.stop import GRACE_S, stop
+from manta.core.capacity import capacity
+from manta.core.errors import MantaError, SettingError, StorageLockedError
+from manta.core.options.init import init_options
+from manta.transport.addresses import parse_door
+from manta.transport.credentials import read_join_file
+
+#: Where control listens and where nodes dial each other, unless told otherwise.
+PORT: Final = 7600
+DOOR_PORT: Final = 7610
+
+_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+_EXAMPLES: Final = """\
+examples:
+  manta start --head                            a new cluster; prints how to join and how to use it
+  manta start --join-file join.json             on another machine, with the file that the head wrote
+  manta start --address 10.0.0.1:7600 --join-file join.json     the same, by another address
+  manta start --head --state-dir /var/lib/manta --block         kept through restarts; for systemd or a container
+
+It runs in the background until `manta stop`, or in the foreground with --block. CPUs and memory are those of the
+container or control group, if there is one."""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command's arguments."""
+    parser = commands.add_parser(
+        "start",
+        help="make this machine the head or a node of a cluster",
+        description="Make this machine the head of a new cluster, or a node of one that runs.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--head", action="store_true", help="begin a cluster")
+    parser.add_argument("--address", metavar="HOST:PORT", help="the head to join (default: as the join file says)")
+    parser.add_argument("--join-file", metavar="FILE", help="lets this machine in; written by the head")
+    parser.add_argument("--port", type=_port, default=PORT, help=f"control's, on the head (default: {PORT})")
+    parser.add_argument(
+        "--door-port", type=_port, default=DOOR_PORT, help=f"other nodes dial it (default: {DOOR_PORT})"
+    )
+    parser.add_argument(
+        "--node-ip", default="", metavar="ADDRESS", help="as other machines reach this one; listen there"
+    )
+    parser.add_argument("--node-name", default="", metavar="NAME", help="for people (default: the address)")
+    parser.add_argument("--num-cpus", type=float, help="CPUs to lend (default: those this machine or container has)")
+    parser.add_argument("--num-gpus", type=float, help="GPUs to lend (default: those the driver lists)")
+    parser.add_argument("--memory", type=_size, metavar="SIZE", help="that tasks may ask for, like 8G (default: 70%%)")
+    parser.add_argument("--object-store-memory", type=_size, metavar="SIZE", help="of shared memory (default: 30%%)")
+    parser.add_argument("--resources", type=_amounts, default={}, metavar="JSON", help='custom ones, {"name": amount}')
+    parser.add_argument("--labels", type=_labels, default={}, metavar="KEY=VALUE,...", help="of this node; or as JSON")
+    parser.add_argument(
+        "--state-dir", default="", metavar="FOLDER", help="head: keeps its memory and credentials there"
+    )
+    parser.add_argument(
+        "--block", action="store_true", help="stay in the foreground; end the node at SIGTERM or Ctrl-C"
+    )
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="default: text")
+    parser.set_defaults(run=run)
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Start, say what was started, and with --block wait for its end."""
+    wrong = _contradiction(flags)
+    if wrong:
+        print(f"manta start: {wrong}", file=sys.stderr)
+        return 2
+    try:
+        plan = _plan(flags)
+    except (ValueError, TypeError) as error:
+        print(f"manta start: {error}", file=sys.stderr)
+        return 2
+    stopping = _Stopping() if flags.block else None
+    try:
+        if flags.head:
+            started = launching.start_head(plan)
+        else:
+            joining = read_join_file(flags.join_file)
+            started = launching.start_node(plan, replace(joining, control=flags.address or joining.control))
+    except MantaError as error:
+        print(f"manta start: {explain(error)}", file=sys.stderr)
+        return 1
+    if flags.output == "json":
+        print(json.dumps(asdict(started)), flush=True)
+    else:
+        print(announcement(started, block=flags.block), flush=True)
+    if stopping is None:
+        return 0
+    ended = stopping.wait_for(started.pid)
+    done = stop(started.session_dir, grace_s=GRACE_S)
+    if done.left:
+        print(f"manta start: {done.left}", file=sys.stderr)
+    if ended:
+        print("manta start: the node ended by itself; its log says why", file=sys.stderr)
+    return 1 if ended or done.left else 0
+
+
+def announcement(started: launching.Started, *, block: bool = False) -> str:
+    """What people read after a start."""
+    logs = os.path.join(started.session_dir, "logs")
+    ending = "Ctrl-C" if block else "manta stop"
+    if not started.join_file:
+        return (
+            f"Joined the cluster at {started.control} as node {started.node_id[:8]}, reached by others at {started.door}.\n\n"
+            f'  programs here    manta.init(address="auto")\n'
+            f"  look             manta status\n"
+            f"  end              {ending}\n"
+            f"  logs             {logs}"
+        )
+    folder = os.path.dirname(started.join_file)
+    host = parse_door(started.control)[0]
+    alone = (
+        ""
+        if not host.startswith("127.")
+        else (
+            "\n\nNo way out of this machine was found, so only it can join: --node-ip says by which address others reach it."
+        )
+    )
+    return (
+        f"Cluster {started.cluster} runs. Its address is {started.control}; this node is reached by others at {started.door}.\n\n"
+        f"  join, on another machine:\n"
+        f"      scp {host}:{started.join_file} .\n"
+        f"      manta start --address {started.control} --join-file join.json\n"
+        f"  programs, on any of its machines:\n"
+        f'      manta.init(address="auto")\n\n'
+        f"  look             manta status\n"
+        f"  end              {ending}, on each machine\n"
+        f"  join token       in {started.join_file}; whoever has that file can run code here\n"
+        f"  certificates     {folder}\n"
+        f"  logs             {logs}{alone}"
+    )
+
+
+def explain(error: MantaError) -> str:
+    """What went wrong, with what to do about it where users meet it first."""
+    if isinstance(error, SettingError) and error.name in ("listen", "door"):
+        flag = "--port" if error.name == "listen" else "--door-port"
+        host, _, port = error.value.rpartition(":")
+        if "port" in error.expected:
+            return (
+                f"cannot listen on port {port} of {host}: another process does, perhaps another node on this machine. "
+                f"Choose another port with {flag}, or see `manta status` and `manta stop`."
+            )
+        return f"cannot listen on {host}: it is no address of this machine. Choose one with --node-ip."
+    if isinstance(error, StorageLockedError):
+        return f"{error}\nA head runs with this --state-dir already: join it, stop it, or choose another folder."
+    return str(error)
+
+
+def _contradiction(flags: argparse.Namespace) -> str:
+    if flags.head:
+        if flags.address or flags.join_file:
+            return "--head begins a new cluster; --address and --join-file join one that runs"
+        return ""
+    if flags.state_dir:
+        return "--state-dir is for a head; a node that joins keeps nothing"
+    if not flags.join_file:
+        where = f" of {flags.address}" if flags.address else ""
+        return (
+            f"say --head to begin a cluster, or --join-file FILE to join one: the head{where} wrote that file, and printed "
+            "where, when it was started"
+        )
+    if flags.address:
+        try:
+            parse_door(flags.address)
+        except ValueError:
+            return f"--address is HOST:PORT, like 10.0.0.1:{PORT}, not {flags.address!r:.100}"
+    return ""
+
+
+def _plan(flags: argparse.Namespace) -> launching.Plan:
+    from manta.api.init import allow_many_files, visible_gpus
+
+    options = init_options(
+        {
+            "num_cpus": flags.num_cpus,
+            "num_gpus": flags.num_gpus if flags.num_gpus is not None else visible_gpus(),
+            "resources": flags.resources,
+            "labels": flags.labels,
+            "object_store_memory": flags.object_store_memory,
+            "_memory": flags.memory,
+        }
+    )
+    allow_many_files()
+    raylet = [
+        "--object-store-memory", str(options.object_store_memory or capacity().store_bytes),
+        "--resources", json.dumps({name: amount / 10_000 for name, amount in options.resources.items()}),
+        "--labels", json.dumps(dict(options.labels)), "--num-gpus", str(options.num_gpus or 0),
+    ]  # fmt: skip
+    if options.num_cpus is not None:
+        raylet += ["--num-cpus", str(options.num_cpus)]
+    if options.memory is not None:
+        raylet += ["--memory", str(options.memory)]
+    if flags.node_name:
+        raylet += ["--node-name", flags.node_name]
+    state = os.path.abspath(flags.state_dir) if flags.state_dir else ""
+    return launching.Plan(flags.node_ip, flags.port, flags.door_port, state, tuple(raylet), flags.block)
+
+
+class _Stopping:
+    """SIGTERM and Ctrl-C, heard from before anything is started: whoever sends one finds nothing left."""
+
+    def __init__(self) -> None:
+        self._read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: None)
+
+    def wait_for(self, pid: int) -> bool:
+        """Wait for a signal or the end of a process; whether it was that end."""
+        try:
+            process = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return True
+        poll = select.poll()
+        poll.register(process, select.POLLIN)
+        poll.register(self._read, select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in poll.poll()}
+            if self._read in ready:
+                return False
+            if process in ready:
+                return True
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"a port is a number up to 65535, not {text!r:.40}")
+    return int(text)
+
+
+def _size(text: str) -> int:
+    number = text.strip().upper().removesuffix("B").removesuffix("I")
+    unit = number[-1:] if number[-1:].isalpha() else ""
+    try:
+        return int(float(number.removesuffix(unit)) * _UNITS[unit])
+    except (ValueError, KeyError, OverflowError) as wrong:
+        raise argparse.ArgumentTypeError(f"a size is bytes, or like 500M or 8GiB, not {text!r:.40}") from wrong
+
+
+def _amounts(text: str) -> Mapping[str, float]:
+    try:
+        value = json.loads(text)
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(f'is JSON like {{"disk": 1}}, not {text!r:.100}') from wrong
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'is a JSON object like {{"disk": 1}}, not {text!r:.100}')
+    return value
+
+
+def _labels(text: str) -> Mapping[str, str]:
+    if text.lstrip().startswith("{"):
+        try:
+            value = json.loads(text)
+        except ValueError as wrong:
+            raise argparse.ArgumentTypeError(f"is KEY=VALUE,... or JSON, not {text!r:.100}") from wrong
+        if isinstance(value, dict):
+            return value
+    pairs = [part.partition("=") for part in text.split(",") if part]
+    if not all(key and equals for key, equals, _ in pairs):
+        raise argparse.ArgumentTypeError(f"is KEY=VALUE,... or JSON, not {text!r:.100}")
+    return {key: value for key, _, value in pairs}

@@ -1,0 +1,99 @@
+"""Who comes through the node's door: processes of other nodes, for this raylet itself or for one of its processes.
+
+The door knows addresses and bytes; here is who lives behind it. What a visitor may say to the raylet is the admission's to
+decide, as of everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from manta.core.errors import AuthenticationError
+from manta.raylet.clients import Clients
+from manta.rpc.v1 import channel_pb2 as pb
+from manta.transport.channel import Frame
+from manta.transport.channel_aio import AsyncConnection
+from manta.transport.tcp import FarSocket
+from manta.transport.tls import Tls, TlsFiles
+
+log = logging.getLogger(__name__)
+
+#: Seconds from the preamble to Hello, TLS in between.
+HELLO_S: Final = 10.0
+#: Visitors that have not said it yet.
+MAX_STRANGERS: Final = 256
+
+
+class Visitors:
+    """Connections of other nodes' processes to this raylet.
+
+    Args:
+        clients: Processes of this node, whom others may ask for.
+        files: This node's certificates.
+        on_frames: As for every connection of the raylet.
+        on_close: Likewise.
+    Raises:
+        AuthenticationError: The certificates are missing or cannot be used.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        files: TlsFiles,
+        on_frames: Callable[[AsyncConnection, list[Frame]], None],
+        on_close: Callable[[AsyncConnection, str], None],
+    ) -> None:
+        self._clients = clients
+        self._tls = Tls(files)
+        # Who starts the node hears of bad files, not the first visitor.
+        self._tls.server()
+        self._tls.client()
+        self._on_frames = on_frames
+        self._on_close = on_close
+        self._connections: set[AsyncConnection] = set()
+        self._loop = asyncio.get_running_loop()
+
+    def endpoint(self, worker_id: bytes) -> str | None:
+        """Where a driver or worker of this node listens; None when it is not here."""
+        client = self._clients.get(worker_id)
+        if client is None or not client.welcomed or client.role not in (pb.ROLE_DRIVER, pb.ROLE_WORKER):
+            return None
+        return client.endpoint
+
+    def tokens(self, lease_id: int, worker_id: bytes) -> int | None:
+        """The semaphore of a lease that an owner elsewhere has; none is given away yet."""
+        return None
+
+    def adopt(self, sock: socket.socket) -> None:
+        """Listen to a visitor that wants the raylet itself."""
+        if sum(connection.peer is None for connection in self._connections) >= MAX_STRANGERS:
+            log.warning(
+                "a connection from another node was closed: %d others have not said who they are", MAX_STRANGERS
+            )
+            sock.close()
+            return
+        try:
+            connection = AsyncConnection(FarSocket.accepted(sock, self._tls), self._on_frames, self._closed)
+        except (AuthenticationError, OSError) as refused:
+            log.warning("a connection from another node was closed: %s", refused)
+            sock.close()
+            return
+        self._connections.add(connection)
+        self._loop.call_later(HELLO_S, self._still_silent, connection)
+
+    def _still_silent(self, connection: AsyncConnection) -> None:
+        if connection.peer is None:
+            connection.close(f"it did not say who it is for {HELLO_S:g} s")
+
+    def _closed(self, connection: AsyncConnection, reason: str) -> None:
+        self._connections.discard(connection)
+        self._on_close(connection, reason)
+
+    def close(self) -> None:
+        """End every visit."""
+        for connection in list(self._connections):
+            connection.close("the node stops")

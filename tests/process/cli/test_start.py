@@ -1,0 +1,256 @@
+"""`manta start` and `manta stop`: a cluster whose nodes run in the background, and the first mistakes people make."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from manta.cli import main, processes
+from manta.transport import credentials
+from tests.process.cli.conftest import sessions, wait_until_gone
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Any free ports, loopback only: several runs at a time do not meet.
+HERE = ["--node-ip", "127.0.0.1", "--port", "0", "--door-port", "0", "--num-cpus", "1", "--object-store-memory", "80M"]
+
+#: A driver that joins the newest node on this machine, and uses what only the other one has.
+PROGRAM = """
+import os
+import time
+
+import manta
+
+manta.init(address="auto", log_to_driver=False)
+
+
+@manta.remote(resources={"two": 1}, num_cpus=0)
+class Counter:
+    def __init__(self):
+        self.total = 0
+
+    def add(self, x):
+        self.total += x
+        return self.total
+
+    def pid(self):
+        return os.getpid()
+
+
+counter = Counter.remote()
+pid = manta.get(counter.pid.remote())
+print(manta.get([counter.add.remote(1) for _ in range(3)]), len(manta.nodes()))
+del counter
+while os.path.exists(f"/proc/{pid}"):
+    time.sleep(0.01)
+"""
+
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli() -> Iterator[Cli]:
+    """Run a command as a program; its exit code, output and errors. Whatever was started ends with the test."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "manta.cli", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    yield run
+    run("stop", "--all")
+
+
+def started(cli: Cli, *words: str) -> dict[str, Any]:
+    """Start a node; what it says of itself."""
+    code, out, err = cli("start", *words, *HERE, "-o", "json")
+    assert code == 0, err
+    facts: dict[str, Any] = json.loads(out)
+    return facts
+
+
+def test_a_head_a_node_a_program_and_the_end(cli, tmp_path):
+    head = started(cli, "--head")
+    node = started(cli, "--join-file", head["join_file"], "--resources", '{"two": 1}', "--labels", "zone=b,disk=ssd")
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    for address in ("auto", head["control"]):
+        program.write_text(PROGRAM.replace("auto", address))
+        done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=50, check=False)
+        assert done.stdout == "[1, 2, 3] 2\n", done.stderr
+        assert done.stderr == "", "the end of an actor elsewhere is no news for its driver's terminal"
+    code, out, _ = cli("status", "-o", "json", "--address", head["control"])
+    status = json.loads(out)
+    assert code == 0
+    assert [(one["head"], one["state"]) for one in status["nodes"]] == [(True, "ALIVE"), (False, "ALIVE")]
+    assert status["nodes"][1]["labels"] == {"zone": "b", "disk": "ssd"}
+    assert status["driver_pid"] is None
+
+    code, _, err = cli("stop")
+    assert code == 2
+    assert f"manta stop --address unix:{node['raylet']}" in err
+    assert "begun by `manta start`" in err
+    assert cli("stop", "--address", f"unix:{node['raylet']}")[0] == 0
+    wait_until_gone(node["pid"])
+    code, out, _ = cli("status", "-o", "json")
+    assert [one["death_reason"] for one in json.loads(out)["nodes"]] == [None, "it ended: signal SIGTERM"]
+    assert cli("stop")[0] == 0
+    wait_until_gone(head["pid"])
+    assert sessions() == []
+
+
+def test_a_control_that_is_killed_comes_back_where_the_nodes_know_it(cli):
+    head = started(cli, "--head")
+    started(cli, "--join-file", head["join_file"])
+    (control,) = [
+        pid for pid in processes.mine_with("manta.control") if head["session_dir"] in processes.arguments(pid)
+    ]
+    os.kill(control, signal.SIGKILL)
+    wait_until_gone(control)
+
+    def nodes() -> list[str]:
+        code, out, _ = cli("status", "-o", "json")
+        return [one["state"] for one in json.loads(out)["nodes"]] if code == 0 else []
+
+    wait_until(lambda: nodes() == ["ALIVE", "ALIVE"], what="both nodes to be back", timeout_s=30)
+
+
+def test_what_is_printed_says_how_to_go_on(cli):
+    code, out, _ = cli("start", "--head", *HERE)
+    assert code == 0
+    for part in (
+        "manta start --address 127.0.0.1:",
+        "--join-file join.json",
+        'manta.init(address="auto")',
+        "join token",
+        "manta stop",
+        "only it can join: --node-ip",
+    ):
+        assert part in out
+
+
+def test_a_port_that_is_taken_is_named_with_the_flag_that_chooses_another(cli):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        for flag in ("--port", "--door-port"):
+            code, _, err = cli("start", "--head", *HERE, flag, port)
+            assert code == 1
+            assert f"cannot listen on port {port} of 127.0.0.1" in err
+            assert f"Choose another port with {flag}" in err
+    assert sessions() == []
+
+
+def test_an_address_that_is_not_this_machines_is_named(cli):
+    code, _, err = cli("start", "--head", *HERE, "--node-ip", "203.0.113.7")
+    assert code == 1
+    assert "cannot listen on" in err
+
+
+def test_nobody_at_the_heads_address(cli, tmp_path):
+    credentials.make(str(tmp_path / "c"), "c1")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    path = credentials.write_join_file(str(tmp_path / "c"), f"127.0.0.1:{port}")
+    code, _, err = cli("start", "--join-file", path, *HERE)
+    assert code == 1
+    assert f"nobody listens on port {port} of 127.0.0.1" in err
+    assert sessions() == []
+
+
+def test_another_clusters_join_file(cli, tmp_path):
+    head = started(cli, "--head")
+    credentials.make(str(tmp_path / "c"), "c1")
+    path = credentials.write_join_file(str(tmp_path / "c"), head["control"])
+    code, _, err = cli("start", "--join-file", path, *HERE)
+    assert code == 1
+    assert "do not trust each other" in err
+    assert "its certificate is not this cluster's" in err
+
+
+def test_a_file_that_is_no_join_file(cli, tmp_path):
+    path = tmp_path / "join.json"
+    path.write_text("{}")
+    path.chmod(0o600)
+    code, _, err = cli("start", "--join-file", str(path), *HERE)
+    assert (code, "has format None" in err) == (1, True)
+
+
+def test_a_state_folder_keeps_the_cluster_and_has_one_head_at_a_time(cli, tmp_path):
+    state = str(tmp_path / "state")
+    head = started(cli, "--head", "--state-dir", state)
+    code, _, err = cli("start", "--head", "--state-dir", state, *HERE)
+    assert code == 1
+    assert "A head runs with this --state-dir already" in err
+    assert cli("stop")[0] == 0
+    again = started(cli, "--head", "--state-dir", state)
+    assert (again["cluster"], again["join_file"]) == (head["cluster"], head["join_file"])
+    started(cli, "--join-file", head["join_file"], "--address", again["control"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "say --head to begin a cluster, or --join-file FILE to join one"),
+        (("--address", "10.0.0.1:7600"), "the head of 10.0.0.1:7600 wrote that file"),
+        (("--head", "--address", "10.0.0.1:7600"), "--head begins a new cluster"),
+        (("--join-file", "f", "--state-dir", "d"), "--state-dir is for a head"),
+        (("--join-file", "f", "--address", "10.0.0.1"), "--address is HOST:PORT"),
+        (("--head", "--num-cpus", "-1"), "-1"),
+        (("--head", "--port", "70000"), "a port is a number up to 65535"),
+        (("--head", "--memory", "lots"), "a size is bytes, or like 500M or 8GiB"),
+        (("--head", "--resources", "disk"), "is JSON like"),
+        (("--head", "--resources", '{"CPU": 3}'), "CPU"),
+        (("--head", "--labels", "zone"), "is KEY=VALUE"),
+        (("--head", "--object-store-memory", "1K"), "minimum allowed"),
+    ],
+)
+def test_what_makes_no_sense_is_said_before_anything_starts(capsys, words, said):
+    try:
+        code = main(["start", *words])
+    except SystemExit as usage:
+        code = usage.code
+    assert code == 2
+    assert said in capsys.readouterr().err
+    assert sessions() == []
+
+
+def test_in_the_foreground_it_ends_with_a_signal_and_leaves_nothing(cli):
+    command = [sys.executable, "-m", "manta.cli", "start", "--head", "--block", *HERE, "-o", "json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        facts = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    wait_until_gone(facts["pid"])
+    assert sessions() == []
+
+
+def test_in_the_foreground_the_nodes_end_is_its_own(cli):
+    command = [sys.executable, "-m", "manta.cli", "start", "--head", "--block", *HERE, "-o", "json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        os.kill(json.loads(process.stdout.readline())["pid"], signal.SIGKILL)
+        assert process.wait(20) == 1
+        assert "the node ended by itself" in process.stderr.read()
+    assert sessions() == []
+
+
+def test_the_join_file_is_for_its_owner_alone(cli):
+    head = started(cli, "--head")
+    assert os.stat(head["join_file"]).st_mode & 0o077 == 0
+    folder = os.path.dirname(head["join_file"])
+    for name in os.listdir(folder):
+        if name.endswith((".key", ".token", ".json")):
+            assert os.stat(os.path.join(folder, name)).st_mode & 0o077 == 0, name
