@@ -157,9 +157,10 @@ class ActorClass(Generic[Class_co]):
     def _create(self, options: ActorOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle[Any]:
         from manta.api.templates import environment_bytes
         from manta.core.ids import creation_task_id
+        from manta.core.strategy import ANYWHERE
         from manta.rpc.v1 import channel_pb2 as pb
         from manta.rpc.v1 import control_pb2 as ctl
-        from manta.transport.convert import resources_to_proto
+        from manta.transport.convert import resources_to_proto, strategy_to_proto
 
         session = self._bind()
         session.check()
@@ -212,6 +213,8 @@ class ActorClass(Generic[Class_co]):
             env_hash=environment_bytes(session, options.env_vars),
             class_name=self._name,
         )
+        if options.strategy != ANYWHERE:
+            request.strategy.CopyFrom(strategy_to_proto(options.strategy))
         return session.create_actor(request, spec, mine, args, kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:

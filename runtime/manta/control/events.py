@@ -83,6 +83,8 @@ class Heartbeat(Event):
     number: int
     available: Amounts
     gauges: Mapping[str, int] = _NOTHING
+    #: What it has, if that has changed.
+    total: Amounts | None = None
 
 
 class UnregisterNode(Request):

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NewType
 
+from manta.core.strategy import ANYWHERE, Strategy
+
 NodeId = NewType("NodeId", bytes)
 WorkerId = NewType("WorkerId", bytes)
 JobId = NewType("JobId", bytes)
@@ -166,8 +168,8 @@ class ActorSpec:
     env_hash: bytes = b""
     class_name: str = ""
     function_hash: bytes = b""
-    affinity: NodeId = NO_NODE
-    affinity_soft: bool = False
+    #: Where it may be placed.
+    strategy: Strategy = ANYWHERE
 
     @property
     def durable(self) -> bool:

@@ -165,7 +165,7 @@ class ControlState:
         return b""
 
     def _heartbeat(self, event: events.Heartbeat, now: Instant, out: list[Command]) -> None:
-        if self.nodes.heartbeat(event.node_id, event.number, event.available, event.gauges, now):
+        if self.nodes.heartbeat(event.node_id, event.number, event.available, event.gauges, now, event.total):
             self.actors.place_waiting(now, out, event.cause)
 
     def _unregister_node(self, event: events.UnregisterNode, now: Instant, out: list[Command]) -> bytes:

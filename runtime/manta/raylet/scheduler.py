@@ -46,9 +46,10 @@ from manta.raylet.scheduling import news
 from manta.raylet.scheduling.alarm import Alarm
 from manta.raylet.scheduling.audit import check
 from manta.raylet.scheduling.blame import Blame, Fault
+from manta.raylet.scheduling.cluster import Cluster
 from manta.raylet.scheduling.demands import Demands
 from manta.raylet.scheduling.leases import Leases
-from manta.raylet.scheduling.ledger import Amounts, Ledger
+from manta.raylet.scheduling.ledger import Ledger
 from manta.raylet.scheduling.limits import Limits
 from manta.raylet.scheduling.placing import Placing
 from manta.raylet.scheduling.pools import Pools
@@ -67,6 +68,8 @@ class Scheduler:
         make_id: Makes the id of a new worker of a pool.
         is_plain: Whether workers of a pool have nothing set for them, neither by their job nor by an environment.
         limits: What it does in moderation.
+        cluster: The other nodes; None for none.
+        first_lease: Lease numbers are above this.
     """
 
     def __init__(
@@ -76,19 +79,23 @@ class Scheduler:
         make_id: Callable[[PoolKey], bytes],
         is_plain: Callable[[PoolKey], bool] = lambda pool: not pool[1],
         limits: Limits | None = None,
+        cluster: Cluster | None = None,
+        first_lease: int = 0,
     ) -> None:
         self.ledger = ledger
+        #: What is known of other nodes.
+        self.cluster = cluster or Cluster()
         self.limits = limits or Limits()
         cpus = max(1, ledger.total.get(CPU, 0) // UNIT)
         self._alarm = Alarm()
         self._pools = Pools(ledger, make_id=make_id, limits=self.limits, cpus=cpus, alarm=self._alarm)
         self._demands = Demands(ledger, self._pools, nothing_bound=self.limits.nothing_bound)
-        self._leases = Leases(self._demands, self._pools)
+        self._leases = Leases(self._demands, self._pools, first_lease)
         self._placing = Placing(
-            ledger, self._pools, self._demands, self._leases, limits=self.limits, cpus=cpus, alarm=self._alarm
-        )
+            ledger, self._pools, self._demands, self._leases, self.cluster,
+            limits=self.limits, cpus=cpus, alarm=self._alarm,
+        )  # fmt: skip
         self._blame = Blame(self.limits, is_plain)
-        self._cluster: dict[bytes, Amounts] = {}
         self._returned = 0
         self._story: deque[tuple[float, Event, list[Command]]] = deque(maxlen=STORY_EVENTS)
 
@@ -129,13 +136,17 @@ class Scheduler:
             case JobFinished():
                 self._job_finished(event, out)
             case ClusterSeen():
-                self._cluster = event.nodes
+                self.cluster.learn(event)
             case Tick():
                 pass
             case _:
                 assert_never(event)
         self._alarm.reset()
-        self._placing.serve(self._cluster.values(), now, event.cause, out)
+        if self.cluster.others:
+            look_again = self.cluster.forget_promises(now)
+            if look_again is not None:
+                self._alarm.by(look_again)
+        self._placing.serve(now, event.cause, out)
         self._pools.keep_spares(now, event.cause, out)
         self._pools.let_go(now, event.cause, out)
         self._story.append((now, event, out))
@@ -147,7 +158,7 @@ class Scheduler:
             return
         # What a task submits is one deeper than itself, whether its process says so or not.
         depth = max(event.depth, asking.depth + 1) if asking is not None else event.depth
-        self._demands.set(event, depth)
+        self._demands.set(event, depth, now)
         self._fail_if_known((event.job, event.environment), now, event.cause, out)
 
     def _lease_back(self, event: LeaseBack, now: float, out: list[Command]) -> None:
@@ -353,7 +364,8 @@ class Scheduler:
                     "wanted": demand.wanted,
                     "held": demand.held,
                     "backlog": demand.backlog,
-                    "feasible": demand.shape not in shapes or shapes[demand.shape].feasible,
+                    "feasible": demand.shape not in shapes or bool(self._placing.policy.tiers(shapes[demand.shape])),
+                    "away": demand.away,
                 }
                 for demand in self._demands.by_key.values()
             ],

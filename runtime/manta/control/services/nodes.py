@@ -10,6 +10,7 @@ import sys
 from manta.control import convert, events
 from manta.control.model import Node, NodeState, WorkerId
 from manta.control.runner import Runner
+from manta.control.services.cluster import period_ms
 from manta.control.services.requests import request_id
 from manta.core.errors import VersionMismatchError
 from manta.rpc.v1 import control_pb2 as pb
@@ -59,9 +60,14 @@ class NodeRpcs:
             number=request.number,
             available=convert.amounts(request.available, "available"),
             gauges=convert.text_map(request.gauges),
+            total=convert.amounts(request.total, "total") if request.HasField("total") else None,
         )
         self._runner.decide(event)
-        return pb.HeartbeatResponse(epoch=self._state.epoch, wanted=self._state.actors.wanting)
+        return pb.HeartbeatResponse(
+            epoch=self._state.epoch,
+            wanted=self._state.actors.wanting,
+            report_period_ms=period_ms(len(self._state.nodes.cluster)),
+        )
 
     def UnregisterNode(self, request: pb.UnregisterNodeRequest, cause: str) -> pb.UnregisterNodeResponse:
         self._runner.decide(

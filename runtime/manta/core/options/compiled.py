@@ -6,6 +6,7 @@ from manta.core.frozen import Frozen
 from manta.core.options.not_built import refuse_not_built
 from manta.core.options.table import ACTOR, METHOD, METHOD_CALL, TASK, check_known
 from manta.core.resources import CPU, MEMORY, OBJECT_STORE_MEMORY, UNIT, ResourceSet, request
+from manta.core.strategy import ANYWHERE, SPREAD, Strategy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     #: What a scheduling decision depends on: tasks of one key may share a lease.
-    SchedulingKey = tuple[tuple[tuple[str, int], ...], str, tuple[tuple[str, str], ...]]
+    SchedulingKey = tuple[tuple[tuple[str, int], ...], Strategy, tuple[tuple[str, str], ...]]
 
 #: `num_returns` of a generator whose values become refs one by one.
 STREAMING: Final = -1
@@ -37,7 +38,7 @@ class TaskOptions(Frozen):
         max_calls: After how many calls of the function its process ends; 0 is never.
         name: Shown instead of the function's name.
         env_vars: Environment variables of the worker, by name, in order.
-        strategy: "DEFAULT" or "SPREAD".
+        strategy: On which nodes it may run, and which are better.
         scheduling_key: Tasks of one key may share a lease.
         backpressure: How many unread values a generator may have; -1 is any.
         objects_per_yield: Private: how many refs one `yield` makes.
@@ -72,7 +73,7 @@ class TaskOptions(Frozen):
     max_calls: int
     name: str | None
     env_vars: tuple[tuple[str, str], ...]
-    strategy: str
+    strategy: Strategy
     scheduling_key: SchedulingKey
     backpressure: int
     objects_per_yield: int
@@ -143,7 +144,7 @@ class ActorOptions(Frozen):
     out_of_order: bool
     concurrency_groups: tuple[tuple[str, int], ...]
     env_vars: tuple[tuple[str, str], ...]
-    strategy: str
+    strategy: Strategy
     scheduling_key: SchedulingKey
     generator_backpressure: int
     enable_task_events: bool
@@ -433,9 +434,23 @@ def _retries(given: Any) -> tuple[bool, tuple[type[Exception], ...]]:
     return True, tuple(given)
 
 
-def _strategy(merged: Mapping[str, Any]) -> str:
-    strategy: str | None = merged.get("scheduling_strategy")
-    return strategy or "DEFAULT"
+def _strategy(merged: Mapping[str, Any]) -> Strategy:
+    given = merged.get("scheduling_strategy")
+    selector, fallback = merged.get("label_selector"), merged.get("fallback_strategy")
+    if given is None or isinstance(given, str):
+        strategy = SPREAD if given == "SPREAD" else ANYWHERE
+    else:
+        if selector:
+            raise ValueError(
+                "'label_selector' cannot be used beside a scheduling strategy that names nodes or labels itself: "
+                f"{type(given).__name__}. Put all labels into one of the two."
+            )
+        strategy = given._strategy()
+    if selector or fallback:
+        from manta.core.labels import selectors
+
+        strategy = strategy.replace(hard=selectors(selector, fallback))
+    return strategy
 
 
 def _env_vars(merged: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from manta.core.resources import CPU, UNIT
+from manta.core.strategy import ANYWHERE
 from manta.raylet.scheduling.demands import Demands
 from manta.raylet.scheduling.leases import Leases
 from manta.raylet.scheduling.ledger import Amounts, GpuShares, Ledger
@@ -67,5 +68,8 @@ def check(
     assert missing.keys() <= demands.shapes.keys(), "a demand without its shape"
     for shape in demands.waiting.values():
         pool_ = pools.by_key.get(shape.pool)
+        if shape.strategy is not None and shape.strategy != ANYWHERE:
+            # Where it waits may be a wish of its own.
+            continue
         if shape.wants > 0 and shape.feasible and ledger.fits(shape.needs) and pool_ is not None and pool_.idle:
             assert shape.yields_at is not None, "somebody waits although a worker and the resources are free"

@@ -22,13 +22,15 @@ class Ledger:
         gpu_ids: Names of its GPUs, as CUDA_VISIBLE_DEVICES would name them; default "0", "1", ...
     """
 
-    __slots__ = ("_gpus", "available", "gpu_ids", "total")
+    __slots__ = ("_gpus", "available", "gpu_ids", "total", "version")
 
     def __init__(self, total: Amounts, gpu_ids: Sequence[str] | None = None) -> None:
         #: What the node has.
         self.total: dict[str, int] = dict(total)
         #: What nobody has taken. CPU may fall below zero: a task that wakes up takes its CPU back at once.
         self.available: dict[str, int] = dict(total)
+        #: Grows when what the node has changes.
+        self.version = 0
         count = self.total.get(GPU, 0) // UNIT
         #: Name of each GPU.
         self.gpu_ids: tuple[str, ...] = tuple(gpu_ids) if gpu_ids is not None else tuple(str(i) for i in range(count))
