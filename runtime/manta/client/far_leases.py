@@ -12,9 +12,8 @@ from __future__ import annotations
 import logging
 import sys
 
-from manta.client.links import Link
 from manta.rpc.v1 import channel_pb2 as pb
-from manta.transport.channel import PROTOCOL, Connection
+from manta.transport.channel import PROTOCOL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from manta.client.direct import DirectSession
     from manta.client.lease import Lease
     from manta.client.leasing import Leasing
+    from manta.client.links import Link
     from manta.client.templates import SchedulingKey
     from manta.rpc.v1 import common_pb2 as common
 
@@ -240,23 +240,12 @@ class FarLeases:
             job_config=welcome.job_config,
             namespace=welcome.namespace,
             node_id=welcome.node_id,
+            door=welcome.door,
             python=f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}",
         )
         if welcome.HasField("driver"):
             hello.driver.CopyFrom(welcome.driver)
-        try:
-            connection = Connection.dial(raylet.endpoint.removeprefix("unix:"))
-        except OSError:
-            return None
-        link = Link(connection, endpoint=raylet.endpoint)
-        try:
-            connection.send_first((hello,))
-        except OSError:
-            connection.close()
-            return None
-        connection.first_read = False
-        session.links.adopt(link)
-        return link
+        return session.links.dial(raylet, hello=hello)
 
     def statistics(self) -> dict[str, Any]:
         """Sizes, for status and leak checks."""

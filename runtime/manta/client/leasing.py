@@ -34,6 +34,10 @@ IDLE_LEASE_S = 0.5
 STALL_S = 0.02
 
 
+#: A worker of another node whose connection ended: for so long its raylet is waited for to say why.
+CUT_S = 2.0
+
+
 class Leasing:
     """The owner's side of leases."""
 
@@ -63,6 +67,13 @@ class Leasing:
                 end = lease.progress_at + STALL_S
                 if now >= end:
                     self.blocked(lease.lease_id)
+                elif due is None or end < due:
+                    due = end
+                continue
+            if lease.connection is None and lease.lender is not None:
+                end = lease.idle_since + CUT_S
+                if now >= end:
+                    self.kill(lease, "the connection to its worker on another node ended")
                 elif due is None or end < due:
                     due = end
                 continue
@@ -181,15 +192,25 @@ class Leasing:
             # In the second case another node's has that number by chance; the next one will do.
             self._session.send(link, pb.LeaseReturned(lease_id=frame.lease_id))
             return
-        tokens = Tokens()
+        links = self._session.links
+        tokens: FarTokens | Tokens
+        descriptors: tuple[int, ...]
+        if links.is_far(frame.worker):
+            tokens, descriptors = FarTokens(), ()
+        else:
+            tokens = Tokens()
+            descriptors = (tokens.fd,)
         lease = Lease(frame.lease_id, key, frame.worker.worker_id, frame.pid, tokens)
         lease.lender = lender
         lease.idle_since = self._session.now()
         self.leases[frame.lease_id] = lease
         key.leases[frame.lease_id] = lease
-        # The worker gets the semaphore with the first bytes.
-        worker = self._session.links.dial(
-            frame.worker, first=(pb.OpenLease(lease_id=lease.lease_id),), descriptors=(tokens.fd,)
+        # The worker gets the semaphore with the first bytes; on another node from its raylet.
+        worker = links.dial(
+            frame.worker,
+            first=(pb.OpenLease(lease_id=lease.lease_id),),
+            descriptors=descriptors,
+            lease_id=lease.lease_id,
         )
         if worker is None:
             return  # it died meanwhile; the raylet tells
@@ -261,6 +282,9 @@ class Leasing:
             link.lease = None
             self._session.links.close(link)
             lease.connection = None
+            if lease.lender is not None:
+                lease.idle_since = self._session.now()
+                self._session.pump.schedule(lease.idle_since + CUT_S)
 
     def worker_died(self, frame: pb.WorkerDied) -> None:
         """A leased worker is dead: what had not begun costs nothing, the rest a retry."""
@@ -279,13 +303,13 @@ class Leasing:
         self.push(key)
         self.demand(key)
 
-    def kill(self, lease: Lease) -> None:
+    def kill(self, lease: Lease, why: str = "its worker was killed to cancel another task") -> None:
         """Give a lease back by having its worker killed: what ran is over, what had not begun goes elsewhere."""
         begun, unstarted = lease.lost()
         key = lease.key
         key.pending.extendleft(reversed(unstarted))
         self.give_back(lease, kill=True)
-        killed = pb.WorkerDied(cause="its worker was killed to cancel another task")
+        killed = pb.WorkerDied(cause=why)
         for record in begun:
             self._tasks.system_failure(record, killed)
         self.dirty.add(key)

@@ -38,7 +38,7 @@ _LEAVE_S: Final = 5.0
 _ID_BYTES: Final = 28
 
 #: Who may come from another node.
-FAR_ROLES: Final[frozenset[int]] = frozenset()
+FAR_ROLES: Final[frozenset[int]] = frozenset({pb.ROLE_LEASER})
 
 #: Variables that the loader, the C library or the interpreter read once.
 _READ_AT_START: Final = ("LD_", "PYTHON", "MALLOC_", "GLIBC_")
@@ -167,7 +167,7 @@ class Admission:
 
     def _admit_leaser(self, client: Client, message: pb.Hello) -> None:
         """A process of another node: what its job's workers need comes with it, and it is not answered."""
-        client.node_id = message.node_id
+        client.node_id, client.door = message.node_id, message.door
         if message.job_id not in self._jobs:
             job = Job(message.job_id, message.job_config, message.namespace)
             if message.HasField("driver"):

@@ -258,7 +258,7 @@ class Raylet:
         config = self.config
         files = self._tls_files()
         assert files is not None, "a door has certificates: see __main__"
-        visitors = Visitors(self.clients, files, self._frames, self._closed)
+        visitors = Visitors(self.clients, files, self._frames, self._closed, self.semaphores.of)
         stack.callback(visitors.close)
         door = Door(
             self._door,

@@ -113,6 +113,9 @@ class Executor:
 
     def _push_tasks(self, link: Link, frame: pb.PushTasks | pb.PushCalls, raw: bytes) -> None:
         self.inbox.add(link, frame)
+        if link.far is not None and link.tokens_fd >= 0:
+            # The owner, on another node, cannot.
+            os.eventfd_write(link.tokens_fd, len(frame.ids) // 28)
         if self.idle is not None:
             self.session.pump.finish(self.idle)
 

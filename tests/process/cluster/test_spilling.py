@@ -17,6 +17,7 @@ from manta.util.scheduling_strategies import (
     NodeAffinitySchedulingStrategy,
     NodeLabelSchedulingStrategy,
 )
+from tests.process.cluster.machines import alive, joined, machines
 from tests.process.cluster.support import at_rest, running_cluster
 from tests.process.cluster.test_two_nodes import SecondNode, Where
 from tests.process.semantics.support import Gate, Ledger, is_running
@@ -25,19 +26,30 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.process.cluster.support import Cluster
+    from tests.process.cluster.machines import Machine
+    from tests.process.cluster.support import Node
 
 CLUSTER = None
 
 
-@pytest.fixture
-def nodes() -> Iterator[tuple[Cluster, SecondNode]]:
-    with running_cluster(num_cpus=2, labels={"zone": "a"}) as cluster:
-        second = SecondNode(cluster, "second", labels={"zone": "b"})
-        try:
-            yield cluster, second
-        finally:
-            second.stop()
+@pytest.fixture(params=["one machine", "two machines"])
+def nodes(request, tmp_path) -> Iterator[tuple[Node, SecondNode | Machine]]:
+    """Two nodes that dial each other's processes by their sockets, and two that go through doors and TLS."""
+    if request.param == "one machine":
+        with running_cluster(num_cpus=2, labels={"zone": "a"}) as cluster:
+            second = SecondNode(cluster, "second", labels={"zone": "b"})
+            try:
+                yield cluster, second
+            finally:
+                second.stop()
+        return
+    (tmp_path / "m").mkdir()
+    with machines(tmp_path / "m") as several:
+        first = several.add("first", "--labels", json.dumps({"zone": "a"}), cpus=2)
+        other = several.add("second", "--labels", json.dumps({"zone": "b"}), cpus=1, resources={"second": 2})
+        with joined(first):
+            alive(2)
+            yield first, other
 
 
 @manta.remote

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from types import SimpleNamespace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,8 +114,8 @@ class Loop:
 
 
 def teller_of(table: NodeTable) -> tuple[ClusterTeller, Loop]:
-    loop = Loop()
-    runner = SimpleNamespace(state=SimpleNamespace(nodes=table, epoch=3), on_cluster=None)
+    loop: Any = Loop()
+    runner: Any = SimpleNamespace(state=SimpleNamespace(nodes=table, epoch=3), on_cluster=None)
     return ClusterTeller(runner, loop), loop
 
 

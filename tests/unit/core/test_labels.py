@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from manta.core.labels import parse, selectors
@@ -17,6 +19,8 @@ from manta.util.scheduling_strategies import (
 )
 
 ID = "ab" * 28
+#: What users write that type checkers would not let them.
+WRONG: Any = {"none": None, "five": 5, "bare": {"a": "b"}, "number": {1: In("b")}, "list": []}
 
 
 @pytest.mark.parametrize(
@@ -93,13 +97,13 @@ def test_options_carry_where_to():
     ("make", "error", "text"),
     [
         (lambda: NodeAffinitySchedulingStrategy("xyz", soft=False), ValueError, "Invalid node_id 'xyz'"),
-        (lambda: NodeAffinitySchedulingStrategy(None, soft=False), ValueError, "Invalid node_id None"),
+        (lambda: NodeAffinitySchedulingStrategy(WRONG["none"], soft=False), ValueError, "Invalid node_id None"),
         (lambda: In(), ValueError, "can't be an empty list"),
-        (lambda: NotIn(5), TypeError, "must be a string"),
+        (lambda: NotIn(WRONG["five"]), TypeError, "must be a string"),
         (lambda: NodeLabelSchedulingStrategy({}), ValueError, "cannot both be empty"),
-        (lambda: NodeLabelSchedulingStrategy({"a": "b"}), ValueError, "must be one of the `In`"),
-        (lambda: NodeLabelSchedulingStrategy({1: In("b")}), ValueError, "must be of type str"),
-        (lambda: NodeLabelSchedulingStrategy([]), ValueError, "must be a map"),
+        (lambda: NodeLabelSchedulingStrategy(WRONG["bare"]), ValueError, "must be one of the `In`"),
+        (lambda: NodeLabelSchedulingStrategy(WRONG["number"]), ValueError, "must be of type str"),
+        (lambda: NodeLabelSchedulingStrategy(WRONG["list"]), ValueError, "must be a map"),
         (
             lambda: task_options(
                 {"label_selector": {"a": "b"}, "scheduling_strategy": NodeAffinitySchedulingStrategy(ID, soft=True)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +15,7 @@ from manta.raylet.scheduling.policy import PACK_UP_TO, Policy
 from manta.raylet.scheduling.records import Shape
 
 HOME = b"\0" * 28
+KEY: Any = ()
 NAMES = ("CPU", "GPU", "x")
 amounts = st.dictionaries(st.sampled_from(NAMES), st.integers(0, 8).map(lambda n: n * 10_000))
 
@@ -22,7 +25,7 @@ def node(n: int) -> bytes:
 
 
 def shape_of(needs, strategy: Strategy | None, prefer: bytes, ledger: Ledger) -> Shape:
-    return Shape((), (b"job", b""), 0, needs, needs, False, ledger.feasible(needs), strategy, prefer, None)
+    return Shape(KEY, (b"job", b""), 0, needs, needs, False, ledger.feasible(needs), strategy, prefer, None)
 
 
 @st.composite

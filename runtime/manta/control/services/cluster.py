@@ -123,7 +123,7 @@ class ClusterTeller:
             row = nodes.rows[node_id]
             said.facts.CopyFrom(
                 pb.ClusterNodeFacts(
-                    raylet=common_pb2.Address(node_id=node_id, endpoint=row.channel_endpoint),
+                    raylet=common_pb2.Address(node_id=node_id, endpoint=row.channel_endpoint, door=row.door),
                     total=convert.to_amounts(row.total),
                     labels=row.labels,
                 )
