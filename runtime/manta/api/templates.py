@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from manta.core.bundles import is_cpu
 from manta.core.strategy import ANYWHERE
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.serde import serialize, to_bytes
@@ -44,7 +45,9 @@ def task_template(session: Session, blob: FunctionBlob, name: str, options: Task
         flush_first=retries == 0,
         backpressure=max(0, options.backpressure),
         max_calls=options.max_calls,
-        cpus=needs.get("CPU", 0),
+        cpus=next((amount for name, amount in needs.items() if is_cpu(name)), 0),
+        captures=options.captures,
+        own_place=options.own_place,
     )
     if options.retry_on:
         definition.retry_exceptions = to_bytes(serialize(options.retry_on))

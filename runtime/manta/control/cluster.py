@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
+from manta.control.groups.model import GroupId
 from manta.control.model import NodeId
 
 #: Dead nodes remembered for those who have not heard of them.
 GONE_KEPT = 1000
+#: By this a group's id is told from a node's.
+GROUP_ID_BYTES = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Changes:
         facts: Nodes that are new, or of which more than what is free has changed.
         free: Nodes of which only what is free has changed.
         gone: Nodes that are dead.
+        groups: Placement groups that were removed.
     """
 
     version: int
@@ -33,6 +37,7 @@ class Changes:
     facts: tuple[NodeId, ...]
     free: tuple[NodeId, ...]
     gone: tuple[NodeId, ...] = ()
+    groups: tuple[GroupId, ...] = ()
 
 
 class ClusterBook:
@@ -44,7 +49,7 @@ class ClusterBook:
         self.facts_version = 0
         #: Living nodes, the last changed last: when anything of it changed, and when more than what is free did.
         self._changed: OrderedDict[NodeId, tuple[int, int]] = OrderedDict()
-        self._gone: deque[tuple[int, NodeId]] = deque()
+        self._gone: deque[tuple[int, NodeId | GroupId]] = deque()
         self._gone_kept = gone_kept
         #: Nobody who stands before this can be told what is gone.
         self._oldest = 0
@@ -66,7 +71,16 @@ class ClusterBook:
             return
         self.version += 1
         self.facts_version = self.version
-        self._gone.append((self.version, node_id))
+        self._forgotten(node_id)
+
+    def group_gone(self, group_id: GroupId) -> None:
+        """A placement group was removed."""
+        self.version += 1
+        self.facts_version = self.version
+        self._forgotten(group_id)
+
+    def _forgotten(self, thing: NodeId | GroupId) -> None:
+        self._gone.append((self.version, thing))
         if len(self._gone) > self._gone_kept:
             self._oldest = self._gone.popleft()[0]
 
@@ -86,9 +100,15 @@ class ClusterBook:
             if at <= version:
                 break
             (facts if facts_at > version else free).append(node_id)
-        gone = []
-        for at, node_id in reversed(self._gone):
+        gone: list[NodeId] = []
+        groups: list[GroupId] = []
+        for at, thing in reversed(self._gone):
             if at <= version:
                 break
-            gone.append(node_id)
-        return Changes(self.version, False, tuple(reversed(facts)), tuple(reversed(free)), tuple(reversed(gone)))
+            if len(thing) == GROUP_ID_BYTES:
+                groups.append(GroupId(thing))
+            else:
+                gone.append(NodeId(thing))
+        return Changes(
+            self.version, False, tuple(reversed(facts)), tuple(reversed(free)), tuple(reversed(gone)), tuple(groups)
+        )

@@ -89,6 +89,7 @@ class DeathKind(IntEnum):
     OUT_OF_MEMORY = 10
     ENVIRONMENT_FAILED = 11
     UNSCHEDULABLE = 12
+    PLACEMENT_GROUP_REMOVED = 13
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,7 @@ class ControlLink:
         self._report_s = 0.0
         self._report: asyncio.TimerHandle | None = None
         self._reported: common.Resources | None = None
+        self._reported_total: common.Resources | None = None
         self._loop = asyncio.get_running_loop()
         self._channel: grpc.aio.Channel | None = None
         #: Set once control knows the node; cleared while it has to be told again.
@@ -369,8 +370,12 @@ class ControlLink:
             self._heartbeats += 1
             self._room.clear()
             self._reported = self._available()
+            self._reported_total = self._total()
             request = cpb.HeartbeatRequest(
-                node_id=self._node_id, number=self._heartbeats, available=self._reported, total=self._total()
+                node_id=self._node_id,
+                number=self._heartbeats,
+                available=self._reported,
+                total=self._reported_total,
             )
             reply = await self._ask("Heartbeat", request, _ATTEMPT_S)
             if reply.error.code == "NODE_DEAD":
@@ -389,13 +394,16 @@ class ControlLink:
             self._room.set()
 
     def changed(self) -> None:
-        """What is free may have changed; others hear of it soon."""
+        """What is free, or what there is, may have changed; others hear of it soon."""
+        if self._total() != self._reported_total:
+            # Bundles came or went: somebody waits for them.
+            self._room.set()
         if self._report_s and self._report is None:
             self._report = self._loop.call_later(self._report_s, self._report_now)
 
     def _report_now(self) -> None:
         self._report = None
-        if self._available() != self._reported:
+        if self._available() != self._reported or self._total() != self._reported_total:
             self._room.set()
 
     # ---- calls

@@ -175,6 +175,34 @@ class ClusterSeen:
 
 
 @dataclass(slots=True)
+class BundlesWanted:
+    """Control wants bundles of a placement group held back here, all or none; or those held back opened."""
+
+    group: bytes
+    #: None opens.
+    amounts: Mapping[int, Amounts] | None
+    indexes: tuple[int, ...] = ()
+    cause: str = ""
+
+
+@dataclass(slots=True)
+class BundlesUnwanted:
+    """Control wants bundles given back; who uses them ends."""
+
+    group: bytes
+    indexes: tuple[int, ...]
+    cause: str = ""
+
+
+@dataclass(slots=True)
+class GroupGone:
+    """A placement group was removed: nothing that asks for it ever runs."""
+
+    group: bytes
+    cause: str = "cluster"
+
+
+@dataclass(slots=True)
 class Tick:
     """Time passed."""
 
@@ -195,6 +223,9 @@ Event = (
     | WorkerBlocked
     | WorkerUnblocked
     | ClusterSeen
+    | BundlesWanted
+    | BundlesUnwanted
+    | GroupGone
     | Tick
 )
 
@@ -255,6 +286,15 @@ class TellUnschedulable:
     owner: bytes
     key: int
     text: str
+    cause: str
+
+
+@dataclass(slots=True)
+class TellGroupGone:
+    """Tell the owner that the placement group of its demand was removed. The demand is over."""
+
+    owner: bytes
+    key: int
     cause: str
 
 
@@ -369,6 +409,7 @@ Command = (
     | Spill
     | Refuse
     | TellUnschedulable
+    | TellGroupGone
     | BecomeActor
     | TellInfeasible
     | TellEnvironmentFailed

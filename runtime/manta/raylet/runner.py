@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import assert_never
 
-from manta.core.errors import RuntimeEnvSetupError, TaskUnschedulableError
+from manta.core.errors import RuntimeEnvSetupError, TaskPlacementGroupRemoved, TaskUnschedulableError
 from manta.raylet import events as ev
 from manta.raylet.actors import Actors
 from manta.raylet.clients import Clients
@@ -118,6 +118,9 @@ class Runner:
                 self._clients.send(command.owner, pb.LeaseRefused(key=command.key, count=command.count))
             case ev.TellUnschedulable():
                 error = error_info(TaskUnschedulableError(command.text))
+                self._clients.send(command.owner, pb.LeaseFailed(key=command.key, error=error))
+            case ev.TellGroupGone():
+                error = error_info(TaskPlacementGroupRemoved())
                 self._clients.send(command.owner, pb.LeaseFailed(key=command.key, error=error))
             case ev.BecomeActor():
                 self._actors.begin(command)

@@ -20,14 +20,18 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Final, assert_never
 
+from manta.core.bundles import group_of
 from manta.core.resources import CPU, UNIT
 from manta.raylet.events import (
     ActorUnwanted,
     ActorWanted,
+    BundlesUnwanted,
+    BundlesWanted,
     ClusterSeen,
     Command,
     DemandSet,
     Event,
+    GroupGone,
     JobFinished,
     JobStarted,
     LeaseBack,
@@ -35,6 +39,7 @@ from manta.raylet.events import (
     PoolKey,
     SpareReady,
     TellEnvironmentFailed,
+    TellGroupGone,
     TellInfeasible,
     Tick,
     WorkerBlocked,
@@ -46,6 +51,7 @@ from manta.raylet.scheduling import news
 from manta.raylet.scheduling.alarm import Alarm
 from manta.raylet.scheduling.audit import check
 from manta.raylet.scheduling.blame import Blame, Fault
+from manta.raylet.scheduling.bundles import Bundles
 from manta.raylet.scheduling.cluster import Cluster
 from manta.raylet.scheduling.demands import Demands
 from manta.raylet.scheduling.leases import Leases
@@ -58,6 +64,8 @@ from manta.raylet.scheduling.texts import why_broken, why_environment_failed
 
 #: Events remembered for `story`.
 STORY_EVENTS: Final = 4096
+#: Removed placement groups remembered.
+GROUPS_GONE: Final = 10_000
 
 
 class Scheduler:
@@ -96,6 +104,10 @@ class Scheduler:
             limits=self.limits, cpus=cpus, alarm=self._alarm,
         )  # fmt: skip
         self._blame = Blame(self.limits, is_plain)
+        #: Bundles of placement groups on this node.
+        self.bundles = Bundles(ledger)
+        #: Placement groups that were removed, the last ones.
+        self._groups_gone: dict[bytes, None] = {}
         self._returned = 0
         self._story: deque[tuple[float, Event, list[Command]]] = deque(maxlen=STORY_EVENTS)
 
@@ -137,10 +149,17 @@ class Scheduler:
                 self._job_finished(event, out)
             case ClusterSeen():
                 self.cluster.learn(event)
+            case BundlesWanted():
+                self._bundles_wanted(event)
+            case BundlesUnwanted():
+                self._bundles_unwanted(event, out)
+            case GroupGone():
+                self._group_gone(event, out)
             case Tick():
                 pass
             case _:
                 assert_never(event)
+        self.bundles.settle(self._pools.workers.values())
         self._alarm.reset()
         if self.cluster.others:
             look_again = self.cluster.forget_promises(now)
@@ -159,6 +178,10 @@ class Scheduler:
         # What a task submits is one deeper than itself, whether its process says so or not.
         depth = max(event.depth, asking.depth + 1) if asking is not None else event.depth
         self._demands.set(event, depth, now)
+        if self._groups_gone and event.wanted:
+            group = group_of(event.amounts)
+            if group in self._groups_gone:
+                self._fail_group(group, event.cause, out)
         self._fail_if_known((event.job, event.environment), now, event.cause, out)
 
     def _lease_back(self, event: LeaseBack, now: float, out: list[Command]) -> None:
@@ -309,6 +332,36 @@ class Scheduler:
                 self._pools.kill(self._pools.workers[worker_id], "its job is over", event.cause, out)
             self._close_if_over(pool, event.cause, out)
 
+    def _bundles_wanted(self, event: BundlesWanted) -> None:
+        if event.amounts is not None:
+            self.bundles.prepare(event.group, event.amounts)
+        else:
+            self.bundles.commit(event.group, event.indexes)
+            self._demands.total_changed()
+
+    def _bundles_unwanted(self, event: BundlesUnwanted, out: list[Command]) -> None:
+        self.bundles.give_back(event.group, event.indexes)
+        self._demands.total_changed()
+        # Workers on their way for it are somebody else's.
+        for demand in self._demands.of_group(event.group):
+            shape = self._demands.shapes[demand.shape]
+            while shape.reserved and not shape.feasible:
+                self._pools.drop_reservation(shape)
+        for worker in self.bundles.users(self._pools.workers.values()):
+            self._pools.kill(worker, "its placement group was removed, or has moved", event.cause, out)
+
+    def _group_gone(self, event: GroupGone, out: list[Command]) -> None:
+        self._groups_gone[event.group] = None
+        while len(self._groups_gone) > GROUPS_GONE:
+            del self._groups_gone[next(iter(self._groups_gone))]
+        self._fail_group(event.group, event.cause, out)
+
+    def _fail_group(self, group: bytes, cause: str, out: list[Command]) -> None:
+        for demand in self._demands.of_group(group):
+            if demand.actor is None and demand.missing:
+                self._demands.give_up(demand)
+                out.append(TellGroupGone(demand.owner, demand.key, cause))
+
     def _close_if_over(self, pool: Pool, cause: str, out: list[Command]) -> None:
         self._pools.close_if_over(pool, wanted=self._demands.speaks_of(pool.key), cause=cause, out=out)
 
@@ -392,4 +445,4 @@ class Scheduler:
     def validate(self) -> None:
         """Check every invariant. Raises AssertionError that names the broken one."""
         now = self._story[-1][0] if self._story else None
-        check(self.ledger, self._pools, self._demands, self._leases, wake_at=self.wake_at, now=now)
+        check(self.ledger, self._pools, self._demands, self._leases, self.bundles, wake_at=self.wake_at, now=now)

@@ -193,7 +193,8 @@ class Raylet:
             on_order=self._order,
             on_actor=self._actor_state,
             files=self._tls_files(),
-            on_cluster=lambda news: self.runner.tell(cluster_seen(news)),
+            on_cluster=self._cluster_news,
+            total=self._total,
         )
         stack.callback(self.link.close)
         self.runner = Runner(
@@ -342,6 +343,15 @@ class Raylet:
     def _actor_state(self, info: cpb.ActorInfo) -> None:
         self.channel.actor_state(info)
 
+    def _cluster_news(self, news: cpb.ClusterNews) -> None:
+        self.runner.tell(cluster_seen(news))
+        for group in news.gone_groups:
+            self.runner.tell(ev.GroupGone(group))
+
+    def _total(self) -> common.Resources | None:
+        ledger = self.scheduler.ledger
+        return common.Resources(amounts=ledger.total) if ledger.version else None
+
     def _registration(self) -> cpb.RegisterNodeRequest:
         config = self.config
         return cpb.RegisterNodeRequest(
@@ -353,7 +363,7 @@ class Raylet:
                 host=config.node_ip,
                 name=config.node_name or config.node_ip,
                 pid=os.getpid(),
-                total=common.Resources(amounts=dict(config.resources)),
+                total=common.Resources(amounts=self.scheduler.ledger.total),
                 available=common.Resources(amounts=self.scheduler.available()),
                 labels=config.labels,
                 head=config.head,
@@ -361,11 +371,17 @@ class Raylet:
             actors=self.actors.running(),
             driver_ids=[client.worker_id for client in self.clients if client.role == pb.ROLE_DRIVER and client.job],
             job_ids=list(self.jobs),
+            bundles=[
+                cpb.HeldBundles(group_id=group, indexes=indexes)
+                for group, indexes in self.scheduler.bundles.held().items()
+            ],
         )
 
     def _registered(self, response: cpb.RegisterNodeResponse) -> None:
         for actor in response.kill_actors:
             self._end_actor(actor.actor_id, actor.incarnation, "control does not know it any more")
+        for unwanted in response.return_bundles:
+            self.runner.tell(ev.BundlesUnwanted(unwanted.group_id, tuple(unwanted.indexes)))
         for job in response.finished_job_ids:
             self.admission.job_over(job)
 

@@ -9,6 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
+    from manta.util.placement_group import PlacementGroup
+
     LabelMatch: TypeAlias = "In | NotIn | Exists | DoesNotExist"
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "NodeAffinitySchedulingStrategy",
     "NodeLabelSchedulingStrategy",
     "NotIn",
+    "PlacementGroupSchedulingStrategy",
 ]
 
 #: Digits of a node's id.
@@ -53,6 +56,36 @@ class NodeAffinitySchedulingStrategy:
 
 def _is_hex(text: str) -> bool:
     return all(digit in "0123456789abcdefABCDEF" for digit in text)
+
+
+class PlacementGroupSchedulingStrategy:
+    """Run in a placement group.
+
+    Args:
+        placement_group: The group.
+        placement_group_bundle_index: Which of its bundles, from 0; -1 for any.
+        placement_group_capture_child_tasks: Tasks and actors submitted by what runs there run in the group too, unless they say
+            where themselves.
+    """
+
+    def __init__(
+        self,
+        placement_group: PlacementGroup,
+        placement_group_bundle_index: int = -1,
+        placement_group_capture_child_tasks: bool | None = None,
+    ) -> None:
+        if getattr(placement_group, "is_empty", True):
+            raise ValueError("placement_group needs to be an instance of PlacementGroup, and not an empty one")
+        if isinstance(placement_group_bundle_index, bool) or not isinstance(placement_group_bundle_index, int):
+            raise TypeError(
+                f"placement_group_bundle_index must be an int, but received {type(placement_group_bundle_index)}"
+            )
+        self.placement_group = placement_group
+        self.placement_group_bundle_index = placement_group_bundle_index
+        self.placement_group_capture_child_tasks = placement_group_capture_child_tasks
+
+    def _strategy(self) -> Strategy:
+        return ANYWHERE
 
 
 class _OfValues:

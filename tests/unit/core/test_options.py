@@ -41,6 +41,8 @@ def test_a_function_that_says_nothing_asks_for_one_cpu_and_returns_one_ref():
         "objects_per_yield": 1,
         "enable_task_events": True,
         "labels": (),
+        "captures": b"",
+        "own_place": False,
     }
 
 
@@ -387,16 +389,7 @@ def test_what_cannot_be_set_per_call(make, text):
 # --- what is not there yet
 
 
-class PlacementGroupSchedulingStrategy:
-    def _strategy(self):
-        return ANYWHERE
-
-
 NOT_YET = {
-    "placement_group": object(),
-    "placement_group_bundle_index": 0,
-    "placement_group_capture_child_tasks": True,
-    "scheduling_strategy": PlacementGroupSchedulingStrategy(),
     "runtime_env": {"pip": ["x"], "env_vars": {"A": "1"}},
     "enable_tensor_transport": True,
     "tensor_transport": "NCCL",

@@ -109,6 +109,7 @@ class ClusterTeller:
             position=pb.ClusterPosition(epoch=self._state.epoch, version=changes.version),
             anew=changes.anew,
             gone=changes.gone,
+            gone_groups=changes.groups,
         )
         for node_id in changes.facts:
             self._node(news, node_id, facts=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from manta.core.resources import CPU
+from manta.core.bundles import group_of, is_cpu
 from manta.raylet.events import ActorWanted, DemandSet, PoolKey
 from manta.raylet.scheduling.ledger import Ledger
 from manta.raylet.scheduling.pools import Pools
@@ -165,11 +165,24 @@ class Demands:
         return shape
 
     def _bound(self, holds: dict[str, int]) -> int | None:
-        cpus = holds.get(CPU, 0)
-        if cpus:
-            return max(1, self._ledger.total.get(CPU, 0) // cpus)
+        for name, cpus in holds.items():
+            if cpus and is_cpu(name):
+                return max(1, self._ledger.total.get(name, 0) // cpus)
         # Other resources are not lent while their taker waits: they are bound enough.
         return None if holds else self._nothing_bound
+
+    def total_changed(self) -> None:
+        """What the node has is not what it was."""
+        for shape in self.shapes.values():
+            shape.feasible = self._ledger.feasible(shape.needs)
+
+    def of_group(self, group: bytes) -> list[Demand]:
+        """Demands for what a placement group holds."""
+        return [
+            demand
+            for demand in self.by_key.values()
+            if demand.shape in self.shapes and group_of(self.shapes[demand.shape].needs) == group
+        ]
 
     # ---- sums
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from manta.core.bundles import is_group
 from manta.raylet.events import (
     ActorWanted,
     Command,
@@ -33,7 +34,8 @@ def infeasible(
                 demands.give_up(demand)
                 out.append(TellUnschedulable(demand.owner, demand.key, why_not_there(shape, cluster, node), cause))
                 continue
-            if demand.told or demand.refuse_at is not None:
+            if demand.told or demand.refuse_at is not None or any(map(is_group, shape.needs)):
+                # Of a placement group that is not there (yet) control knows more.
                 continue
             demand.told = True
             text = why_infeasible(shape, demand, cluster.totals(node))
