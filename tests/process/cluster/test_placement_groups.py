@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tests.process.cluster.support import Cluster
 
 CLUSTER = None
+#: What users write that type checkers would not let them.
+NO_LIST: Any = {"CPU": 1}
 
 
 @pytest.fixture
@@ -219,7 +221,7 @@ def test_children_run_in_the_group_if_it_captures_them(nodes):
         (lambda: placement_group([]), "Bundles must be a non-empty list"),
         (lambda: placement_group([{}]), "Bundles cannot be an empty dictionary"),
         (lambda: placement_group([{"CPU": 0}]), "resources with only 0 values"),
-        (lambda: placement_group({"CPU": 1}), "The type of bundles must be list"),
+        (lambda: placement_group(NO_LIST), "The type of bundles must be list"),
         (lambda: placement_group([{"CPU": 1}], strategy="BEST"), "Supported strategies are"),
         (lambda: placement_group([{"CPU": 1}], lifetime="long"), "`lifetime` argument must be either"),
         (lambda: placement_group([{"CPU": -1}]), "cannot be negative"),
