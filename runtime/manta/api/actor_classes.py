@@ -156,10 +156,12 @@ class ActorClass(Generic[Class_co]):
 
     def _create(self, options: ActorOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle[Any]:
         from manta.api.templates import environment_bytes
+        from manta.core.bundles import in_group
         from manta.core.ids import creation_task_id
+        from manta.core.strategy import ANYWHERE
         from manta.rpc.v1 import channel_pb2 as pb
         from manta.rpc.v1 import control_pb2 as ctl
-        from manta.transport.convert import resources_to_proto
+        from manta.transport.convert import resources_to_proto, strategy_to_proto
 
         session = self._bind()
         session.check()
@@ -196,7 +198,16 @@ class ActorClass(Generic[Class_co]):
             max_task_retries=options.max_task_retries,
             allow_out_of_order=options.out_of_order,
             creation_task_id=creation_task_id(actor_id),
+            captures=options.captures,
         )
+        place, hold = options.placement.amounts(), options.resources.amounts()
+        if not options.own_place and session.is_worker:
+            from manta.client.capturing import captured_group
+
+            group = captured_group(session)
+            if group:
+                place, hold = in_group(place, group, -1), in_group(hold, group, -1)
+                spec.captures = group
         request = ctl.CreateActorRequest(
             request_id=os.urandom(16),
             actor_id=actor_id,
@@ -206,12 +217,14 @@ class ActorClass(Generic[Class_co]):
             namespace=namespace,
             detached=options.detached,
             get_if_exists=options.get_if_exists,
-            place=resources_to_proto(options.placement.amounts()),
-            hold=resources_to_proto(options.resources.amounts()),
+            place=resources_to_proto(place),
+            hold=resources_to_proto(hold),
             max_restarts=options.max_restarts,
             env_hash=environment_bytes(session, options.env_vars),
             class_name=self._name,
         )
+        if options.strategy != ANYWHERE:
+            request.strategy.CopyFrom(strategy_to_proto(options.strategy))
         return session.create_actor(request, spec, mine, args, kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:

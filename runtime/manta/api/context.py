@@ -162,8 +162,11 @@ class RuntimeContext:
         return str(host.spec.name)
 
     def get_placement_group_id(self) -> str | None:
-        """The placement group this runs in: always None, there are none yet."""
-        return None
+        """The placement group this runs in; None outside of groups and in drivers."""
+        from manta.core.bundles import group_of
+
+        group = group_of(self._session.held_resources())
+        return group.hex() if group else None
 
     def get_assigned_resources(self) -> dict[str, float]:
         """What the running task or actor holds. Only in a worker."""
@@ -246,8 +249,10 @@ class RuntimeContext:
 
     @property
     def should_capture_child_tasks_in_placement_group(self) -> bool:
-        """Always False: there are no placement groups yet."""
-        return False
+        """Whether tasks submitted here run in the placement group of this one."""
+        from manta.client.capturing import captured_group
+
+        return self._in_worker and bool(captured_group(self._session))
 
     def get(self) -> dict[str, Any]:
         """Deprecated: everything as a dict of ids."""

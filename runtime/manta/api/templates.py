@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+from manta.core.bundles import is_cpu
+from manta.core.strategy import ANYWHERE
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.serde import serialize, to_bytes
-from manta.transport.convert import resources_to_proto
+from manta.transport.convert import resources_to_proto, strategy_to_proto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,10 +30,11 @@ def task_template(session: Session, blob: FunctionBlob, name: str, options: Task
     """The template of a function with these options in this session."""
     environment = environment_bytes(session, options.env_vars)
     needs = dict(options.resources.amounts())
-    demand = pb.LeaseDemand(
-        resources=resources_to_proto(needs), environment=environment, strategy=options.strategy, name=name
-    )
-    identity = demand.resources.SerializeToString(deterministic=True) + environment + options.strategy.encode()
+    demand = pb.LeaseDemand(resources=resources_to_proto(needs), environment=environment, name=name)
+    identity = demand.resources.SerializeToString(deterministic=True) + environment
+    if options.strategy != ANYWHERE:
+        demand.strategy.CopyFrom(strategy_to_proto(options.strategy))
+        identity += b"\0" + demand.strategy.SerializeToString(deterministic=True)
     if options.max_calls:
         identity += blob.digest
     definition = pb.DefineTemplate(
@@ -42,7 +45,9 @@ def task_template(session: Session, blob: FunctionBlob, name: str, options: Task
         flush_first=retries == 0,
         backpressure=max(0, options.backpressure),
         max_calls=options.max_calls,
-        cpus=needs.get("CPU", 0),
+        cpus=next((amount for name, amount in needs.items() if is_cpu(name)), 0),
+        captures=options.captures,
+        own_place=options.own_place,
     )
     if options.retry_on:
         definition.retry_exceptions = to_bytes(serialize(options.retry_on))

@@ -211,6 +211,10 @@ def death_of(info: ctl.ActorInfo) -> Failure:
         return failures.constructor_raised(pb.TaskFailure.FromString(raised))
     if cause.kind == ctl.DEATH_KIND_ENVIRONMENT_FAILED:
         return failures.system(errors.RuntimeEnvSetupError(cause.message))
+    if cause.kind == ctl.DEATH_KIND_PLACEMENT_GROUP_REMOVED:
+        return failures.system(errors.ActorPlacementGroupRemoved())
+    if cause.kind == ctl.DEATH_KIND_UNSCHEDULABLE:
+        return failures.system(errors.ActorUnschedulableError(cause.message))
     death = errors.ActorDeath(
         info.actor_id.hex(),
         info.class_name,

@@ -102,6 +102,15 @@ class Arguments:
         extra.held = held
         return payload, missing
 
+    def most_bytes_at(self, extra: Extra | None) -> bytes:
+        """The node that holds most bytes of a task's large arguments; empty when it has none. Called under the lock."""
+        held: dict[bytes, int] = {}
+        for _, _, oid in extra.refs if extra is not None else ():
+            value = self._known.get(oid)
+            if type(value) is Stored:
+                held[value.node_id] = held.get(value.node_id, 0) + value.size
+        return max(held, key=held.__getitem__) if held else b""
+
     def fill(self, message: pb.TaskExtra, index: int, extra: Extra) -> None:
         """Write what is special about a task into its frame. Called under the lock, when all its arguments are there."""
         message.index = index

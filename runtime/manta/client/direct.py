@@ -208,10 +208,14 @@ class DirectSession:
     def _install_handlers(self) -> None:
         on = self.links.on
         leasing, store, borrowing = self.leasing, self.store, self.borrowing
-        on(pb.LeaseGranted, lambda link, frame, raw: leasing.granted(frame))
-        on(pb.LeaseReclaim, lambda link, frame, raw: leasing.reclaim(frame.count))
+        on(pb.LeaseGranted, lambda link, frame, raw: leasing.granted(frame, link))
+        on(pb.LeaseReclaim, lambda link, frame, raw: leasing.reclaim(frame.count, link))
         on(pb.LeaseInfeasible, lambda link, frame, raw: leasing.infeasible(frame))
-        on(pb.LeaseFailed, lambda link, frame, raw: leasing.failed(frame))
+        on(pb.LeaseFailed, lambda link, frame, raw: leasing.failed(frame, link))
+        on(pb.LeaseSpill, lambda link, frame, raw: leasing.far.spilled(frame))
+        on(pb.LeaseRefused, lambda link, frame, raw: leasing.far.refused(link, frame))
+        on(pb.TokensTaken, lambda link, frame, raw: leasing.tokens_taken(frame))
+        on(pb.Refused, lambda link, frame, raw: leasing.far.refused_us(link, frame))
         on(pb.WorkerDied, self._worker_died)
         on(pb.TaskResults, self._results)
         on(pb.TookBack, lambda link, frame, raw: leasing.took_back(frame.lease_id))
@@ -358,6 +362,9 @@ class DirectSession:
             self._raylet_lost()
         elif link.lease is not None:
             self.leasing.broken(link.lease)
+        elif self.leasing.far.raylet(link):
+            if not self.closed:
+                self.leasing.far.lost(link)
         elif link.tokens_fd < 0 and link.worker_id and not self.closed:
             self.actors.peer_lost(link)
             self.borrowing.peer_lost(link)

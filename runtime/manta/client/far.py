@@ -15,7 +15,7 @@ from manta.client.links import Link
 from manta.core.errors import AuthenticationError
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.channel import Connection, close_descriptors
-from manta.transport.tcp import Answer, FarSocket, Preamble, RefusedError
+from manta.transport.tcp import Answer, FarSocket, Preamble, RefusedError, Wish
 from manta.transport.tls import Tls, TlsFiles, refused_by
 
 TYPE_CHECKING = False
@@ -147,9 +147,11 @@ class FarLinks:
 
     # -- out
 
-    def dial(self, where: common.Address, lease_id: int = 0, first: tuple[Message, ...] = ()) -> Link:
-        """A link to a process of another node."""
-        link = self._link(where, Far(lease_id), first)
+    def dial(
+        self, where: common.Address, lease_id: int = 0, first: tuple[Message, ...] = (), hello: pb.Hello | None = None
+    ) -> Link:
+        """A link to a process of another node, or to its raylet (without a worker id)."""
+        link = self._link(where, Far(lease_id), first, hello)
         self._begin(link)
         return link
 
@@ -174,17 +176,20 @@ class FarLinks:
             self._schedule(now + pause_s)
         return other
 
-    def _link(self, where: common.Address, far: Far, first: tuple[Message, ...] = ()) -> Link:
+    def _link(
+        self, where: common.Address, far: Far, first: tuple[Message, ...] = (), hello: pb.Hello | None = None
+    ) -> Link:
         link = Link(Connection.over(_NotYet()), where.worker_id, where.endpoint)
         link.node_id, link.door, link.far = where.node_id, where.door, far
         self._links.expect(link)
-        for message in (self._links.hello, *first):
+        for message in (hello or self._links.hello, *first):
             link.connection.send(message)
         return link
 
     def _begin(self, link: Link) -> None:
         assert link.far is not None
-        preamble = Preamble(link.node_id, link.worker_id, link.far.lease_id)
+        wish = Wish.PROCESS if link.worker_id else Wish.RAYLET
+        preamble = Preamble(link.node_id, link.worker_id, link.far.lease_id, wish)
         now = self._now()
         try:
             sock = FarSocket.dial(link.door, preamble, self._tls)

@@ -92,6 +92,7 @@ class Lease:
         "inflight",
         "key",
         "lease_id",
+        "lender",
         "pid",
         "progress_at",
         "queued_us",
@@ -109,6 +110,8 @@ class Lease:
         self.worker_id = worker_id
         self.pid = pid
         self.tokens = tokens
+        #: The link to the raylet of another node that lent it; None for the own one.
+        self.lender: Any = None
         #: Where frames go; None until dialled and after the end.
         self.connection: Any = None
         #: Tasks with the worker, in the order pushed, each with its expected microseconds.
@@ -166,6 +169,16 @@ class Lease:
         taken.reverse()
         if taken:
             self.taking_back += 1
+        return taken
+
+    def taken(self, count: int) -> list[Record]:
+        """The last `count` tasks, whose tokens somebody else took, in the order they were pushed; none of them ever begins."""
+        taken = []
+        for _ in range(min(count, len(self.inflight))):
+            _oid, (record, expected_us) = self.inflight.popitem()
+            self.queued_us -= expected_us
+            taken.append(record)
+        taken.reverse()
         return taken
 
     def took_back(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 
 from manta.client import failures
+from manta.client.far_leases import FarLeases, FarTokens
 from manta.client.lease import BATCH_BYTES, BATCH_TASKS, Lease, Tokens, wanted_leases
 from manta.core import errors
 from manta.core.environment import setting
@@ -21,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from manta.client.arguments import Extra
     from manta.client.direct import DirectSession
+    from manta.client.links import Link
     from manta.client.submit import Submitter
     from manta.client.templates import SchedulingKey, Template
 
@@ -30,6 +32,10 @@ IDLE_LEASE_S = 0.5
 #: A worker with more than one task that has sent nothing for so long runs one that takes longer than was expected: the tasks
 #: behind it go elsewhere. Several times what may be queued, so that a busy machine is not taken for a long task.
 STALL_S = 0.02
+
+
+#: A worker of another node whose connection ended: for so long its raylet is waited for to say why.
+CUT_S = 2.0
 
 
 class Leasing:
@@ -44,6 +50,8 @@ class Leasing:
         self.leases: dict[int, Lease] = {}
         #: Keys with tasks that could be pushed.
         self.dirty: set[SchedulingKey] = set()
+        #: Demands on other nodes.
+        self.far = FarLeases(session, self)
 
     def tick(self, now: float) -> float | None:
         """Timers: gathered submits, stalled workers, idle leases. Returns when to be called again."""
@@ -59,6 +67,13 @@ class Leasing:
                 end = lease.progress_at + STALL_S
                 if now >= end:
                     self.blocked(lease.lease_id)
+                elif due is None or end < due:
+                    due = end
+                continue
+            if lease.connection is None and lease.lender is not None:
+                end = lease.idle_since + CUT_S
+                if now >= end:
+                    self.kill(lease, "the connection to its worker on another node ended")
                 elif due is None or end < due:
                     due = end
                 continue
@@ -83,6 +98,12 @@ class Leasing:
         else:
             wanted = held
         sent = key.demand_sent
+        far = key.far
+        if far is not None:
+            if not pending and far.asked:
+                self.far.lower(key)
+            if far.dirty:
+                sent = -1
         if wanted > sent or (wanted < sent and not pending):
             # Growing demands are said in steps: a loop of submits would send one frame each. Only while leases are owed: with
             # all of them here and busy, nothing else would ever bring the next worker.
@@ -92,6 +113,12 @@ class Leasing:
             message = key.message
             message.wanted = wanted
             message.backlog = len(pending)
+            if far is not None:
+                far.dirty = False
+                message.away, message.spill_seen = far.away, far.seen
+            extras = self._tasks.extras
+            if extras and pending:
+                message.prefer = self._session.arguments.most_bytes_at(extras.get(pending[0][0]))
             self._session.raylet_send(message)
 
     def push(self, key: SchedulingKey) -> None:
@@ -156,26 +183,40 @@ class Leasing:
 
     # -- coming and going
 
-    def granted(self, frame: pb.LeaseGranted) -> None:
-        """The raylet lends a worker."""
+    def granted(self, frame: pb.LeaseGranted, link: Link) -> None:
+        """A raylet lends a worker."""
         key = self._keys[frame.key]
-        if not key.pending and key.demand_sent == 0:
-            self._session.raylet_send(pb.LeaseReturned(lease_id=frame.lease_id))
+        lender = None if link is self._session.raylet else link
+        unwanted = not key.pending and (lender is not None or key.demand_sent == 0)
+        if unwanted or frame.lease_id in self.leases:
+            # In the second case another node's has that number by chance; the next one will do.
+            self._session.send(link, pb.LeaseReturned(lease_id=frame.lease_id))
             return
-        tokens = Tokens()
+        links = self._session.links
+        tokens: FarTokens | Tokens
+        descriptors: tuple[int, ...]
+        if links.is_far(frame.worker):
+            tokens, descriptors = FarTokens(), ()
+        else:
+            tokens = Tokens()
+            descriptors = (tokens.fd,)
         lease = Lease(frame.lease_id, key, frame.worker.worker_id, frame.pid, tokens)
+        lease.lender = lender
         lease.idle_since = self._session.now()
         self.leases[frame.lease_id] = lease
         key.leases[frame.lease_id] = lease
-        # The worker gets the semaphore with the first bytes.
-        link = self._session.links.dial(
-            frame.worker, first=(pb.OpenLease(lease_id=lease.lease_id),), descriptors=(tokens.fd,)
+        # The worker gets the semaphore with the first bytes; on another node from its raylet.
+        worker = links.dial(
+            frame.worker,
+            first=(pb.OpenLease(lease_id=lease.lease_id),),
+            descriptors=descriptors,
+            lease_id=lease.lease_id,
         )
-        if link is None:
-            return  # the worker died meanwhile; the raylet tells
-        link.worker_id = lease.worker_id
-        link.lease = lease
-        lease.connection = link
+        if worker is None:
+            return  # it died meanwhile; the raylet tells
+        worker.worker_id = lease.worker_id
+        worker.lease = lease
+        lease.connection = worker
         self.push(key)
         if not lease.inflight:
             self.steal_for(lease)
@@ -187,9 +228,10 @@ class Leasing:
             return
         self._fail_pending(self._keys[frame.key], errors.TaskUnschedulableError(frame.text))
 
-    def failed(self, frame: pb.LeaseFailed) -> None:
-        """The raylet has given the demand up; what is submitted later is another one."""
+    def failed(self, frame: pb.LeaseFailed, link: Link) -> None:
+        """A raylet has given the demand up; what is submitted later is another one."""
         key = self._keys[frame.key]
+        self.far.gave_up(link, key)
         # Whatever is wanted now is said anew: the last demand may have crossed this frame, and stand there for nobody.
         key.demand_sent = -1
         self._fail_pending(key, error_from_proto(frame.error))
@@ -204,7 +246,10 @@ class Leasing:
     def give_back(self, lease: Lease, *, kill: bool = False) -> None:
         """Return a lease to the raylet."""
         self._forget(lease)
-        self._session.raylet_send(pb.LeaseReturned(lease_id=lease.lease_id, kill=kill, retire=lease.retiring))
+        if lease.lender is None:
+            self._session.raylet_send(pb.LeaseReturned(lease_id=lease.lease_id, kill=kill, retire=lease.retiring))
+        else:
+            self.far.give_back(lease, kill=kill)
         self.demand(lease.key)
 
     def _forget(self, lease: Lease) -> None:
@@ -213,17 +258,19 @@ class Leasing:
         self.broken(lease)
         lease.tokens.close()  # type: ignore[attr-defined]
 
-    def reclaim(self, count: int) -> None:
-        """Others wait: give idle leases back now, and stop feeding as many busy ones as are still wanted."""
-        for lease in [lease for lease in self.leases.values() if not lease.inflight and lease.connection is not None]:
+    def reclaim(self, count: int, link: Link) -> None:
+        """Others wait at a node: give idle leases back now, and stop feeding as many busy ones as are still wanted."""
+        lender = None if link is self._session.raylet else link
+        lent = [lease for lease in self.leases.values() if lease.lender is lender]
+        for lease in [lease for lease in lent if not lease.inflight and lease.connection is not None]:
             if count <= 0:
                 return
             self.give_back(lease)
             count -= 1
-        for lease in self.leases.values():
+        for lease in lent:
             if count <= 0:
                 return
-            if not lease.draining:
+            if not lease.draining and lease.lease_id in self.leases:
                 lease.draining = True
                 self.recover_tail(lease, len(lease.inflight))
                 count -= 1
@@ -234,12 +281,17 @@ class Leasing:
         if link is not None:
             self._session.links.close(link)
             link.lease = None
+            if lease.lender is not None:
+                lease.idle_since = self._session.now()
+                self._session.pump.schedule(lease.idle_since + CUT_S)
 
     def worker_died(self, frame: pb.WorkerDied) -> None:
         """A leased worker is dead: what had not begun costs nothing, the rest a retry."""
         lease = self.leases.get(frame.lease_id)
         if lease is None:
             return
+        if type(lease.tokens) is FarTokens:
+            lease.tokens.left = frame.tokens_left
         begun, unstarted = lease.lost()
         self._forget(lease)
         key = lease.key
@@ -250,13 +302,13 @@ class Leasing:
         self.push(key)
         self.demand(key)
 
-    def kill(self, lease: Lease) -> None:
+    def kill(self, lease: Lease, why: str = "its worker was killed to cancel another task") -> None:
         """Give a lease back by having its worker killed: what ran is over, what had not begun goes elsewhere."""
         begun, unstarted = lease.lost()
         key = lease.key
         key.pending.extendleft(reversed(unstarted))
         self.give_back(lease, kill=True)
-        killed = pb.WorkerDied(cause="its worker was killed to cancel another task")
+        killed = pb.WorkerDied(cause=why)
         for record in begun:
             self._tasks.system_failure(record, killed)
         self.dirty.add(key)
@@ -270,7 +322,11 @@ class Leasing:
     # -- taking back
 
     def recover_tail(self, lease: Lease, most: int) -> int:
-        """Take tasks back from a lease into the front of the queue."""
+        """Take tasks back from a lease into the front of the queue; on another node that happens once its raylet has answered."""
+        if type(lease.tokens) is FarTokens:
+            if most > 0:
+                self.far.ask_tokens(lease, most)
+            return 0
         taken = lease.take_back(most)
         if taken:
             lease.key.pending.extendleft(reversed(taken))
@@ -279,6 +335,20 @@ class Leasing:
             if lease.connection is not None:
                 self._session.send(lease.connection, pb.TakeBack(lease_id=lease.lease_id, count=len(taken)))
         return len(taken)
+
+    def tokens_taken(self, frame: pb.TokensTaken) -> None:
+        """The raylet of another node has taken tokens of a lease there."""
+        lease = self.leases.get(frame.lease_id)
+        if lease is None:
+            return
+        if not frame.count:
+            self.took_back(frame.lease_id)
+            return
+        lease.key.pending.extendleft(reversed(lease.taken(frame.count)))
+        self.dirty.add(lease.key)
+        self._session.pump.schedule(0.0)
+        if lease.connection is not None:
+            self._session.send(lease.connection, pb.TakeBack(lease_id=lease.lease_id, count=frame.count))
 
     def steal_for(self, idle: Lease) -> None:
         """A worker is free and nothing is pending: take half of the longest queue of the same key."""

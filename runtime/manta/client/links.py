@@ -157,6 +157,7 @@ class Links:
         first: tuple[Message, ...] = (),
         descriptors: tuple[int, ...] = (),
         lease_id: int = 0,
+        hello: pb.Hello | None = None,
     ) -> Link | None:
         """Connect and say hello; None when nobody is there any more.
 
@@ -165,9 +166,11 @@ class Links:
             first: Frames right after Hello.
             descriptors: Ride along, within a node.
             lease_id: Between nodes: the lease whose semaphore the other raylet passes along.
+            hello: Instead of what this process says to its like.
         """
-        if self.far is not None and where.door and where.node_id != self.node_id:
-            return self.far.dial(where, lease_id, first)
+        if self.is_far(where):
+            assert self.far is not None
+            return self.far.dial(where, lease_id, first, hello)
         try:
             connection = Connection.dial(where.endpoint.removeprefix("unix:"))
         except OSError:
@@ -175,13 +178,17 @@ class Links:
         link = Link(connection, where.worker_id, where.endpoint)
         link.node_id, link.door = where.node_id, where.door
         try:
-            connection.send_first((self.hello, *first), descriptors)
+            connection.send_first((hello or self.hello, *first), descriptors)
         except OSError:
             connection.close()
             return None
         connection.first_read = False  # whom we dial sends no descriptors
         self.adopt(link)
         return link
+
+    def is_far(self, where: common.Address) -> bool:
+        """Whether that is dialled through the door of another node."""
+        return self.far is not None and bool(where.door) and where.node_id != self.node_id
 
     def linked(self, worker_id: bytes) -> bool:
         """Whether a link to that process is open, of any kind. Looks at all: for what is rare."""

@@ -8,6 +8,7 @@ from manta.client.lease import Estimate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from manta.client.far_leases import FarDemand
     from manta.client.lease import Lease, Record
     from manta.rpc.v1 import channel_pb2 as pb
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 class SchedulingKey:
     """Tasks that can use each other's leases: same resources, same strategy, same environment."""
 
-    __slots__ = ("demand_sent", "leases", "message", "number", "pending")
+    __slots__ = ("demand_sent", "far", "leases", "message", "number", "pending")
 
     def __init__(self, number: int, message: pb.LeaseDemand) -> None:
         self.number = number
@@ -25,6 +26,8 @@ class SchedulingKey:
         self.leases: dict[int, Lease] = {}
         #: `wanted` as last sent.
         self.demand_sent = 0
+        #: What other nodes were asked for; None until the first time.
+        self.far: FarDemand | None = None
 
 
 class Template:

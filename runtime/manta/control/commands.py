@@ -6,11 +6,13 @@ is given again until that node has answered it or is dead.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple, TypeAlias
 
-from manta.control.model import Actor, ActorId, Job, JobId, Node, NodeId
+from manta.control.groups.model import GroupId
+from manta.control.model import Actor, ActorId, Amounts, Job, JobId, Node, NodeId
 
 
 class Table(IntEnum):
@@ -23,6 +25,7 @@ class Table(IntEnum):
     KV = 4
     FUNCTIONS = 5
     REQUESTS = 6
+    GROUPS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,37 @@ class FinishJobOnNode:
 
 
 @dataclass(frozen=True, slots=True)
+class PrepareOnNode:
+    """Have a raylet hold bundles of a placement group back; it says whether it does."""
+
+    node_id: NodeId
+    group_id: GroupId
+    attempt: int
+    bundles: Mapping[int, Amounts]
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitOnNode:
+    """Have a raylet open bundles that it holds."""
+
+    node_id: NodeId
+    group_id: GroupId
+    indexes: tuple[int, ...]
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnOnNode:
+    """Have a raylet give bundles back."""
+
+    node_id: NodeId
+    group_id: GroupId
+    indexes: tuple[int, ...]
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetNode:
     """The node is dead: it is told nothing any more, and its line ends."""
 
@@ -82,7 +116,7 @@ class Publish:
 
 
 #: What a node has to do.
-OnNode: TypeAlias = StartOnNode | KillOnNode | FinishJobOnNode
+OnNode: TypeAlias = StartOnNode | KillOnNode | FinishJobOnNode | PrepareOnNode | CommitOnNode | ReturnOnNode
 Command: TypeAlias = Write | OnNode | ForgetNode | Publish
 
 

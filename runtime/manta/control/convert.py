@@ -26,7 +26,9 @@ from manta.control.model import (
     RunningActor,
     WorkerId,
 )
+from manta.core.strategy import ANYWHERE
 from manta.rpc.v1 import common_pb2, control_pb2, raylet_pb2
+from manta.transport.convert import strategy_from_proto, strategy_to_proto
 
 NODE_ID_BYTES = 28
 WORKER_ID_BYTES = 28
@@ -217,8 +219,8 @@ def actor_spec(request: control_pb2.CreateActorRequest) -> ActorSpec:
         raise InvalidRequestError(f"max_restarts is {request.max_restarts}; it must be -1 (for ever) or more")
     if request.get_if_exists and not request.name:
         raise InvalidRequestError("get_if_exists needs a name")
-    if request.node_affinity:
-        node_id(request.node_affinity, "node_affinity")
+    if request.strategy.node_id:
+        node_id(request.strategy.node_id, "strategy.node_id")
     return ActorSpec(
         actor_id=actor_id(request.actor_id),
         job_id=job_id(request.job_id),
@@ -234,8 +236,7 @@ def actor_spec(request: control_pb2.CreateActorRequest) -> ActorSpec:
         env_hash=request.env_hash,
         class_name=name(request.class_name, "class_name"),
         function_hash=request.function_hash,
-        affinity=NodeId(request.node_affinity),
-        affinity_soft=request.node_affinity_soft,
+        strategy=strategy_from_proto(request.strategy),
     )
 
 
@@ -285,8 +286,7 @@ def to_stored_actor(row: Actor) -> control_pb2.StoredActor:
         env_hash=spec.env_hash,
         class_name=spec.class_name,
         function_hash=spec.function_hash,
-        node_affinity=spec.affinity,
-        node_affinity_soft=spec.affinity_soft,
+        strategy=None if spec.strategy == ANYWHERE else strategy_to_proto(spec.strategy),
     )
     info = control_pb2.ActorInfo(
         state=enum(control_pb2.ActorPhase, row.state),
@@ -321,8 +321,7 @@ def stored_actor(message: control_pb2.StoredActor) -> Actor:
         env_hash=request.env_hash,
         class_name=request.class_name,
         function_hash=request.function_hash,
-        affinity=NodeId(request.node_affinity),
-        affinity_soft=request.node_affinity_soft,
+        strategy=strategy_from_proto(request.strategy),
     )
     return Actor(
         spec,

@@ -55,6 +55,18 @@ class ActorNotFoundError(ControlError):
     code = "ACTOR_NOT_FOUND"
 
 
+class GroupNotFoundError(ControlError):
+    """No such placement group is remembered, or no living one has the name."""
+
+    code = "PLACEMENT_GROUP_NOT_FOUND"
+
+
+class GroupAlreadyExistsError(ControlError):
+    """Another living placement group has the name."""
+
+    code = "PLACEMENT_GROUP_ALREADY_EXISTS"
+
+
 class FunctionNotFoundError(ControlError):
     """No code of this hash was put."""
 

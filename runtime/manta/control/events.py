@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, ClassVar, dataclass_transform
 
+from manta.control.groups.model import Group, GroupId
 from manta.control.model import (
     ActorId,
     ActorSpec,
@@ -21,6 +22,7 @@ from manta.control.model import (
 )
 
 _NOTHING: Mapping[str, int] = {}
+_NO_BUNDLES: Mapping[GroupId, list[int]] = {}
 
 
 # Not dataclasses: writing the methods of these twenty took 27 of the milliseconds in which control has to be ready.
@@ -74,6 +76,8 @@ class RegisterNode(Request):
     actors: tuple[RunningActor, ...] = ()
     driver_ids: frozenset[WorkerId] = frozenset()
     job_ids: tuple[JobId, ...] = ()
+    #: Bundles of placement groups that it holds.
+    bundles: Mapping[GroupId, list[int]] = _NO_BUNDLES
 
 
 class Heartbeat(Event):
@@ -83,6 +87,8 @@ class Heartbeat(Event):
     number: int
     available: Amounts
     gauges: Mapping[str, int] = _NOTHING
+    #: What it has, if that has changed.
+    total: Amounts | None = None
 
 
 class UnregisterNode(Request):
@@ -232,6 +238,36 @@ class PutFunction(Request):
     job_id: JobId
     function_hash: bytes
     blob: bytes
+
+
+class CreateGroup(Request):
+    """A process wants a placement group."""
+
+    group: Group
+
+
+class RemoveGroup(Request):
+    """A placement group ends."""
+
+    group_id: GroupId
+
+
+class BundlesAnswered(Event):
+    """A raylet holds bundles back, or does not."""
+
+    node_id: NodeId
+    group_id: GroupId
+    attempt: int
+    accepted: bool
+    reason: str = ""
+    available: Amounts | None = None
+
+
+class BundlesOpened(Event):
+    """A raylet has opened bundles."""
+
+    node_id: NodeId
+    group_id: GroupId
 
 
 class Tick(Event):

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NewType
 
+from manta.core.strategy import ANYWHERE, Strategy
+
 NodeId = NewType("NodeId", bytes)
 WorkerId = NewType("WorkerId", bytes)
 JobId = NewType("JobId", bytes)
@@ -87,6 +89,7 @@ class DeathKind(IntEnum):
     OUT_OF_MEMORY = 10
     ENVIRONMENT_FAILED = 11
     UNSCHEDULABLE = 12
+    PLACEMENT_GROUP_REMOVED = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +169,8 @@ class ActorSpec:
     env_hash: bytes = b""
     class_name: str = ""
     function_hash: bytes = b""
-    affinity: NodeId = NO_NODE
-    affinity_soft: bool = False
+    #: Where it may be placed.
+    strategy: Strategy = ANYWHERE
 
     @property
     def durable(self) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from manta.control.cluster import ClusterBook
 from manta.control.commands import Command, ForgetNode, Publish, Table, Write
 from manta.control.errors import NodeDeadError, NodeNotFoundError
 from manta.control.model import ActorId, Amounts, Instant, Node, NodeId, NodeState
 from manta.control.placement import NodeView, subtract
 from manta.control.stories import Stories
+from manta.core.strategy import NODE_ID_LABEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class NodeTable:
         self._stories = stories
         self.rows: dict[NodeId, Node] = {}
         self._live: dict[NodeId, _Live] = {}
+        #: What the nodes are told of each other.
+        self.cluster = ClusterBook()
         #: Nodes from the store and until when each may come back.
         self._expected: dict[NodeId, float] = {}
         #: Dead ones, the longest dead first.
@@ -115,7 +119,9 @@ class NodeTable:
                     room = subtract(room, amounts)
             for amounts in live.starting.values():
                 load = subtract(load, amounts)
-            yield NodeView(node_id, total, free, room, {name: -amount for name, amount in load.items()})
+            load = {name: -amount for name, amount in load.items()}
+            labels = {**self.rows[node_id].labels, NODE_ID_LABEL: node_id.hex()}
+            yield NodeView(node_id, total, free, room, load, labels, len(live.held))
 
     # ---- what happens
 
@@ -148,15 +154,20 @@ class NodeTable:
         if old is not None and old.state is NodeState.DEAD:
             raise NodeDeadError(f"node {node.node_id.hex()} was declared dead: {old.death_reason}")
         was_expected = self._expected.pop(node.node_id, None) is not None
+        if was_expected and not self._expected:
+            self.cluster.complete()
         started = old.started_unix_ms if old else now.unix_ms
         row = replace(node, state=NodeState.ALIVE, started_unix_ms=started, ended_unix_ms=0, death_reason="")
         live = self._live.get(node.node_id)
         if live is None:
             self._live[node.node_id] = _Live(now.s, dict(node.total) if available is None else available)
+            self.cluster.changed(node.node_id, facts=True)
         else:
             live.heard_at = now.s
             if available is not None:
-                self._reported(live, available)
+                self._reported(node.node_id, live, available)
+            if row != old:
+                self.cluster.changed(node.node_id, facts=True)
         if row != old:
             self.rows[node.node_id] = row
             out.append(Write(Table.NODES, node.node_id, row))
@@ -165,9 +176,15 @@ class NodeTable:
         return was_expected
 
     def heartbeat(
-        self, node_id: NodeId, number: int, available: Amounts, gauges: Mapping[str, int], now: Instant
+        self,
+        node_id: NodeId,
+        number: int,
+        available: Amounts,
+        gauges: Mapping[str, int],
+        now: Instant,
+        total: Amounts | None = None,
     ) -> bool:
-        """Note that a node lives and what is free.
+        """Note that a node lives, what is free and, if that has changed, what it has.
 
         Returns:
             Whether more is free than control thought.
@@ -178,16 +195,21 @@ class NodeTable:
         if number <= live.number:
             return False
         live.number, live.gauges = number, gauges
-        return self._reported(live, available)
+        if total is not None and total != self.rows[node_id].total:
+            self.rows[node_id] = replace(self.rows[node_id], total=total)
+            self.cluster.changed(node_id, facts=True)
+        return self._reported(node_id, live, available)
 
     def reported(self, node_id: NodeId, available: Amounts) -> bool:
         """Take what a node said of its free resources in passing; returns whether it is more than before."""
         live = self._live.get(node_id)
-        return live is not None and self._reported(live, available)
+        return live is not None and self._reported(node_id, live, available)
 
-    def _reported(self, live: _Live, available: Amounts) -> bool:
+    def _reported(self, node_id: NodeId, live: _Live, available: Amounts) -> bool:
         more = any(amount > live.available.get(name, 0) for name, amount in available.items())
-        live.available = available
+        if available != live.available:
+            live.available = available
+            self.cluster.changed(node_id, facts=False)
         for actor_id in live.settled:
             live.unreported.pop(actor_id, None)
         live.settled.clear()
@@ -244,7 +266,9 @@ class NodeTable:
         if row is None or row.state is NodeState.DEAD:
             return False
         self._live.pop(node_id, None)
-        self._expected.pop(node_id, None)
+        if self._expected.pop(node_id, None) is not None and not self._expected:
+            self.cluster.complete()
+        self.cluster.left(node_id)
         row = replace(row, state=NodeState.DEAD, ended_unix_ms=now.unix_ms, death_reason=reason)
         self.rows[node_id] = row
         self._dead[node_id] = None
@@ -311,6 +335,7 @@ class NodeTable:
             assert (row.state is NodeState.EXPECTED) == (node_id in self._expected), row
         assert set(self.rows) == {*self._live, *self._dead, *self._expected}
         assert len(self._dead) <= self.limits.dead_kept
+        assert set(self.cluster.since(None).facts) == set(self._live)
         for live in self._live.values():
             assert set(live.starting) <= set(live.held)
             assert set(live.unreported) <= set(live.held)

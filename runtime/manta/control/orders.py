@@ -6,8 +6,17 @@ from collections import deque
 from collections.abc import Callable
 
 from manta.control import convert, failpoints
-from manta.control.commands import FinishJobOnNode, ForgetNode, KillOnNode, OnNode, StartOnNode
-from manta.control.events import Event, StartAnswered, Verdict
+from manta.control.commands import (
+    CommitOnNode,
+    FinishJobOnNode,
+    ForgetNode,
+    KillOnNode,
+    OnNode,
+    PrepareOnNode,
+    ReturnOnNode,
+    StartOnNode,
+)
+from manta.control.events import BundlesAnswered, BundlesOpened, Event, StartAnswered, Verdict
 from manta.control.logs import EventLog
 from manta.control.model import Amounts, NodeId
 from manta.control.state import ControlState
@@ -106,6 +115,16 @@ class Orders:
                 order.kill_actor.reason = command.reason
             case FinishJobOnNode():
                 order.finish_job.job_id = command.job_id
+            case PrepareOnNode():
+                order.prepare_bundles.group_id = command.group_id
+                for index, amounts in command.bundles.items():
+                    order.prepare_bundles.bundles.add(index=index, amounts=convert.to_amounts(amounts))
+            case CommitOnNode():
+                order.commit_bundles.group_id = command.group_id
+                order.commit_bundles.indexes.extend(command.indexes)
+            case ReturnOnNode():
+                order.return_bundles.group_id = command.group_id
+                order.return_bundles.indexes.extend(command.indexes)
             case None:
                 return None
         return order
@@ -124,7 +143,12 @@ class Orders:
             return
         if not self._open[node_id]:
             del self._open[node_id]
-        if isinstance(command, StartOnNode):
+        if isinstance(command, PrepareOnNode):
+            self._prepare_answered(command, answer)
+        elif isinstance(command, CommitOnNode):
+            assert self._decide is not None
+            self._decide(BundlesOpened(node_id=node_id, group_id=command.group_id, cause=command.cause))
+        elif isinstance(command, StartOnNode):
             failpoints.reached("after-start-on-node")
             self._start_answered(command, answer, available)
         elif answer.HasField("error"):
@@ -148,6 +172,23 @@ class Orders:
             )
         except MantaError as error:
             self._log.event("answer_dropped", error=str(error))
+
+    def _prepare_answered(self, command: PrepareOnNode, answer: raylet_pb2.OrderAnswer) -> None:
+        assert self._decide is not None
+        said = answer.prepare_bundles
+        refused = answer.HasField("error")
+        available = convert.amounts(said.available, "available") if said.HasField("available") else None
+        self._decide(
+            BundlesAnswered(
+                node_id=command.node_id,
+                group_id=command.group_id,
+                attempt=command.attempt,
+                accepted=said.accepted and not refused,
+                reason=answer.error.message if refused else said.reason,
+                available=available,
+                cause=command.cause,
+            )
+        )
 
     def statistics(self) -> dict[str, int]:
         """Counts for people and tests."""

@@ -8,6 +8,7 @@ from typing import Any
 from manta.control import convert
 from manta.control.commands import Table
 from manta.control.errors import StoreCorruptError
+from manta.control.groups.convert import stored_group, to_group
 from manta.control.requests import Answered
 from manta.control.state import CLUSTER_ID, Stored
 from manta.control.storage import Record
@@ -27,6 +28,7 @@ _ENCODE: dict[Table, Callable[[Any], bytes]] = {
     Table.ACTORS: lambda row: convert.to_stored_actor(row).SerializeToString(),
     Table.KV: bytes,
     Table.FUNCTIONS: bytes,
+    Table.GROUPS: lambda row: to_group(row).SerializeToString(),
     Table.REQUESTS: lambda row: control_pb2.StoredRequest(answer=row.answer, number=row.number).SerializeToString(),
 }
 
@@ -62,6 +64,8 @@ def decode(records: Iterable[Record], where: str) -> Stored:
                     stored.kv.append((key, value))
                 case Table.FUNCTIONS:
                     stored.functions.append((key, value))
+                case Table.GROUPS:
+                    stored.groups.append(stored_group(control_pb2.PlacementGroupInfo.FromString(value)))
                 case Table.REQUESTS:
                     row = control_pb2.StoredRequest.FromString(value)
                     stored.requests.append((key, Answered(row.answer, row.number)))

@@ -60,6 +60,9 @@ class Runner:
         self._earlier = asyncio.Event()
         self._sleeps_until = 0.0
         self._events = 0
+        #: Called when the nodes have something to hear of each other.
+        self.on_cluster: Callable[[], None] = lambda: None
+        self._cluster_seen = 0
         storage.start(self._committed, self._store_failed)
         self.perform(state.opening)
 
@@ -77,6 +80,10 @@ class Runner:
         answer, commands = self.state.handle(event, self._clock())
         if commands:
             self.perform(commands)
+        version = self.state.nodes.cluster.version
+        if version != self._cluster_seen:
+            self._cluster_seen = version
+            self.on_cluster()
         return answer
 
     def check_room(self) -> None:

@@ -13,8 +13,11 @@ from manta.control import events
 from manta.control.actors.limits import ActorLimits
 from manta.control.actors.table import ActorTable
 from manta.control.commands import Command, Decision, FinishJobOnNode, Table, Write
+from manta.control.errors import JobFinishedError
 from manta.control.events import Event, Request
 from manta.control.functions import FunctionTable
+from manta.control.groups.model import Group, GroupId
+from manta.control.groups.table import GroupTable
 from manta.control.jobs import NEXT_JOB, JobTable
 from manta.control.kv import KvTable, split_key
 from manta.control.model import Actor, ActorId, Instant, Job, JobId, JobState, Node, NodeId, RunningActor
@@ -52,6 +55,7 @@ class Stored:
     kv: list[tuple[bytes, bytes]] = field(default_factory=list)
     functions: list[tuple[bytes, bytes]] = field(default_factory=list)
     requests: list[tuple[bytes, Any]] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
 
 
 class ControlState:
@@ -78,6 +82,7 @@ class ControlState:
         self.jobs = JobTable(self.stories, limits.jobs_kept)
         self.functions = FunctionTable(limits.function_bytes)
         self.actors = ActorTable(self.nodes, self.jobs, self.functions, self.stories, limits.actors)
+        self.groups = GroupTable(self.nodes, self.stories)
         self.kv = KvTable(limits.kv_bytes)
         self.requests = RequestTable(limits.requests_kept)
         self._handlers: dict[type[Event], Callable[[Any, Instant, list[Command]], Any]] = {
@@ -98,6 +103,10 @@ class ControlState:
             events.KvPut: self._kv_put,
             events.KvDel: self._kv_del,
             events.PutFunction: self._put_function,
+            events.CreateGroup: self._create_group,
+            events.RemoveGroup: self._remove_group,
+            events.BundlesAnswered: self._bundles_answered,
+            events.BundlesOpened: self._bundles_opened,
             events.Tick: self._tick,
         }
         self.epoch: int = stored.meta.get(EPOCH, 0) + 1
@@ -121,6 +130,8 @@ class ControlState:
             self.functions.restore(function_hash, blob)
         for actor in sorted(stored.actors, key=lambda row: row.ended_unix_ms):
             self.actors.restore(actor)
+        for group in sorted(stored.groups, key=lambda row: (row.ended_unix_ms, row.created_unix_ms)):
+            self.groups.restore(group, out, cause)
         self.functions.drop_unneeded(out)
         self.requests.restore(stored.requests)
         self.actors.restored(now, out, cause)
@@ -150,7 +161,8 @@ class ControlState:
 
     def next_due(self) -> float | None:
         """Monotonic second by which a Tick must come; None if nothing waits for time."""
-        times = [when for when in (self.nodes.next_due(), self.actors.next_due()) if when is not None]
+        dues = (self.nodes.next_due(), self.actors.next_due(), self.groups.next_due())
+        times = [when for when in dues if when is not None]
         return min(times, default=None)
 
     def _register_node(self, event: events.RegisterNode, now: Instant, out: list[Command]) -> bytes:
@@ -161,12 +173,17 @@ class ControlState:
                 if job.driver.worker_id not in event.driver_ids:
                     self._job_over(job.job_id, "its driver was gone when its node came back", now, out, event.cause)
         self.actors.node_registered(node_id, event.actors, now, out, event.cause)
-        self.actors.place_waiting(now, out, event.cause)
+        self.groups.node_registered(node_id)
+        self._place_waiting(now, out, event.cause)
         return b""
 
+    def _place_waiting(self, now: Instant, out: list[Command], cause: str) -> None:
+        self.actors.place_waiting(now, out, cause)
+        self.groups.place_waiting(now, out, cause)
+
     def _heartbeat(self, event: events.Heartbeat, now: Instant, out: list[Command]) -> None:
-        if self.nodes.heartbeat(event.node_id, event.number, event.available, event.gauges, now):
-            self.actors.place_waiting(now, out, event.cause)
+        if self.nodes.heartbeat(event.node_id, event.number, event.available, event.gauges, now, event.total):
+            self._place_waiting(now, out, event.cause)
 
     def _unregister_node(self, event: events.UnregisterNode, now: Instant, out: list[Command]) -> bytes:
         self._node_dead(event.node_id, event.reason or "it left", now, out, event.cause)
@@ -184,11 +201,14 @@ class ControlState:
         for job in self.jobs.driven_from(node_id):
             self._job_over(job.job_id, f"the node of its driver died: {reason}", now, out, cause)
         self.actors.node_died(node_id, now, out, cause)
-        self.actors.place_waiting(now, out, cause)
+        self.groups.node_died(node_id, now, out, cause)
+        self._place_waiting(now, out, cause)
 
     def _workers_died(self, event: events.WorkersDied, now: Instant, out: list[Command]) -> bytes:
         self.actors.workers_died(event.worker_ids, now, out, event.cause)
-        self.actors.place_waiting(now, out, event.cause)
+        for group_id in self.groups.of_owners(frozenset(event.worker_ids)):
+            self._group_over(group_id, now, out, event.cause)
+        self._place_waiting(now, out, event.cause)
         return b""
 
     def _register_job(self, event: events.RegisterJob, now: Instant, out: list[Command]) -> bytes:
@@ -206,9 +226,11 @@ class ControlState:
 
     def _after_job(self, job_id: JobId, now: Instant, out: list[Command], cause: str) -> None:
         self.actors.end_job(job_id, now, out, cause)
+        for group_id in self.groups.of_job(job_id):
+            self._group_over(group_id, now, out, cause)
         self.functions.job_finished(job_id)
         out += [FinishJobOnNode(node_id, job_id, cause) for node_id in self.nodes.alive()]
-        self.actors.place_waiting(now, out, cause)
+        self._place_waiting(now, out, cause)
 
     def _create_actor(self, event: events.CreateActor, now: Instant, out: list[Command]) -> bytes:
         actor_id, created = self.actors.create(event, now, out)
@@ -233,6 +255,27 @@ class ControlState:
     def _start_answered(self, event: events.StartAnswered, now: Instant, out: list[Command]) -> None:
         self.actors.start_answered(event, now, out)
 
+    def _create_group(self, event: events.CreateGroup, now: Instant, out: list[Command]) -> bytes:
+        job = self.jobs.get(event.group.job_id)
+        if job.state is not JobState.RUNNING and not event.group.detached:
+            raise JobFinishedError(f"job {event.group.job_id.hex()} is over")
+        return self.groups.create(event.group, now, out, event.cause)
+
+    def _remove_group(self, event: events.RemoveGroup, now: Instant, out: list[Command]) -> bytes:
+        self._group_over(event.group_id, now, out, event.cause)
+        self._place_waiting(now, out, event.cause)
+        return b""
+
+    def _group_over(self, group_id: GroupId, now: Instant, out: list[Command], cause: str) -> None:
+        if self.groups.remove(group_id, now, out, cause):
+            self.actors.end_group(group_id, now, out, cause)
+
+    def _bundles_answered(self, event: events.BundlesAnswered, now: Instant, out: list[Command]) -> None:
+        self.groups.answered(event, now, out)
+
+    def _bundles_opened(self, event: events.BundlesOpened, now: Instant, out: list[Command]) -> None:
+        self.groups.opened(event.node_id, event.group_id, now, out, event.cause)
+
     def _kv_put(self, event: events.KvPut, now: Instant, out: list[Command]) -> bytes:
         return b"\1" if self.kv.put(event.namespace, event.key, event.value, event.overwrite, out) else b"\0"
 
@@ -248,6 +291,7 @@ class ControlState:
         for node_id, reason in self.nodes.due(now):
             self._node_dead(node_id, reason, now, out, event.cause)
         self.actors.due(now, out, event.cause)
+        self.groups.place_waiting(now, out, event.cause)
 
     # ---- reading across tables
 
@@ -283,12 +327,12 @@ class ControlState:
         Raises:
             AssertionError: One is broken.
         """
-        for table in (self.nodes, self.jobs, self.functions, self.actors, self.kv, self.requests):
+        for table in (self.nodes, self.jobs, self.functions, self.actors, self.groups, self.kv, self.requests):
             table.validate()
 
     def statistics(self) -> dict[str, int]:
         """Counts for people and tests."""
         counts = {"epoch": self.epoch, "story_lines": len(self.stories)}
-        for table in (self.nodes, self.jobs, self.functions, self.actors, self.kv, self.requests):
+        for table in (self.nodes, self.jobs, self.functions, self.actors, self.groups, self.kv, self.requests):
             counts |= table.statistics()
         return counts

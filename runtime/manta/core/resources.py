@@ -377,6 +377,17 @@ class Devices:
         for name, share in assignment:
             self._free[name] += share
 
+    @classmethod
+    def of(cls, assignment: Assignment) -> Devices:
+        """Those of an assignment, to be given on."""
+        devices = cls(())
+        devices._free = dict(assignment)
+        return devices
+
+    def gave(self, assignment: Assignment) -> bool:
+        """Whether all of that may be of these."""
+        return all(name in self._free for name, _ in assignment)
+
     def free(self) -> dict[str, int]:
         """What is left of each device, in parts."""
         return dict(self._free)

@@ -38,7 +38,7 @@ _LEAVE_S: Final = 5.0
 _ID_BYTES: Final = 28
 
 #: Who may come from another node.
-FAR_ROLES: Final[frozenset[int]] = frozenset()
+FAR_ROLES: Final[frozenset[int]] = frozenset({pb.ROLE_LEASER})
 
 #: Variables that the loader, the C library or the interpreter read once.
 _READ_AT_START: Final = ("LD_", "PYTHON", "MALLOC_", "GLIBC_")
@@ -110,6 +110,8 @@ class Admission:
             self.welcome_worker(client)
         elif message.role == pb.ROLE_TOOL:
             self._welcome(client, None)
+        elif message.role == pb.ROLE_LEASER:
+            self._admit_leaser(client, message)
         else:
             client.watch = Watch(self._loop, client.pid, lambda _pid: connection.close("the driver's process ended"))
             self._start(self._admit_driver(client, message), f"admit driver {client.pid}")
@@ -133,6 +135,9 @@ class Admission:
             worker = self._processes.get(message.worker_id)
             if worker is None or (worker.pid and worker.pid != message.pid):
                 return "this worker was not started by this raylet"
+        elif message.role == pb.ROLE_LEASER:
+            if len(message.node_id) != _ID_BYTES or not message.job_id:
+                return "who leases workers of another node says where it lives and for which job"
         elif message.role not in (pb.ROLE_DRIVER, pb.ROLE_TOOL):
             return f"role {message.role} is unknown"
         return ""
@@ -159,6 +164,17 @@ class Admission:
         client = self._clients.get(worker_id)
         if client is not None and client.role == pb.ROLE_WORKER:
             self.welcome_worker(client)
+
+    def _admit_leaser(self, client: Client, message: pb.Hello) -> None:
+        """A process of another node: what its job's workers need comes with it, and it is not answered."""
+        client.node_id, client.door = message.node_id, message.door
+        if message.job_id not in self._jobs:
+            job = Job(message.job_id, message.job_config, message.namespace)
+            if message.HasField("driver"):
+                job.driver = message.driver
+            self._jobs[job.job_id] = job
+            self._processes.job_variables(job.job_id, variables_of(settings_of(job.config)))
+        client.welcomed = True
 
     async def _admit_driver(self, client: Client, message: pb.Hello) -> None:
         if message.job_id:
@@ -243,6 +259,8 @@ class Admission:
                 )
             return
         self._clients.remove(client)
+        if client.role == pb.ROLE_LEASER:
+            self._runner.tell(ev.OwnerGone(client.worker_id, cause="a process of another node left"))
         if client.role != pb.ROLE_DRIVER:
             return
         if client.welcomed:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from manta.core.errors import OverloadedError, ProtocolError
+from manta.core.strategy import ANYWHERE
 from manta.raylet import events as ev
 from manta.raylet.actors import Actors
 from manta.raylet.admission import Admission
@@ -18,13 +19,14 @@ from manta.raylet.control_client import ControlLink
 from manta.raylet.inspection import Inspection
 from manta.raylet.object_service import ObjectService
 from manta.raylet.runner import Runner
+from manta.raylet.semaphores import Semaphores
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
 from manta.transport import status
 from manta.transport.channel import Frame
 from manta.transport.channel_aio import AsyncConnection
-from manta.transport.convert import resources_from_proto
+from manta.transport.convert import resources_from_proto, strategy_from_proto
 
 log = logging.getLogger(__name__)
 
@@ -53,15 +55,18 @@ class ChannelService:
         objects: ObjectService,
         link: ControlLink,
         inspection: Inspection,
+        semaphores: Semaphores,
     ) -> None:
         self._admission = admission
         self._clients = clients
         self._runner = runner
         self._link = link
+        self._semaphores = semaphores
         self._handlers: dict[type[Message], Callable[[Client, Any], None]] = {
             pb.Goodbye: admission.goodbye,
             pb.LeaseDemand: self._lease_demand,
             pb.LeaseReturned: self._lease_returned,
+            pb.TakeTokens: self._take_tokens,
             pb.Blocked: lambda client, _: runner.tell(ev.WorkerBlocked(client.worker_id)),
             pb.Unblocked: lambda client, _: runner.tell(ev.WorkerUnblocked(client.worker_id)),
             pb.ActorStarted: actors.started,
@@ -77,6 +82,8 @@ class ChannelService:
         self._states: dict[bytes, pb.ActorState] = {}
         #: What a tool may send: it asks, it holds nothing.
         self._for_tools = frozenset({pb.Goodbye, pb.ControlCall, pb.StackRequest, pb.StatusRequest})
+        #: What a process of another node may send: it leases.
+        self._for_leasers = frozenset({pb.LeaseDemand, pb.LeaseReturned, pb.TakeTokens})
 
     def frames(self, connection: AsyncConnection, frames: list[Frame]) -> None:
         """Frames came. A ProtocolError out of here closes the connection; the process is told why first."""
@@ -91,7 +98,11 @@ class ChannelService:
                 self._admission.hello(connection, message)
                 continue
             handler = self._handlers.get(type(message))
-            if handler is None or (client.role == pb.ROLE_TOOL and type(message) not in self._for_tools):
+            if (
+                handler is None
+                or (client.role == pb.ROLE_TOOL and type(message) not in self._for_tools)
+                or (client.role == pb.ROLE_LEASER and type(message) not in self._for_leasers)
+            ):
                 self._admission.refuse(connection, f"a raylet takes no {type(message).__name__} from this process")
                 return
             if not client.welcomed:
@@ -128,11 +139,23 @@ class ChannelService:
                 name=message.name,
                 depth=message.depth,
                 backlog=message.backlog,
+                strategy=strategy_from_proto(message.strategy) if message.HasField("strategy") else ANYWHERE,
+                prefer=message.prefer,
+                away=message.away,
+                spill_seen=message.spill_seen,
+                # Leasers do not have a say in it: what another node has sent here is never sent on.
+                patience_s=message.patience_ms / 1000 if message.spilled or client.role == pb.ROLE_LEASER else None,
             )
         )
 
     def _lease_returned(self, client: Client, message: pb.LeaseReturned) -> None:
         self._runner.tell(ev.LeaseBack(client.worker_id, message.lease_id, retire=message.retire, kill=message.kill))
+
+        self._semaphores.sweep()
+
+    def _take_tokens(self, client: Client, message: pb.TakeTokens) -> None:
+        count = self._semaphores.take(client.worker_id, message.lease_id, message.count)
+        client.connection.send(pb.TokensTaken(lease_id=message.lease_id, count=count))
 
     # ---- control
 

@@ -23,6 +23,8 @@ class Client:
     pid: int
     endpoint: str
     job: bytes = b""
+    #: Leasers: the node they live on.
+    node_id: bytes = b""
     #: Admitted: it may send anything.
     welcomed: bool = False
     #: It said Goodbye: True when all went well.
@@ -38,7 +40,9 @@ class Client:
 
     def address(self, node_id: bytes) -> common.Address:
         """Where owners, borrowers and callers reach it."""
-        return common.Address(node_id=node_id, worker_id=self.worker_id, endpoint=self.endpoint, door=self.door)
+        return common.Address(
+            node_id=self.node_id or node_id, worker_id=self.worker_id, endpoint=self.endpoint, door=self.door
+        )
 
 
 @dataclass(slots=True)

@@ -85,6 +85,8 @@ class ControlLink:
         on_order: Called with each order; does it or notes it, and says so.
         on_actor: Called with each state of an actor that is watched.
         files: This node's certificates, for a control on another machine.
+        on_cluster: Called with what changes on other nodes.
+        total: What the node has now; None if that is what it registered with.
     """
 
     def __init__(
@@ -99,6 +101,8 @@ class ControlLink:
         on_order: Callable[[rpb.Order], rpb.OrderAnswer],
         on_actor: Callable[[cpb.ActorInfo], None],
         files: TlsFiles | None = None,
+        on_cluster: Callable[[cpb.ClusterNews], None] = lambda news: None,
+        total: Callable[[], common.Resources | None] = lambda: None,
     ) -> None:
         self._target = target
         self._files = None if target.startswith("unix:") else files
@@ -111,6 +115,15 @@ class ControlLink:
         self._on_registered = on_registered
         self._on_order = on_order
         self._on_actor = on_actor
+        self._on_cluster = on_cluster
+        self._total = total
+        #: Where our picture of the cluster stands.
+        self._cluster: cpb.ClusterPosition | None = None
+        #: Others want to hear what is free here, at most so often, seconds; 0 for nobody. What they heard last.
+        self._report_s = 0.0
+        self._report: asyncio.TimerHandle | None = None
+        self._reported: common.Resources | None = None
+        self._reported_total: common.Resources | None = None
         self._loop = asyncio.get_running_loop()
         self._channel: grpc.aio.Channel | None = None
         #: Set once control knows the node; cleared while it has to be told again.
@@ -262,6 +275,8 @@ class ControlLink:
         first.watch.actor_ids.extend(sorted(self._watched))
         if self._position is not None:
             first.watch.after.CopyFrom(self._position)
+        if self._cluster is not None:
+            first.cluster.CopyFrom(self._cluster)
         return first
 
     async def _speak(self, stream: Any, request: cpb.AttachRequest | None) -> None:
@@ -322,6 +337,10 @@ class ControlLink:
                 last = event.position.number
                 self._position = event.position
                 self._event(event)
+            if response.cluster:
+                news = cpb.ClusterNews.FromString(response.cluster)
+                self._cluster = news.position
+                self._on_cluster(news)
 
     def _order(self, order: rpb.Order) -> rpb.OrderAnswer:
         try:
@@ -350,13 +369,21 @@ class ControlLink:
         while True:
             self._heartbeats += 1
             self._room.clear()
-            request = cpb.HeartbeatRequest(node_id=self._node_id, number=self._heartbeats, available=self._available())
+            self._reported = self._available()
+            self._reported_total = self._total()
+            request = cpb.HeartbeatRequest(
+                node_id=self._node_id,
+                number=self._heartbeats,
+                available=self._reported,
+                total=self._reported_total,
+            )
             reply = await self._ask("Heartbeat", request, _ATTEMPT_S)
             if reply.error.code == "NODE_DEAD":
                 raise NodeDeclaredDeadError(reply.error.message)
             if reply.HasField("error"):
                 raise ConnectionError(f"control does not take our heartbeat: {reply.error.message}")
-            self._wanted = cpb.HeartbeatResponse.FromString(reply.payload).wanted
+            answer = cpb.HeartbeatResponse.FromString(reply.payload)
+            self._wanted, self._report_s = answer.wanted, answer.report_period_ms / 1000
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._period_s):
                     await self._room.wait()
@@ -364,6 +391,19 @@ class ControlLink:
     def room(self) -> None:
         """Resources became free; control hears of it at once if somebody there waits for them."""
         if self._wanted:
+            self._room.set()
+
+    def changed(self) -> None:
+        """What is free, or what there is, may have changed; others hear of it soon."""
+        if self._total() != self._reported_total:
+            # Bundles came or went: somebody waits for them.
+            self._room.set()
+        if self._report_s and self._report is None:
+            self._report = self._loop.call_later(self._report_s, self._report_now)
+
+    def _report_now(self) -> None:
+        self._report = None
+        if self._available() != self._reported or self._total() != self._reported_total:
             self._room.set()
 
     # ---- calls

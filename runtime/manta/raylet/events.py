@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from manta.core.strategy import ANYWHERE, Strategy
 from manta.raylet.scheduling.ledger import Amounts
 
 #: Workers of one pool are interchangeable: (job, environment).
@@ -26,6 +28,14 @@ class DemandSet:
     name: str = ""
     depth: int = 0
     backlog: int = 0
+    #: Where they may come from, and the node that is best.
+    strategy: Strategy = ANYWHERE
+    prefer: bytes = b""
+    #: How many of `wanted` are asked of other nodes, which takes account of spills up to that number.
+    away: int = 0
+    spill_seen: int = 0
+    #: Another node has sent the owner here: how long what it does not get may wait, seconds; None for demands of this node.
+    patience_s: float | None = None
     cause: str = ""
 
 
@@ -138,11 +148,58 @@ class WorkerUnblocked:
 
 
 @dataclass(slots=True)
-class ClusterSeen:
-    """What the living nodes have, this one included; only for telling people."""
+class NodeSeen:
+    """What is known of a living node.
 
-    nodes: dict[bytes, Amounts]
+    Attributes:
+        total: None when only what is free there is news; the labels and the rest are not then.
+        raylet: Where its raylet is dialled, opaque.
+    """
+
+    node_id: bytes
+    available: Amounts
+    total: Amounts | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    raylet: object = None
+    draining: bool = False
+
+
+@dataclass(slots=True)
+class ClusterSeen:
+    """What has changed on living nodes, this one included; with `anew`, all that there is."""
+
+    nodes: tuple[NodeSeen, ...] = ()
+    gone: tuple[bytes, ...] = ()
+    anew: bool = False
+    cause: str = "cluster"
+
+
+@dataclass(slots=True)
+class BundlesWanted:
+    """Control wants bundles of a placement group held back here, all or none; or those held back opened."""
+
+    group: bytes
+    #: None opens.
+    amounts: Mapping[int, Amounts] | None
+    indexes: tuple[int, ...] = ()
     cause: str = ""
+
+
+@dataclass(slots=True)
+class BundlesUnwanted:
+    """Control wants bundles given back; who uses them ends."""
+
+    group: bytes
+    indexes: tuple[int, ...]
+    cause: str = ""
+
+
+@dataclass(slots=True)
+class GroupGone:
+    """A placement group was removed: nothing that asks for it ever runs."""
+
+    group: bytes
+    cause: str = "cluster"
 
 
 @dataclass(slots=True)
@@ -166,6 +223,9 @@ Event = (
     | WorkerBlocked
     | WorkerUnblocked
     | ClusterSeen
+    | BundlesWanted
+    | BundlesUnwanted
+    | GroupGone
     | Tick
 )
 
@@ -192,6 +252,49 @@ class Grant:
     worker_id: bytes
     amounts: Amounts
     gpu_ids: tuple[str, ...]
+    cause: str
+
+
+@dataclass(slots=True)
+class Spill:
+    """Send the owner to another node for some of what it wants."""
+
+    owner: bytes
+    key: int
+    number: int
+    node_id: bytes
+    raylet: object
+    count: int
+    patience_s: float
+    cause: str
+
+
+@dataclass(slots=True)
+class Refuse:
+    """Tell an owner of another node that it does not get some of what it was sent here for."""
+
+    owner: bytes
+    key: int
+    count: int
+    cause: str
+
+
+@dataclass(slots=True)
+class TellUnschedulable:
+    """Tell the owner that its demand names what is not there. The demand is over."""
+
+    owner: bytes
+    key: int
+    text: str
+    cause: str
+
+
+@dataclass(slots=True)
+class TellGroupGone:
+    """Tell the owner that the placement group of its demand was removed. The demand is over."""
+
+    owner: bytes
+    key: int
     cause: str
 
 
@@ -303,6 +406,10 @@ class ClosePool:
 Command = (
     StartWorker
     | Grant
+    | Spill
+    | Refuse
+    | TellUnschedulable
+    | TellGroupGone
     | BecomeActor
     | TellInfeasible
     | TellEnvironmentFailed

@@ -36,6 +36,7 @@ class Visitors:
         files: This node's certificates.
         on_frames: As for every connection of the raylet.
         on_close: Likewise.
+        tokens: The semaphore of a lease of that worker that an owner elsewhere has; None when there is no such lease.
     Raises:
         AuthenticationError: The certificates are missing or cannot be used.
     """
@@ -46,6 +47,7 @@ class Visitors:
         files: TlsFiles,
         on_frames: Callable[[AsyncConnection, list[Frame]], None],
         on_close: Callable[[AsyncConnection, str], None],
+        tokens: Callable[[int, bytes], int | None],
     ) -> None:
         self._clients = clients
         self._tls = Tls(files)
@@ -54,6 +56,7 @@ class Visitors:
         self._tls.client()
         self._on_frames = on_frames
         self._on_close = on_close
+        self.tokens = tokens
         self._connections: set[AsyncConnection] = set()
         self._loop = asyncio.get_running_loop()
 
@@ -63,10 +66,6 @@ class Visitors:
         if client is None or not client.welcomed or client.role not in (pb.ROLE_DRIVER, pb.ROLE_WORKER):
             return None
         return client.endpoint
-
-    def tokens(self, lease_id: int, worker_id: bytes) -> int | None:
-        """The semaphore of a lease that an owner elsewhere has; none is given away yet."""
-        return None
 
     def adopt(self, sock: socket.socket) -> None:
         """Listen to a visitor that wants the raylet itself."""

@@ -53,7 +53,7 @@ class Inspection:
         asked = _Round(client, message.request_id)
         self._rounds[number] = asked
         for other in self._clients:
-            if other.role != pb.ROLE_TOOL and other.welcomed and other is not client:
+            if other.role not in (pb.ROLE_TOOL, pb.ROLE_LEASER) and other.welcomed and other is not client:
                 asked.waiting.add(other.worker_id)
                 other.connection.send(pb.StackRequest(request_id=number))
         asked.timer = self._loop.call_later(_STACKS_S, self._end, number)

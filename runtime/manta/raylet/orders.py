@@ -62,6 +62,14 @@ class Orders:
                 self._kill_actor(order.kill_actor)
             case "finish_job":
                 self._job_over(order.finish_job.job_id)
+            case "prepare_bundles":
+                return rpb.OrderAnswer(prepare_bundles=self._prepare_bundles(order.prepare_bundles))
+            case "commit_bundles":
+                commit = order.commit_bundles
+                self._runner.tell(ev.BundlesWanted(commit.group_id, None, tuple(commit.indexes)))
+            case "return_bundles":
+                unwanted = order.return_bundles
+                self._runner.tell(ev.BundlesUnwanted(unwanted.group_id, tuple(unwanted.indexes)))
             case _:
                 raise ProtocolError("an order of control's is of no kind that this raylet knows")
         return rpb.OrderAnswer()
@@ -92,6 +100,18 @@ class Orders:
                 )
         available = common.Resources(amounts=self._runner.scheduler.available())
         return rpb.StartActorAnswer(verdict=verdict, reason=reason, available=available)
+
+    def _prepare_bundles(self, order: rpb.PrepareBundlesOrder) -> rpb.PrepareBundlesAnswer:
+        amounts = {bundle.index: resources_from_proto(bundle.amounts) for bundle in order.bundles}
+        self._runner.tell(ev.BundlesWanted(order.group_id, amounts))
+        scheduler = self._runner.scheduler
+        held = scheduler.bundles.held().get(order.group_id, ())
+        accepted = all(index in held for index in amounts)
+        return rpb.PrepareBundlesAnswer(
+            accepted=accepted,
+            reason="" if accepted else "the node does not have that free any more",
+            available=common.Resources(amounts=scheduler.available()),
+        )
 
     def _kill_actor(self, order: rpb.KillActorOrder) -> None:
         life = self._actors.unwanted(order.actor_id, order.incarnation, order.reason, graceful=order.graceful)

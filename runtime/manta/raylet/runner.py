@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import assert_never
 
-from manta.core.errors import RuntimeEnvSetupError
+from manta.core.errors import RuntimeEnvSetupError, TaskPlacementGroupRemoved, TaskUnschedulableError
 from manta.raylet import events as ev
 from manta.raylet.actors import Actors
 from manta.raylet.clients import Clients
@@ -34,6 +34,8 @@ class Runner:
         on_started: Called with a worker's id when the scheduler has asked for it: it may be here already.
         on_lent: Called with a worker's id and process id when it gets something to do.
         on_room: Called when resources may have become free.
+        on_changed: Called when what is free may have changed.
+        tokens_left: Called with a lease whose worker is dead; tasks of it that surely had not begun, as far as this node knows.
         say: Tells the people of a job: (job, text).
     """
 
@@ -48,6 +50,8 @@ class Runner:
         on_started: Callable[[bytes], None],
         on_lent: Callable[[bytes, int], None],
         on_room: Callable[[], None],
+        on_changed: Callable[[], None] = lambda: None,
+        tokens_left: Callable[[int], int] = lambda lease_id: 0,
         say: Callable[[bytes, str], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -59,6 +63,8 @@ class Runner:
         self._on_started = on_started
         self._on_lent = on_lent
         self._on_room = on_room
+        self._on_changed = on_changed
+        self._tokens_left = tokens_left
         self._say = say
         self._events: deque[ev.Event] = deque()
         self._busy = False
@@ -82,6 +88,7 @@ class Runner:
                     self._on_room()
         finally:
             self._busy = False
+        self._on_changed()
         self._set_timer()
 
     def close(self) -> None:
@@ -105,6 +112,16 @@ class Runner:
                 self._on_started(command.worker_id)
             case ev.Grant():
                 self._grant(command)
+            case ev.Spill():
+                self._spill(command)
+            case ev.Refuse():
+                self._clients.send(command.owner, pb.LeaseRefused(key=command.key, count=command.count))
+            case ev.TellUnschedulable():
+                error = error_info(TaskUnschedulableError(command.text))
+                self._clients.send(command.owner, pb.LeaseFailed(key=command.key, error=error))
+            case ev.TellGroupGone():
+                error = error_info(TaskPlacementGroupRemoved())
+                self._clients.send(command.owner, pb.LeaseFailed(key=command.key, error=error))
             case ev.BecomeActor():
                 self._actors.begin(command)
                 self._lent(command.worker_id)
@@ -152,6 +169,19 @@ class Runner:
             )
         )
 
+    def _spill(self, command: ev.Spill) -> None:
+        assert isinstance(command.raylet, common.Address)
+        self._clients.send(
+            command.owner,
+            pb.LeaseSpill(
+                key=command.key,
+                number=command.number,
+                raylet=command.raylet,
+                count=command.count,
+                patience_ms=int(command.patience_s * 1000),
+            ),
+        )
+
     def _lent(self, worker_id: bytes) -> None:
         worker = self._clients.get(worker_id)
         if worker is not None:
@@ -168,5 +198,6 @@ class Runner:
                 status=status,
                 out_of_memory=command.out_of_memory,
                 intended=status >= 0,
+                tokens_left=self._tokens_left(command.lease_id),
             ),
         )

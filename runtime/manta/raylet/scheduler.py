@@ -20,14 +20,18 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Final, assert_never
 
+from manta.core.bundles import group_of
 from manta.core.resources import CPU, UNIT
 from manta.raylet.events import (
     ActorUnwanted,
     ActorWanted,
+    BundlesUnwanted,
+    BundlesWanted,
     ClusterSeen,
     Command,
     DemandSet,
     Event,
+    GroupGone,
     JobFinished,
     JobStarted,
     LeaseBack,
@@ -35,6 +39,7 @@ from manta.raylet.events import (
     PoolKey,
     SpareReady,
     TellEnvironmentFailed,
+    TellGroupGone,
     TellInfeasible,
     Tick,
     WorkerBlocked,
@@ -46,9 +51,11 @@ from manta.raylet.scheduling import news
 from manta.raylet.scheduling.alarm import Alarm
 from manta.raylet.scheduling.audit import check
 from manta.raylet.scheduling.blame import Blame, Fault
+from manta.raylet.scheduling.bundles import Bundles
+from manta.raylet.scheduling.cluster import Cluster
 from manta.raylet.scheduling.demands import Demands
 from manta.raylet.scheduling.leases import Leases
-from manta.raylet.scheduling.ledger import Amounts, Ledger
+from manta.raylet.scheduling.ledger import Ledger
 from manta.raylet.scheduling.limits import Limits
 from manta.raylet.scheduling.placing import Placing
 from manta.raylet.scheduling.pools import Pools
@@ -57,6 +64,8 @@ from manta.raylet.scheduling.texts import why_broken, why_environment_failed
 
 #: Events remembered for `story`.
 STORY_EVENTS: Final = 4096
+#: Removed placement groups remembered.
+GROUPS_GONE: Final = 10_000
 
 
 class Scheduler:
@@ -67,6 +76,8 @@ class Scheduler:
         make_id: Makes the id of a new worker of a pool.
         is_plain: Whether workers of a pool have nothing set for them, neither by their job nor by an environment.
         limits: What it does in moderation.
+        cluster: The other nodes; None for none.
+        first_lease: Lease numbers are above this.
     """
 
     def __init__(
@@ -76,19 +87,27 @@ class Scheduler:
         make_id: Callable[[PoolKey], bytes],
         is_plain: Callable[[PoolKey], bool] = lambda pool: not pool[1],
         limits: Limits | None = None,
+        cluster: Cluster | None = None,
+        first_lease: int = 0,
     ) -> None:
         self.ledger = ledger
+        #: What is known of other nodes.
+        self.cluster = cluster or Cluster()
         self.limits = limits or Limits()
         cpus = max(1, ledger.total.get(CPU, 0) // UNIT)
         self._alarm = Alarm()
         self._pools = Pools(ledger, make_id=make_id, limits=self.limits, cpus=cpus, alarm=self._alarm)
         self._demands = Demands(ledger, self._pools, nothing_bound=self.limits.nothing_bound)
-        self._leases = Leases(self._demands, self._pools)
+        self._leases = Leases(self._demands, self._pools, first_lease)
         self._placing = Placing(
-            ledger, self._pools, self._demands, self._leases, limits=self.limits, cpus=cpus, alarm=self._alarm
-        )
+            ledger, self._pools, self._demands, self._leases, self.cluster,
+            limits=self.limits, cpus=cpus, alarm=self._alarm,
+        )  # fmt: skip
         self._blame = Blame(self.limits, is_plain)
-        self._cluster: dict[bytes, Amounts] = {}
+        #: Bundles of placement groups on this node.
+        self.bundles = Bundles(ledger)
+        #: Placement groups that were removed, the last ones.
+        self._groups_gone: dict[bytes, None] = {}
         self._returned = 0
         self._story: deque[tuple[float, Event, list[Command]]] = deque(maxlen=STORY_EVENTS)
 
@@ -129,13 +148,24 @@ class Scheduler:
             case JobFinished():
                 self._job_finished(event, out)
             case ClusterSeen():
-                self._cluster = event.nodes
+                self.cluster.learn(event)
+            case BundlesWanted():
+                self._bundles_wanted(event)
+            case BundlesUnwanted():
+                self._bundles_unwanted(event, out)
+            case GroupGone():
+                self._group_gone(event, out)
             case Tick():
                 pass
             case _:
                 assert_never(event)
+        self.bundles.settle(self._pools.workers.values())
         self._alarm.reset()
-        self._placing.serve(self._cluster.values(), now, event.cause, out)
+        if self.cluster.others:
+            look_again = self.cluster.forget_promises(now)
+            if look_again is not None:
+                self._alarm.by(look_again)
+        self._placing.serve(now, event.cause, out)
         self._pools.keep_spares(now, event.cause, out)
         self._pools.let_go(now, event.cause, out)
         self._story.append((now, event, out))
@@ -147,7 +177,11 @@ class Scheduler:
             return
         # What a task submits is one deeper than itself, whether its process says so or not.
         depth = max(event.depth, asking.depth + 1) if asking is not None else event.depth
-        self._demands.set(event, depth)
+        self._demands.set(event, depth, now)
+        if self._groups_gone and event.wanted:
+            group = group_of(event.amounts)
+            if group in self._groups_gone:
+                self._fail_group(group, event.cause, out)
         self._fail_if_known((event.job, event.environment), now, event.cause, out)
 
     def _lease_back(self, event: LeaseBack, now: float, out: list[Command]) -> None:
@@ -298,6 +332,36 @@ class Scheduler:
                 self._pools.kill(self._pools.workers[worker_id], "its job is over", event.cause, out)
             self._close_if_over(pool, event.cause, out)
 
+    def _bundles_wanted(self, event: BundlesWanted) -> None:
+        if event.amounts is not None:
+            self.bundles.prepare(event.group, event.amounts)
+        else:
+            self.bundles.commit(event.group, event.indexes)
+            self._demands.total_changed()
+
+    def _bundles_unwanted(self, event: BundlesUnwanted, out: list[Command]) -> None:
+        self.bundles.give_back(event.group, event.indexes)
+        self._demands.total_changed()
+        # Workers on their way for it are somebody else's.
+        for demand in self._demands.of_group(event.group):
+            shape = self._demands.shapes[demand.shape]
+            while shape.reserved and not shape.feasible:
+                self._pools.drop_reservation(shape)
+        for worker in self.bundles.users(self._pools.workers.values()):
+            self._pools.kill(worker, "its placement group was removed, or has moved", event.cause, out)
+
+    def _group_gone(self, event: GroupGone, out: list[Command]) -> None:
+        self._groups_gone[event.group] = None
+        while len(self._groups_gone) > GROUPS_GONE:
+            del self._groups_gone[next(iter(self._groups_gone))]
+        self._fail_group(event.group, event.cause, out)
+
+    def _fail_group(self, group: bytes, cause: str, out: list[Command]) -> None:
+        for demand in self._demands.of_group(group):
+            if demand.actor is None and demand.missing:
+                self._demands.give_up(demand)
+                out.append(TellGroupGone(demand.owner, demand.key, cause))
+
     def _close_if_over(self, pool: Pool, cause: str, out: list[Command]) -> None:
         self._pools.close_if_over(pool, wanted=self._demands.speaks_of(pool.key), cause=cause, out=out)
 
@@ -353,7 +417,8 @@ class Scheduler:
                     "wanted": demand.wanted,
                     "held": demand.held,
                     "backlog": demand.backlog,
-                    "feasible": demand.shape not in shapes or shapes[demand.shape].feasible,
+                    "feasible": demand.shape not in shapes or bool(self._placing.policy.tiers(shapes[demand.shape])),
+                    "away": demand.away,
                 }
                 for demand in self._demands.by_key.values()
             ],
@@ -380,4 +445,4 @@ class Scheduler:
     def validate(self) -> None:
         """Check every invariant. Raises AssertionError that names the broken one."""
         now = self._story[-1][0] if self._story else None
-        check(self.ledger, self._pools, self._demands, self._leases, wake_at=self.wake_at, now=now)
+        check(self.ledger, self._pools, self._demands, self._leases, self.bundles, wake_at=self.wake_at, now=now)

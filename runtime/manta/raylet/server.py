@@ -17,6 +17,7 @@ from manta.core.errors import MantaError
 from manta.raylet import events as ev
 from manta.raylet.actors import Actors
 from manta.raylet.clients import Client, Clients, Job
+from manta.raylet.cluster import cluster_seen
 from manta.raylet.config import RayletConfig
 from manta.raylet.control_keeper import ControlKeeper
 from manta.raylet.door import Door
@@ -28,9 +29,11 @@ from manta.raylet.objects.commands import ArenaEvent
 from manta.raylet.objects.keeper import Keeper
 from manta.raylet.objects.table import ObjectTable
 from manta.raylet.scheduler import Scheduler
+from manta.raylet.scheduling.cluster import Cluster
 from manta.raylet.scheduling.ledger import Ledger
 from manta.raylet.scheduling.limits import Limits
 from manta.raylet.scheduling.records import WorkerState
+from manta.raylet.semaphores import Semaphores
 from manta.raylet.workers.guard import Guard
 from manta.raylet.workers.launch import Launched
 from manta.raylet.workers.pool import WorkerProcesses
@@ -156,7 +159,12 @@ class Raylet:
             make_id=self.processes.worker_id,
             is_plain=self.processes.is_plain,
             limits=Limits(prestart=config.prestart),
+            cluster=Cluster(config.node_id, config.labels, alone=False),
+            # Owners have leases of several nodes under their numbers.
+            first_lease=int.from_bytes(config.node_id[:4], "big") >> 1 << 32,
         )
+        self.semaphores = Semaphores(self.scheduler.lease)
+        stack.callback(self.semaphores.close)
         self.logs = LogTail(
             node_ip=config.node_ip, send=self._send_lines, wanted=self._takes_lines, busy=self._busy_workers
         )
@@ -185,6 +193,8 @@ class Raylet:
             on_order=self._order,
             on_actor=self._actor_state,
             files=self._tls_files(),
+            on_cluster=self._cluster_news,
+            total=self._total,
         )
         stack.callback(self.link.close)
         self.runner = Runner(
@@ -196,6 +206,8 @@ class Raylet:
             on_started=self._worker_asked_for,
             on_lent=self.logs.runs,
             on_room=self.link.room,
+            on_changed=self.link.changed,
+            tokens_left=self.semaphores.end,
             say=self._say,
         )
         stack.callback(self.runner.close)
@@ -221,6 +233,7 @@ class Raylet:
             objects=self.objects,
             link=self.link,
             inspection=Inspection(self.clients, self.describe),
+            semaphores=self.semaphores,
         )
         self.orders = Orders(
             runner=self.runner,
@@ -246,7 +259,7 @@ class Raylet:
         config = self.config
         files = self._tls_files()
         assert files is not None, "a door has certificates: see __main__"
-        visitors = Visitors(self.clients, files, self._frames, self._closed)
+        visitors = Visitors(self.clients, files, self._frames, self._closed, self.semaphores.of)
         stack.callback(visitors.close)
         door = Door(
             self._door,
@@ -330,6 +343,15 @@ class Raylet:
     def _actor_state(self, info: cpb.ActorInfo) -> None:
         self.channel.actor_state(info)
 
+    def _cluster_news(self, news: cpb.ClusterNews) -> None:
+        self.runner.tell(cluster_seen(news))
+        for group in news.gone_groups:
+            self.runner.tell(ev.GroupGone(group))
+
+    def _total(self) -> common.Resources | None:
+        ledger = self.scheduler.ledger
+        return common.Resources(amounts=ledger.total) if ledger.version else None
+
     def _registration(self) -> cpb.RegisterNodeRequest:
         config = self.config
         return cpb.RegisterNodeRequest(
@@ -341,7 +363,7 @@ class Raylet:
                 host=config.node_ip,
                 name=config.node_name or config.node_ip,
                 pid=os.getpid(),
-                total=common.Resources(amounts=dict(config.resources)),
+                total=common.Resources(amounts=self.scheduler.ledger.total),
                 available=common.Resources(amounts=self.scheduler.available()),
                 labels=config.labels,
                 head=config.head,
@@ -349,11 +371,17 @@ class Raylet:
             actors=self.actors.running(),
             driver_ids=[client.worker_id for client in self.clients if client.role == pb.ROLE_DRIVER and client.job],
             job_ids=list(self.jobs),
+            bundles=[
+                cpb.HeldBundles(group_id=group, indexes=indexes)
+                for group, indexes in self.scheduler.bundles.held().items()
+            ],
         )
 
     def _registered(self, response: cpb.RegisterNodeResponse) -> None:
         for actor in response.kill_actors:
             self._end_actor(actor.actor_id, actor.incarnation, "control does not know it any more")
+        for unwanted in response.return_bundles:
+            self.runner.tell(ev.BundlesUnwanted(unwanted.group_id, tuple(unwanted.indexes)))
         for job in response.finished_job_ids:
             self.admission.job_over(job)
 
@@ -381,6 +409,7 @@ class Raylet:
         if not over:
             return
         busy = {worker.pool[0] for worker in self.scheduler.workers()} | self.actors.jobs()
+        busy |= {client.job for client in self.clients if client.role == pb.ROLE_LEASER}
         for job_id in over:
             if job_id not in busy:
                 del self.jobs[job_id]

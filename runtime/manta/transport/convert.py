@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from manta.core.errors.wire import ErrorFields, from_fields, to_fields
+from manta.core.strategy import ANYWHERE, Strategy, Term
 from manta.rpc.v1 import common_pb2 as common
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from manta.core.errors import MantaError
 
@@ -20,6 +21,42 @@ def resources_to_proto(amounts: Mapping[str, int]) -> common.Resources:
 def resources_from_proto(message: common.Resources) -> dict[str, int]:
     """Fixed-point amounts."""
     return dict(message.amounts)
+
+
+def strategy_to_proto(strategy: Strategy) -> common.SchedulingStrategy:
+    """Where something may run."""
+    return common.SchedulingStrategy(
+        spread=strategy.spread,
+        node_id=strategy.node,
+        node_soft=strategy.node_soft,
+        hard=[_selector_to_proto(selector) for selector in strategy.hard],
+        soft=_selector_to_proto(strategy.soft) if strategy.soft else None,
+    )
+
+
+def strategy_from_proto(message: common.SchedulingStrategy) -> Strategy:
+    """Where something may run."""
+    strategy = Strategy(
+        spread=message.spread,
+        node=message.node_id,
+        node_soft=message.node_soft,
+        hard=tuple(_selector_from_proto(selector) for selector in message.hard),
+        soft=_selector_from_proto(message.soft),
+    )
+    # The one that is looked for by identity where every microsecond counts.
+    return ANYWHERE if strategy == ANYWHERE else strategy
+
+
+def _selector_to_proto(terms: Iterable[Term]) -> common.LabelSelector:
+    selector = common.LabelSelector()
+    for term in terms:
+        said = selector.terms.add(key=term.key, values=term.values)
+        said.operator = term.operator  # type: ignore[assignment]  # the numbers are the same
+    return selector
+
+
+def _selector_from_proto(message: common.LabelSelector) -> tuple[Term, ...]:
+    return tuple(Term(key=term.key, operator=int(term.operator), values=tuple(term.values)) for term in message.terms)
 
 
 def encodable(text: str) -> str:

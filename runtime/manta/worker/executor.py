@@ -92,6 +92,7 @@ class Executor:
         session.on_infeasible = lambda text: session.background.run(lambda: log.warning("%s", text))
         session.on_link_closed = self._link_closed  # type: ignore[method-assign]
         session.blocking = (self._begin_wait, self._end_wait)
+        self._captures = False
         session.title = self._title
         session.interrupts.wanted = lambda: self.interrupt.wanted(self.running)
         session.interrupts.active = lambda: self.running is not None
@@ -107,12 +108,25 @@ class Executor:
 
     def _define_template(self, link: Link, frame: pb.DefineTemplate, raw: bytes) -> None:
         link.templates[frame.number] = WorkerTemplate(frame)
+        if frame.captures:
+            self.capture()
+
+    def capture(self) -> None:
+        """Something that runs here captures its children in its placement group."""
+        if not self._captures:
+            from manta.client.capturing import Capturing
+
+            self._captures = True
+            self.session.submit = Capturing(self.session).submit
 
     def _define_function(self, link: Link, frame: pb.DefineFunction, raw: bytes) -> None:
         self.functions.define(frame.hash, frame.blob)
 
     def _push_tasks(self, link: Link, frame: pb.PushTasks | pb.PushCalls, raw: bytes) -> None:
         self.inbox.add(link, frame)
+        if link.far is not None and link.tokens_fd >= 0:
+            # The owner, on another node, cannot.
+            os.eventfd_write(link.tokens_fd, len(frame.ids) // 28)
         if self.idle is not None:
             self.session.pump.finish(self.idle)
 

@@ -7,6 +7,7 @@ from manta.control.errors import ActorNotFoundError, FunctionNotFoundError, JobF
 from manta.control.model import ActorState, DeathKind, JobState, WorkerId
 from manta.control.state import Limits
 from manta.core.errors import ActorAlreadyExistsError
+from manta.core.strategy import ANYWHERE
 from tests.unit.control.worlds import CPU, World, node_id
 
 A, B = node_id(1), node_id(2)
@@ -170,16 +171,16 @@ def test_the_death_of_a_node_restarts_its_actors_elsewhere_and_ends_its_drivers_
     world.register(B)
     job_a, driver_a = world.job(A)
     job_b, driver_b = world.job(B)
-    pinned = world.create(job_b, driver_b, affinity=A, max_restarts=1)
-    moves = world.create(job_b, driver_b, affinity=A, affinity_soft=True, max_restarts=1)
-    orphan = world.create(job_a, driver_a, affinity=A, detached=True, max_restarts=0)
+    pinned = world.create(job_b, driver_b, strategy=ANYWHERE.replace(node=A), max_restarts=1)
+    moves = world.create(job_b, driver_b, strategy=ANYWHERE.replace(node=A, node_soft=True), max_restarts=1)
+    orphan = world.create(job_a, driver_a, strategy=ANYWHERE.replace(node=A), detached=True, max_restarts=0)
     for actor in (pinned, moves, orphan):
         world.start(actor)
     del world.running[A]
     world.handle(events.UnregisterNode(request_id=world.request_id(), node_id=A, reason="drained"))
     assert world.state.jobs.get(job_a).state is JobState.FAILED
-    assert world.actor(pinned).state is ActorState.RESTARTING
-    assert world.actor(pinned).waiting_reason.startswith("infeasible: node")
+    assert world.actor(pinned).death.kind is DeathKind.UNSCHEDULABLE
+    assert "there is no such node" in world.actor(pinned).death.message
     assert world.starts()[-1] == (moves, 2, B)
     assert world.actor(orphan).death.kind is DeathKind.NODE_DIED
 
@@ -187,7 +188,7 @@ def test_the_death_of_a_node_restarts_its_actors_elsewhere_and_ends_its_drivers_
 def test_a_start_that_never_ran_is_placed_again_without_counting(world):
     world.register(B)
     job, driver = world.job(B)
-    actor = world.create(job, driver, affinity=A, affinity_soft=True)
+    actor = world.create(job, driver, strategy=ANYWHERE.replace(node=A, node_soft=True))
     del world.running[A]
     world.handle(events.UnregisterNode(request_id=world.request_id(), node_id=A))
     assert world.starts() == [(actor, 1, A), (actor, 2, B)]

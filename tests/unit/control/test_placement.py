@@ -3,6 +3,7 @@ from hypothesis import strategies as st
 
 from manta.control.model import NodeId
 from manta.control.placement import PACK_UP_TO, NodeView, choose
+from manta.core.strategy import ANYWHERE
 
 NAMES = ("CPU", "GPU", "x")
 amount = st.integers(0, 8).map(lambda n: n * 5000)
@@ -68,7 +69,7 @@ def slow_twin(place, hold, views, prefer, affinity, soft):
 @given(amounts, amounts, nodes(), st.integers(-1, 5), st.integers(-1, 5), st.booleans())
 def test_the_choice_is_what_the_rules_say(place, hold, views, prefer, affinity, soft):
     preferred, bound = (NodeId(bytes([n])) if n >= 0 else NodeId(b"") for n in (prefer, affinity))
-    choice = choose(place, hold, views, prefer=preferred, affinity=bound, affinity_soft=soft)
+    choice = choose(place, hold, views, prefer=preferred, strategy=ANYWHERE.replace(node=bound, node_soft=soft))
     expected = slow_twin(place, hold, views, preferred, bound, soft)
     assert (choice.node_id or ("infeasible" if choice.infeasible else "wait")) == expected
     assert bool(choice.reason) != bool(choice.node_id)

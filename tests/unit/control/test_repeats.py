@@ -43,6 +43,17 @@ def report(**outcome):
     return dict(node_id=NODE, actor_id=ALIVE, incarnation=1, **outcome)
 
 
+GROUP = b"g" * 14 + JOB
+
+
+def bundles(group_id, **fields):
+    return {
+        "group": control_pb2.PlacementGroupInfo(
+            group_id=group_id, job_id=JOB, strategy=control_pb2.PLACEMENT_STRATEGY_PACK, bundles=[CPU], **fields
+        )
+    }
+
+
 #: What there is before each row's call.
 BEFORE = [
     ("RegisterNode", {"node": info(NODE), "driver_ids": [DRIVER.worker_id]}),
@@ -58,6 +69,7 @@ BEFORE = [
     ("CreateActor", creation(PENDING, detached=True, function_hash=HASH)),
     ("CreateActor", creation(UNREADY, dependencies_unready=True)),
     ("KvPut", {"namespace": "n", "key": b"key", "value": b"old"}),
+    ("CreatePlacementGroup", bundles(GROUP, name="group")),
 ]
 
 
@@ -146,6 +158,14 @@ ROWS = {
         (("FinishJob", {"job_id": JOB, "state": control_pb2.JOB_STATE_SUCCEEDED}),),
     ),
     "GetFunction": Row({"function_hash": HASH}),
+    "CreatePlacementGroup": Row(
+        bundles(b"h" * 14 + JOB, name="new"), (("RemovePlacementGroup", {"group_id": b"h" * 14 + JOB}),)
+    ),
+    "RemovePlacementGroup": Row(
+        {"group_id": GROUP}, (("CreatePlacementGroup", bundles(b"h" * 14 + JOB, name="group")),)
+    ),
+    "GetPlacementGroup": Row({"group_id": GROUP}),
+    "ListPlacementGroups": Row(),
     "Watch": Row({"nodes": True, "jobs": True, "actor_ids": [ALIVE, b"?" * 16]}),
     "GetStatistics": Row(),
 }

@@ -14,6 +14,7 @@ from manta.core.options import (
 from manta.core.options.not_built import NOT_BUILT
 from manta.core.options.table import ACTOR, COMMON, METHOD, METHOD_CALL, TASK
 from manta.core.resources import ResourceSet
+from manta.core.strategy import ANYWHERE
 
 CPU = ResourceSet({"CPU": 10_000})
 
@@ -34,12 +35,14 @@ def test_a_function_that_says_nothing_asks_for_one_cpu_and_returns_one_ref():
         "max_calls": 0,
         "name": None,
         "env_vars": (),
-        "strategy": "DEFAULT",
-        "scheduling_key": ((("CPU", 10_000),), "DEFAULT", ()),
+        "strategy": ANYWHERE,
+        "scheduling_key": ((("CPU", 10_000),), ANYWHERE, ()),
         "backpressure": -1,
         "objects_per_yield": 1,
         "enable_task_events": True,
         "labels": (),
+        "captures": b"",
+        "own_place": False,
     }
 
 
@@ -386,17 +389,7 @@ def test_what_cannot_be_set_per_call(make, text):
 # --- what is not there yet
 
 
-class NodeAffinitySchedulingStrategy:
-    pass
-
-
 NOT_YET = {
-    "label_selector": {"zone": "a"},
-    "fallback_strategy": [{}],
-    "placement_group": object(),
-    "placement_group_bundle_index": 0,
-    "placement_group_capture_child_tasks": True,
-    "scheduling_strategy": NodeAffinitySchedulingStrategy(),
     "runtime_env": {"pip": ["x"], "env_vars": {"A": "1"}},
     "enable_tensor_transport": True,
     "tensor_transport": "NCCL",

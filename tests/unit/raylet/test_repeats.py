@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from manta.rpc.v1 import common_pb2
+from manta.rpc.v1 import common_pb2, raylet_pb2
 from tests.unit.raylet.orders import ASKED, RPCS, Node
 
 JOB, OTHER_JOB = b"\1\0\0\0", b"\2\0\0\0"
@@ -31,6 +31,14 @@ def start(actor_id: bytes, incarnation: int = 1, **fields: Any) -> dict[str, Any
 
 def kill(actor_id: bytes, incarnation: int = 1, **fields: Any) -> dict[str, Any]:
     return dict(actor_id=actor_id, incarnation=incarnation, **fields)
+
+
+GROUP = b"g" * 18
+LITTLE = common_pb2.Resources(amounts={"CPU": 1_000})
+
+
+def prepare(amounts: common_pb2.Resources, index: int = 0) -> dict[str, Any]:
+    return {"group_id": GROUP, "bundles": [raylet_pb2.Bundle(index=index, amounts=amounts)]}
 
 
 #: What there is before each row's call: one actor lives, one waits for a process, one for CPUs.
@@ -79,6 +87,10 @@ ROWS: dict[str, dict[str, Row]] = {
         "running": Row({"job_id": JOB}, (("start_actor", start(NEW, job_id=OTHER_JOB)),)),
         "unknown": Row({"job_id": OTHER_JOB}, (("start_actor", start(NEW)),)),
     },
+    # Orders of one node are repeated in order: what is held back is never said again after it was given back.
+    "prepare_bundles": {"": Row(prepare(LITTLE)), "of what is not free": Row(prepare(TOO_MUCH))},
+    "commit_bundles": {"of what is not held": Row({"group_id": GROUP, "indexes": [0]})},
+    "return_bundles": {"": Row({"group_id": GROUP, "indexes": [0]}, (("prepare_bundles", prepare(LITTLE, index=1)),))},
     "Ping": {"": Row()},
     "GetStats": {"": Row()},
 }

@@ -41,6 +41,7 @@ class Lives:
         self._refusals: dict[ActorId, int] = {}
         self._alive_since: dict[ActorId, float] = {}
         self._quick_deaths: dict[ActorId, int] = {}
+        placing.on_never = self.die
 
     # ---- beginning
 

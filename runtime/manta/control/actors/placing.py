@@ -7,17 +7,19 @@ its own incarnation.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
 from manta.control.actors.rows import ActorRows
 from manta.control.commands import Command, StartOnNode
-from manta.control.model import NO_NODE, Actor, ActorId, ActorSpec, Instant
+from manta.control.model import NO_NODE, Actor, ActorId, ActorSpec, DeathCause, DeathKind, Instant
 from manta.control.nodes import NodeTable
 from manta.control.placement import choose
 from manta.control.stories import Stories
+from manta.core.strategy import Strategy
 
-Shape: TypeAlias = tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...], bytes, bool]
+Shape: TypeAlias = tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...], Strategy]
 
 
 class Placing:
@@ -30,6 +32,8 @@ class Placing:
         #: Queues of those that wait for a place; why the head of one got none.
         self._waiting: dict[Shape, OrderedDict[ActorId, None]] = {}
         self._reasons: dict[Shape, str] = {}
+        #: Ends an actor that can have no place: it wants one node only, which is not there or too small.
+        self.on_never: Callable[[Actor, DeathCause, Instant, list[Command], str], None] = lambda *_: None
 
     @property
     def wanting(self) -> bool:
@@ -64,9 +68,12 @@ class Placing:
                 spec.hold,
                 self._nodes.views(),
                 prefer=spec.owner.node_id,
-                affinity=spec.affinity,
-                affinity_soft=spec.affinity_soft,
+                strategy=spec.strategy,
             )
+            if choice.never:
+                del queue[actor_id]
+                self.on_never(row, DeathCause(DeathKind.UNSCHEDULABLE, choice.reason), now, out, cause)
+                continue
             if not choice.node_id:
                 if self._reasons.get(shape) != choice.reason:
                     self._reasons[shape] = choice.reason
@@ -84,7 +91,7 @@ class Placing:
             self._stories.tell(
                 now.s, cause, f"start {row.incarnation} placed on {choice.node_id.hex()[:8]}", actor_id, choice.node_id
             )
-        del self._waiting[shape]
+        self._waiting.pop(shape, None)
         self._reasons.pop(shape, None)
 
     def drop(self, row: Actor) -> None:
@@ -119,4 +126,4 @@ class Placing:
 
 
 def _shape(spec: ActorSpec) -> Shape:
-    return tuple(sorted(spec.place.items())), tuple(sorted(spec.hold.items())), spec.affinity, spec.affinity_soft
+    return tuple(sorted(spec.place.items())), tuple(sorted(spec.hold.items())), spec.strategy

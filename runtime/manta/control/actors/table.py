@@ -33,6 +33,7 @@ from manta.control.model import (
 )
 from manta.control.nodes import NodeTable
 from manta.control.stories import Stories
+from manta.core.bundles import group_of
 from manta.core.errors import ActorAlreadyExistsError
 
 
@@ -231,6 +232,13 @@ class ActorTable:
             if row.spec.owner.node_id == node_id:
                 self._lives.owner_died(row, now, out, cause)
 
+    def end_group(self, group: bytes, now: Instant, out: list[Command], cause: str) -> None:
+        """A placement group was removed: so are the actors in it."""
+        for row in list(self._rows.living().values()):
+            if group_of(row.spec.place) == group:
+                self._lives.kill_there(row, deaths.GROUP_REMOVED.message, out, cause)
+                self._lives.die(row, deaths.GROUP_REMOVED, now, out, cause)
+
     # ---- time
 
     def next_due(self) -> float | None:
@@ -274,7 +282,8 @@ class ActorTable:
         living = self._rows.living()
         queued = set(self._placing.queued())
         timed = self._timers.waiting_for(Purpose.PLACE)
-        held = self._nodes.held()
+        # Bundles of placement groups stand there too, under longer names.
+        held = {key: amounts for key, amounts in self._nodes.held().items() if len(key[1]) <= 16}
         for actor_id, row in living.items():
             assert (row.state is ActorState.ALIVE) == (row.address is not None), row
             unplaced = not row.node_id

@@ -12,6 +12,7 @@ from manta.control import convert, events
 from manta.control.model import NodeId
 from manta.control.orders import Line, Orders
 from manta.control.runner import Runner
+from manta.control.services.cluster import ClusterTeller
 from manta.control.services.rpcs import Rpcs
 from manta.control.services.watch import Subscription
 from manta.control.watching import News
@@ -38,6 +39,7 @@ class AttachRpcs:
 
     def __init__(self, runner: Runner, orders: Orders, rpcs: Rpcs) -> None:
         self._runner, self._orders, self._rpcs = runner, orders, rpcs
+        self._cluster = ClusterTeller(runner, asyncio.get_running_loop())
         self._streams = 0
         self._loop = asyncio.get_running_loop()
 
@@ -55,6 +57,7 @@ class AttachRpcs:
         reader: asyncio.Task[None] | None = None
         runner.decide(events.NodeConnected(cause=cause, node_id=node_id, stream=stream))
         subscription: Subscription | None = None
+        told = self._cluster.join(first.cluster if first.HasField("cluster") else None, news.set)
         try:
             orders.opened(node_id, line)
             self._calls(node_id, first, line)
@@ -64,19 +67,24 @@ class AttachRpcs:
             while not line.ended:
                 await news.wait()
                 news.clear()
-                if not (line.replies or line.orders or subscription.unread):
+                if not (line.replies or line.orders or subscription.unread or self._cluster.unread(told)):
                     if reader.done():
                         # The node closed its side; what it asked for has been sent.
                         reader.result()
                         return
                     continue
                 replies, numbers, tidings = list(line.replies), list(line.orders), subscription.take()
+                picture = self._cluster.take(told)
                 line.replies.clear()
                 line.orders.clear()
                 room.set()
                 # All of it was decided; before it is on disk nobody may see it.
                 await runner.settled()
-                for response in self._messages(node_id, replies, numbers, subscription, tidings):
+                responses = self._messages(node_id, replies, numbers, subscription, tidings)
+                if picture:
+                    responses = responses or [pb.AttachResponse()]
+                    responses[-1].cluster = picture
+                for response in responses:
                     yield response
                 if subscription.unread or reader.done():
                     news.set()
@@ -85,6 +93,7 @@ class AttachRpcs:
                 reader.cancel()
             if subscription is not None:
                 subscription.close()
+            self._cluster.leave(told)
             orders.closed(node_id, line)
             if not runner.failure.done():
                 runner.decide(events.NodeDisconnected(cause=cause, node_id=node_id, stream=stream))

@@ -12,6 +12,7 @@ from manta.control.runner import Runner
 from manta.control.services.actors import ActorRpcs
 from manta.control.services.attach import AttachRpcs
 from manta.control.services.functions import FunctionRpcs
+from manta.control.services.groups import GroupRpcs
 from manta.control.services.jobs import JobRpcs
 from manta.control.services.kv import KvRpcs
 from manta.control.services.nodes import NodeRpcs
@@ -40,6 +41,7 @@ def compose(
         ActorRpcs(runner),
         KvRpcs(runner),
         FunctionRpcs(runner),
+        GroupRpcs(runner),
         StatisticsRpcs(runner, orders.statistics),
         runner=runner,
         log=log,

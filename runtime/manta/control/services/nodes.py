@@ -8,8 +8,10 @@ from __future__ import annotations
 import sys
 
 from manta.control import convert, events
+from manta.control.groups.model import GroupId
 from manta.control.model import Node, NodeState, WorkerId
 from manta.control.runner import Runner
+from manta.control.services.cluster import period_ms
 from manta.control.services.requests import request_id
 from manta.core.errors import VersionMismatchError
 from manta.rpc.v1 import control_pb2 as pb
@@ -39,6 +41,7 @@ class NodeRpcs:
             actors=running,
             driver_ids=frozenset(map(WorkerId, request.driver_ids)),
             job_ids=job_ids,
+            bundles={GroupId(held.group_id): list(held.indexes) for held in request.bundles},
         )
         self._runner.decide(event)
         return pb.RegisterNodeResponse(
@@ -50,6 +53,10 @@ class NodeRpcs:
                 for actor_id, incarnation in self._state.unwanted(event.node.node_id, running)
             ],
             finished_job_ids=self._state.over(job_ids),
+            return_bundles=[
+                pb.HeldBundles(group_id=group_id, indexes=indexes)
+                for group_id, indexes in self._state.groups.unwanted(event.node.node_id, event.bundles).items()
+            ],
         )
 
     def Heartbeat(self, request: pb.HeartbeatRequest, cause: str) -> pb.HeartbeatResponse:
@@ -59,9 +66,14 @@ class NodeRpcs:
             number=request.number,
             available=convert.amounts(request.available, "available"),
             gauges=convert.text_map(request.gauges),
+            total=convert.amounts(request.total, "total") if request.HasField("total") else None,
         )
         self._runner.decide(event)
-        return pb.HeartbeatResponse(epoch=self._state.epoch, wanted=self._state.actors.wanting)
+        return pb.HeartbeatResponse(
+            epoch=self._state.epoch,
+            wanted=self._state.actors.wanting,
+            report_period_ms=period_ms(len(self._state.nodes.cluster)),
+        )
 
     def UnregisterNode(self, request: pb.UnregisterNodeRequest, cause: str) -> pb.UnregisterNodeResponse:
         self._runner.decide(

@@ -6,6 +6,7 @@ from manta.core.frozen import Frozen
 from manta.core.options.not_built import refuse_not_built
 from manta.core.options.table import ACTOR, METHOD, METHOD_CALL, TASK, check_known
 from manta.core.resources import CPU, MEMORY, OBJECT_STORE_MEMORY, UNIT, ResourceSet, request
+from manta.core.strategy import ANYWHERE, SPREAD, Strategy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     #: What a scheduling decision depends on: tasks of one key may share a lease.
-    SchedulingKey = tuple[tuple[tuple[str, int], ...], str, tuple[tuple[str, str], ...]]
+    SchedulingKey = tuple[tuple[tuple[str, int], ...], Strategy, tuple[tuple[str, str], ...]]
 
 #: `num_returns` of a generator whose values become refs one by one.
 STREAMING: Final = -1
@@ -37,16 +38,19 @@ class TaskOptions(Frozen):
         max_calls: After how many calls of the function its process ends; 0 is never.
         name: Shown instead of the function's name.
         env_vars: Environment variables of the worker, by name, in order.
-        strategy: "DEFAULT" or "SPREAD".
+        strategy: On which nodes it may run, and which are better.
         scheduling_key: Tasks of one key may share a lease.
         backpressure: How many unread values a generator may have; -1 is any.
         objects_per_yield: Private: how many refs one `yield` makes.
         enable_task_events: Whether the state API hears of the calls.
         labels: Shown by the state API.
+        captures: The placement group in which its children run too; empty for none.
+        own_place: The user said where it runs: no group captures it.
     """
 
     __slots__ = (
         "backpressure",
+        "captures",
         "enable_task_events",
         "env_vars",
         "given",
@@ -56,6 +60,7 @@ class TaskOptions(Frozen):
         "name",
         "num_returns",
         "objects_per_yield",
+        "own_place",
         "resources",
         "retry_exceptions",
         "retry_on",
@@ -72,12 +77,14 @@ class TaskOptions(Frozen):
     max_calls: int
     name: str | None
     env_vars: tuple[tuple[str, str], ...]
-    strategy: str
+    strategy: Strategy
     scheduling_key: SchedulingKey
     backpressure: int
     objects_per_yield: int
     enable_task_events: bool
     labels: tuple[tuple[str, str], ...]
+    captures: bytes
+    own_place: bool
 
     __hash__ = None  # type: ignore[assignment]  # `given` is a dict
 
@@ -105,9 +112,12 @@ class ActorOptions(Frozen):
         generator_backpressure: Unread values that all its generators may have; -1 is any.
         enable_task_events: As for tasks.
         labels: As for tasks.
+        captures: As for tasks.
+        own_place: As for tasks.
     """
 
     __slots__ = (
+        "captures",
         "concurrency_groups",
         "detached",
         "enable_task_events",
@@ -123,6 +133,7 @@ class ActorOptions(Frozen):
         "name",
         "namespace",
         "out_of_order",
+        "own_place",
         "placement",
         "resources",
         "scheduling_key",
@@ -143,11 +154,13 @@ class ActorOptions(Frozen):
     out_of_order: bool
     concurrency_groups: tuple[tuple[str, int], ...]
     env_vars: tuple[tuple[str, str], ...]
-    strategy: str
+    strategy: Strategy
     scheduling_key: SchedulingKey
     generator_backpressure: int
     enable_task_events: bool
     labels: tuple[tuple[str, str], ...]
+    captures: bytes
+    own_place: bool
 
     __hash__ = None  # type: ignore[assignment]  # `given` is a dict
 
@@ -246,6 +259,10 @@ def task_options(
         max_calls = 1 if merged.get("num_gpus") else 0
     retry, retry_on = _retries(merged.get("retry_exceptions"))
     strategy, env_vars = _strategy(merged), _env_vars(merged)
+    group = _group(merged)
+    if group is not None:
+        group.group.check(resources, resources, group.index, f"the task {merged.get('name') or ''}".rstrip())
+        resources = ResourceSet(group.group.amounts(resources, group.index))
     return TaskOptions(
         given=merged,
         resources=resources,
@@ -262,6 +279,8 @@ def task_options(
         objects_per_yield=merged.get("_num_objects_per_yield") or 1,
         enable_task_events=merged.get("enable_task_events", True),
         labels=_labels(merged),
+        captures=group.captures if group is not None else b"",
+        own_place=_says_where(merged),
     )
 
 
@@ -305,6 +324,12 @@ def actor_options(
     refuse_not_built(merged)
     resources, placement = _actor_resources(merged)
     strategy, env_vars = _strategy(merged), _env_vars(merged)
+    group = _group(merged)
+    if group is not None:
+        group.group.check(resources, placement, group.index, "the actor")
+        resources, placement = (
+            ResourceSet(group.group.amounts(wanted, group.index)) for wanted in (resources, placement)
+        )
     max_pending_calls = merged.get("max_pending_calls")
     return ActorOptions(
         given=merged,
@@ -326,6 +351,8 @@ def actor_options(
         generator_backpressure=merged.get("_actor_generator_backpressure_num_objects") or -1,
         enable_task_events=merged.get("enable_task_events", True),
         labels=_labels(merged),
+        captures=group.captures if group is not None else b"",
+        own_place=_says_where(merged),
     )
 
 
@@ -433,9 +460,62 @@ def _retries(given: Any) -> tuple[bool, tuple[type[Exception], ...]]:
     return True, tuple(given)
 
 
-def _strategy(merged: Mapping[str, Any]) -> str:
-    strategy: str | None = merged.get("scheduling_strategy")
-    return strategy or "DEFAULT"
+class _InGroup:
+    """A wish to run in a placement group."""
+
+    __slots__ = ("captures", "group", "index")
+
+    def __init__(self, group: Any, index: int, capture: bool | None) -> None:
+        self.group = group
+        self.index = index
+        self.captures: bytes = group.id.binary() if capture else b""
+
+
+def _group(merged: Mapping[str, Any]) -> _InGroup | None:
+    given: Any = merged.get("scheduling_strategy")
+    if hasattr(given, "placement_group"):
+        return _InGroup(
+            given.placement_group, given.placement_group_bundle_index, given.placement_group_capture_child_tasks
+        )
+    group = merged.get("placement_group")
+    index = merged.get("placement_group_bundle_index", -1)
+    if group is None or group == "default" or getattr(group, "is_empty", False):
+        if index != -1:
+            raise ValueError(
+                "If placement group is not set, the value of bundle index must be -1: "
+                f"placement_group_bundle_index is {index}."
+            )
+        return None
+    if not hasattr(group, "amounts"):
+        raise ValueError(f"placement_group must be a PlacementGroup, but received {group!r:.100}")
+    return _InGroup(group, index, merged.get("placement_group_capture_child_tasks"))
+
+
+def _says_where(merged: Mapping[str, Any]) -> bool:
+    return (
+        merged.get("scheduling_strategy") is not None
+        or merged.get("placement_group", "default") != "default"
+        or bool(merged.get("label_selector"))
+    )
+
+
+def _strategy(merged: Mapping[str, Any]) -> Strategy:
+    given = merged.get("scheduling_strategy")
+    selector, fallback = merged.get("label_selector"), merged.get("fallback_strategy")
+    if given is None or isinstance(given, str):
+        strategy = SPREAD if given == "SPREAD" else ANYWHERE
+    else:
+        if selector:
+            raise ValueError(
+                "'label_selector' cannot be used beside a scheduling strategy that names nodes or labels itself: "
+                f"{type(given).__name__}. Put all labels into one of the two."
+            )
+        strategy = given._strategy()
+    if selector or fallback:
+        from manta.core.labels import selectors
+
+        strategy = strategy.replace(hard=selectors(selector, fallback))
+    return strategy
 
 
 def _env_vars(merged: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -31,18 +31,8 @@ def _dynamic(value: object) -> bool:
     return value == "dynamic"
 
 
-def _an_object(value: object) -> bool:
-    return value is not None and not isinstance(value, str)
-
-
 #: Option, when it asks for what is not there, and what that is.
 NOT_BUILT: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("label_selector", _given, "placing by node labels"),
-    ("fallback_strategy", _given, "placing by node labels"),
-    ("placement_group", _not_default("default", None), "placement groups"),
-    ("placement_group_bundle_index", _not_default(-1), "placement groups"),
-    ("placement_group_capture_child_tasks", _given, "placement groups"),
-    ("scheduling_strategy", _an_object, "other strategies than 'DEFAULT' and 'SPREAD'"),
     ("runtime_env", _beyond_env_vars, "other fields of a runtime_env than env_vars"),
     ("enable_tensor_transport", _given, "tensor transports"),
     ("tensor_transport", _given, "tensor transports"),

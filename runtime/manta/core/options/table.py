@@ -187,13 +187,25 @@ def _check_namespace(value: str) -> str | None:
     return _not_a_name("A namespace", value)
 
 
+def _check_selector(value: dict[str, str]) -> str | None:
+    from manta.core.labels import wrong_selector  # late: few programs need it
+
+    return wrong_selector(value)
+
+
+def _check_fallback(value: list[Any]) -> str | None:
+    from manta.core.labels import wrong_fallback
+
+    return wrong_fallback(value)
+
+
 def _check_strategy(value: object) -> str | None:
     if isinstance(value, str) and value not in ("DEFAULT", "SPREAD"):
         return (
             f"Invalid scheduling_strategy value {value:.100}. Valid values are "
             '["DEFAULT" | "SPREAD" | PlacementGroupSchedulingStrategy | NodeAffinitySchedulingStrategy]'
         )
-    if not isinstance(value, str) and not type(value).__name__.endswith("SchedulingStrategy"):
+    if not isinstance(value, str) and not hasattr(type(value), "_strategy"):
         raise TypeError(
             "The type of keyword 'scheduling_strategy' must be None, a str or a scheduling strategy, "
             f"but received type {type(value)}"
@@ -283,8 +295,8 @@ def check_runtime_env(value: dict[str, Any]) -> str | None:
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 COMMON: Mapping[str, Option] = {
-    "label_selector": Option(dict, NoneType),
-    "fallback_strategy": Option(list, NoneType),
+    "label_selector": Option(dict, NoneType, check=_check_selector),
+    "fallback_strategy": Option(list, NoneType, check=_check_fallback),
     "accelerator_type": Option(str, NoneType),
     "memory": _quantity("memory"),
     "name": Option(str, NoneType, check=_check_name),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from manta.core.resources import CPU, UNIT
+from manta.core.bundles import is_cpu, is_group
+from manta.core.resources import UNIT
+from manta.core.strategy import ANYWHERE
+from manta.raylet.scheduling.bundles import Bundles
 from manta.raylet.scheduling.demands import Demands
 from manta.raylet.scheduling.leases import Leases
 from manta.raylet.scheduling.ledger import Amounts, GpuShares, Ledger
@@ -11,7 +14,14 @@ from manta.raylet.scheduling.records import ShapeKey, WorkerState
 
 
 def check(
-    ledger: Ledger, pools: Pools, demands: Demands, leases: Leases, *, wake_at: float | None, now: float | None
+    ledger: Ledger,
+    pools: Pools,
+    demands: Demands,
+    leases: Leases,
+    bundles: Bundles,
+    *,
+    wake_at: float | None,
+    now: float | None,
 ) -> None:
     """Raises AssertionError that names the first broken invariant. `now` is when the last event was, if there was one."""
     assert wake_at is None or now is None or wake_at > now, "the alarm is due at once: it would ring for ever"
@@ -20,9 +30,10 @@ def check(
 
     def count(amounts: Amounts, shares: GpuShares, lent: bool = False) -> None:
         for name, amount in amounts.items():
-            taken[name] = taken.get(name, 0) + (0 if lent and name == CPU else amount)
-        for gpu, share in shares:
-            gpu_free[gpu] -= share
+            taken[name] = taken.get(name, 0) + (0 if lent and is_cpu(name) else amount)
+        if not any(map(is_group, amounts)):
+            for gpu, share in shares:
+                gpu_free[gpu] -= share
 
     for worker in pools.workers.values():
         count(worker.holds, worker.shares, worker.lent)
@@ -38,10 +49,13 @@ def check(
         assert len(pool.reservations) <= len(pool.starting), "a reservation that no worker comes for"
         for reservation in pool.reservations:
             count(reservation.shape.holds, reservation.shares)
+    for bundle in bundles.taken():
+        count(bundle.amounts, bundle.shares)
     for name in ledger.total.keys() | ledger.available.keys():
         free = ledger.total.get(name, 0) - taken.get(name, 0)
         assert ledger.available.get(name, 0) == free, f"{name} is not conserved"
-        assert free >= 0 or name == CPU, f"{name} was given twice"
+        # Of a bundle that is given back somebody may hold something still.
+        assert free >= 0 or is_cpu(name) or (is_group(name) and name not in ledger.total), f"{name} was given twice"
     assert gpu_free == ledger.gpu_free(), "GPUs are not conserved"
     missing: dict[ShapeKey, int] = {}
     held: dict[tuple[bytes, int], int] = {}
@@ -67,5 +81,8 @@ def check(
     assert missing.keys() <= demands.shapes.keys(), "a demand without its shape"
     for shape in demands.waiting.values():
         pool_ = pools.by_key.get(shape.pool)
+        if shape.strategy is not None and shape.strategy != ANYWHERE:
+            # Where it waits may be a wish of its own.
+            continue
         if shape.wants > 0 and shape.feasible and ledger.fits(shape.needs) and pool_ is not None and pool_.idle:
             assert shape.yields_at is not None, "somebody waits although a worker and the resources are free"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from manta.core.resources import CPU
+from manta.core.bundles import group_of, is_cpu
 from manta.raylet.events import ActorWanted, DemandSet, PoolKey
 from manta.raylet.scheduling.ledger import Ledger
 from manta.raylet.scheduling.pools import Pools
@@ -33,24 +33,32 @@ class Demands:
         self.waiting: dict[ShapeKey, Shape] = {}
         self._last_actor_key = 0
 
-    def set(self, event: DemandSet, depth: int) -> None:
+    def set(self, event: DemandSet, depth: int, now: float) -> None:
         """An owner says what it wants from now on; `depth` is that of its tasks."""
         demand = self.by_key.get((event.owner, event.key))
         if demand is None and event.wanted == 0:
             return
         amounts = sorted_amounts(event.amounts)
-        shape_key: ShapeKey = ((event.job, event.environment), depth, amounts, amounts, False)
+        strategy = None if event.patience_s is not None else event.strategy
+        shape_key: ShapeKey = (
+            (event.job, event.environment), depth, amounts, amounts, False, strategy, event.prefer,
+        )  # fmt: skip
         if demand is not None and demand.shape != shape_key:
             # Another depth or other amounts under the same number: what is out stays out, the rest waits anew.
             self._want(demand, 0)
             demand.shape, demand.told = shape_key, False
         if demand is None:
-            demand = Demand(event.owner, event.key, shape_key, event.job)
+            demand = Demand(event.owner, event.key, shape_key, event.job, spilled=event.spill_seen)
             self.by_key[event.owner, event.key] = demand
         demand.name, demand.backlog = event.name, event.backlog
         if event.wanted == 0:
             demand.told = False
-        self._want(demand, event.wanted)
+        if event.patience_s is not None:
+            demand.refuse_at = now + event.patience_s
+        before = demand.missing
+        demand.wanted, demand.away, demand.spill_seen = event.wanted, event.away, event.spill_seen
+        demand.spills = [spill for spill in demand.spills if spill[0] > event.spill_seen]
+        self._missing_changed(demand, before)
         self._forget_if_over(demand)
 
     def add_actor(self, actor: ActorWanted) -> Demand:
@@ -61,7 +69,7 @@ class Demands:
         needs = dict(holds)
         for name, amount in place:
             needs[name] = max(amount, needs.get(name, 0))
-        key: ShapeKey = ((actor.job, actor.environment), 0, sorted_amounts(needs), holds, True)
+        key: ShapeKey = ((actor.job, actor.environment), 0, sorted_amounts(needs), holds, True, None, b"")
         demand = Demand(CONTROL_OWNER, self._last_actor_key, key, actor.job, name=actor.name, actor=actor)
         self.by_key[CONTROL_OWNER, demand.key] = demand
         self._want(demand, 1)
@@ -100,6 +108,27 @@ class Demands:
             del self.by_key[demand.owner, demand.key]
         return demand
 
+    def spill(self, shape: Shape) -> Demand:
+        """Whose turn it is is sent elsewhere for one lease; `spilt` follows."""
+        demand = shape.turns.next()
+        before = demand.missing
+        demand.spilling += 1
+        self._missing_changed(demand, before)
+        return demand
+
+    @staticmethod
+    def spilt(demand: Demand, count: int) -> int:
+        """It is sent to one node for so many leases; the number of that."""
+        demand.spilling -= count
+        demand.spilled += 1
+        demand.spills.append((demand.spilled, count))
+        return demand.spilled
+
+    def refuse(self, demand: Demand, count: int) -> None:
+        """So many of its leases it does not get here."""
+        self._want(demand, demand.wanted - count)
+        self._forget_if_over(demand)
+
     def lease_ended(self, shape_key: ShapeKey, owner: bytes, key: int) -> None:
         """One lease of this shape is over."""
         shape = self.shapes[shape_key]
@@ -128,19 +157,32 @@ class Demands:
     def _shape(self, key: ShapeKey) -> Shape:
         shape = self.shapes.get(key)
         if shape is None:
-            pool, depth, needs, holds, is_actor = key
+            pool, depth, needs, holds, is_actor, strategy, prefer = key
             shape = self.shapes[key] = Shape(
                 key, pool, depth, dict(needs), dict(holds), is_actor, self._ledger.feasible(dict(needs)),
-                None if is_actor else self._bound(dict(holds)),
+                strategy, prefer, None if is_actor else self._bound(dict(holds)),
             )  # fmt: skip
         return shape
 
     def _bound(self, holds: dict[str, int]) -> int | None:
-        cpus = holds.get(CPU, 0)
-        if cpus:
-            return max(1, self._ledger.total.get(CPU, 0) // cpus)
+        for name, cpus in holds.items():
+            if cpus and is_cpu(name):
+                return max(1, self._ledger.total.get(name, 0) // cpus)
         # Other resources are not lent while their taker waits: they are bound enough.
         return None if holds else self._nothing_bound
+
+    def total_changed(self) -> None:
+        """What the node has is not what it was."""
+        for shape in self.shapes.values():
+            shape.feasible = self._ledger.feasible(shape.needs)
+
+    def of_group(self, group: bytes) -> list[Demand]:
+        """Demands for what a placement group holds."""
+        return [
+            demand
+            for demand in self.by_key.values()
+            if demand.shape in self.shapes and group_of(self.shapes[demand.shape].needs) == group
+        ]
 
     # ---- sums
 

@@ -15,15 +15,16 @@ class Leases:
     Args:
         demands: What leases answer to.
         pools: Whose workers they are.
+        first: Lease numbers are above this.
     """
 
-    def __init__(self, demands: Demands, pools: Pools) -> None:
+    def __init__(self, demands: Demands, pools: Pools, first: int = 0) -> None:
         self._demands = demands
         self._pools = pools
         self.by_id: dict[int, Lease] = {}
         #: Lives of actors that are queued (their demand) or here (their lease).
         self.actors: dict[bytes, Demand | Lease] = {}
-        self._last = 0
+        self._last = first
         #: How many were ever granted to owners, and to actors.
         self.granted = self.actors_begun = 0
 

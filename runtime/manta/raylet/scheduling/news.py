@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-
+from manta.core.bundles import is_group
 from manta.raylet.events import (
     ActorWanted,
     Command,
@@ -11,25 +10,35 @@ from manta.raylet.events import (
     TellActorWaits,
     TellInfeasible,
     TellLeaseLost,
+    TellUnschedulable,
     WorkerDied,
 )
+from manta.raylet.scheduling.cluster import Cluster
+from manta.raylet.scheduling.demands import Demands
 from manta.raylet.scheduling.ledger import Amounts
-from manta.raylet.scheduling.records import Lease, Shape
-from manta.raylet.scheduling.texts import why_infeasible
+from manta.raylet.scheduling.policy import Policy
+from manta.raylet.scheduling.records import Lease
+from manta.raylet.scheduling.texts import why_infeasible, why_not_there
 
 
 def infeasible(
-    waiting: Iterable[Shape], cluster: Collection[Amounts], node: Amounts, cause: str, out: list[Command]
+    demands: Demands, policy: Policy, cluster: Cluster, node: Amounts, cause: str, out: list[Command]
 ) -> None:
-    """Tell those who wait for what no node has, once each."""
-    for shape in waiting:
-        if shape.feasible:
+    """Tell those who wait for what no node has, once each. What names a node that cannot give it is over."""
+    for shape in list(demands.waiting.values()):
+        if policy.tiers(shape):
             continue
-        for demand in shape.turns:
-            if demand.told:
+        for demand in list(shape.turns):
+            strategy = shape.strategy
+            if strategy is not None and strategy.node and not strategy.node_soft:
+                demands.give_up(demand)
+                out.append(TellUnschedulable(demand.owner, demand.key, why_not_there(shape, cluster, node), cause))
+                continue
+            if demand.told or demand.refuse_at is not None or any(map(is_group, shape.needs)):
+                # Of a placement group that is not there (yet) control knows more.
                 continue
             demand.told = True
-            text = why_infeasible(shape, demand, cluster, node)
+            text = why_infeasible(shape, demand, cluster.totals(node))
             if demand.actor is None:
                 out.append(TellInfeasible(demand.owner, demand.key, text, cause))
             else:

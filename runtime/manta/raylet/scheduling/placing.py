@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from typing import Final
 
-from manta.raylet.events import Command, Reclaim
+from manta.core.strategy import ANYWHERE
+from manta.raylet.events import Command, Reclaim, Refuse, Spill
 from manta.raylet.scheduling import news
 from manta.raylet.scheduling.alarm import Alarm
+from manta.raylet.scheduling.cluster import Cluster, Other
 from manta.raylet.scheduling.demands import Demands
 from manta.raylet.scheduling.fairness import whom_to_ask
 from manta.raylet.scheduling.leases import Leases
-from manta.raylet.scheduling.ledger import Amounts, Ledger
+from manta.raylet.scheduling.ledger import Ledger
 from manta.raylet.scheduling.limits import Limits
+from manta.raylet.scheduling.policy import Policy
 from manta.raylet.scheduling.pools import Pools
-from manta.raylet.scheduling.records import Shape
+from manta.raylet.scheduling.records import Demand, Shape
+
+#: How long a demand waits where it was sent although nothing was free there, seconds.
+PATIENCE_S: Final = 1.0
 
 
 class Placing:
@@ -24,6 +30,7 @@ class Placing:
         pools: Workers to lend, or to start.
         demands: Who waits.
         leases: Who has been served.
+        cluster: Other nodes.
         limits: What it does in moderation.
         cpus: Whole CPUs of the node, at least 1.
         alarm: Told when time will change something.
@@ -35,6 +42,7 @@ class Placing:
         pools: Pools,
         demands: Demands,
         leases: Leases,
+        cluster: Cluster,
         *,
         limits: Limits,
         cpus: int,
@@ -44,38 +52,64 @@ class Placing:
         self._pools = pools
         self._demands = demands
         self._leases = leases
+        self._cluster = cluster
+        self.policy = Policy(ledger, cluster)
         self._limits = limits
         self._cpus = cpus
         self._alarm = alarm
         self._reclaimed_at: dict[bytes, float] = {}
 
-    def serve(self, cluster: Collection[Amounts], now: float, cause: str, out: list[Command]) -> None:
-        """Serve whom it can; tell the others (`cluster`: what each node has), and those who could help them."""
+    def serve(self, now: float, cause: str, out: list[Command]) -> None:
+        """Serve whom it can, here or elsewhere; tell the others, and those who could help them."""
         waiting = self._demands.waiting
+        spills: dict[tuple[bytes, int, bytes], tuple[Demand, Other, int, bool]] = {}
         progress = True
         while progress and waiting:
             progress = False
             for shape in list(waiting.values()):
-                if shape.wants > 0 and self._serve_one(shape, now, cause, out):
+                if shape.wants > 0 and self._serve_one(shape, now, cause, out, spills):
                     progress = True
                     self._demands.to_the_end(shape)
+        for demand, other, count, has_room in spills.values():
+            number = self._demands.spilt(demand, count)
+            patience_s = 0.0 if has_room else PATIENCE_S
+            out.append(Spill(demand.owner, demand.key, number, other.node_id, other.raylet, count, patience_s, cause))
         if waiting:
-            news.infeasible(waiting.values(), cluster, self._ledger.total, cause, out)
+            self._refuse(now, cause, out)
+            if self._cluster.known:
+                news.infeasible(self._demands, self.policy, self._cluster, self._ledger.total, cause, out)
             self._ask_back(now, cause, out)
 
     def owner_gone(self, owner: bytes) -> None:
         """It will not be asked again."""
         self._reclaimed_at.pop(owner, None)
 
-    def _serve_one(self, shape: Shape, now: float, cause: str, out: list[Command]) -> bool:
-        """Give the shape one lease, or one worker on its way; False when it has to wait."""
-        if not shape.feasible or not self._ledger.fits(shape.needs):
-            return False
+    def _serve_one(
+        self,
+        shape: Shape,
+        now: float,
+        cause: str,
+        out: list[Command],
+        spills: dict[tuple[bytes, int, bytes], tuple[Demand, Other, int, bool]],
+    ) -> bool:
+        """Give the shape one lease, or one worker on its way, or send it elsewhere; False when it has to wait."""
+        if shape.strategy is None or (shape.strategy is ANYWHERE and not self._cluster.others):
+            # What only this node can give, and everything where there is no other.
+            if not shape.feasible or not self._ledger.fits(shape.needs):
+                return False
+        else:
+            where = self.policy.choose(shape)
+            if where is False:
+                return False
+            if where is not True:
+                self._spill(shape, where, now, spills)
+                return True
         pool = self._pools.pool(shape.pool)
         if not pool.idle and not self._pools.may_start(pool, now):
             return False
         if not self._brake(shape, now):
             return False
+        self.policy.took_turn(shape, True)
         shares = self._ledger.take(shape.holds)
         if pool.idle:
             # The last one in is the warmest; the first ones in get old and leave.
@@ -84,6 +118,39 @@ class Placing:
         else:
             self._pools.reserve(shape, shares, now, cause, out)
         return True
+
+    def _spill(
+        self,
+        shape: Shape,
+        other: Other,
+        now: float,
+        spills: dict[tuple[bytes, int, bytes], tuple[Demand, Other, int, bool]],
+    ) -> None:
+        self.policy.took_turn(shape, other)
+        has_room = other.fits(shape.needs)
+        demand = self._demands.spill(shape)
+        self._cluster.promise(other, shape.needs, now)
+        where = demand.owner, demand.key, other.node_id
+        _, _, count, had_room = spills.get(where, (demand, other, 0, True))
+        spills[where] = demand, other, count + 1, had_room and has_room
+
+    def _refuse(self, now: float, cause: str, out: list[Command]) -> None:
+        """Owners of other nodes that do not get what they were sent here for look elsewhere."""
+        for shape in list(self._demands.waiting.values()):
+            if shape.strategy is not None or shape.is_actor:
+                continue
+            if shape.feasible and self._ledger.fits(shape.needs):
+                # It is only a worker that is missing.
+                continue
+            for demand in list(shape.turns):
+                if demand.refuse_at is None or shape.wants <= 0:
+                    continue
+                if now < demand.refuse_at:
+                    self._alarm.by(demand.refuse_at)
+                    continue
+                count = min(demand.missing, shape.wants)
+                self._demands.refuse(demand, count)
+                out.append(Refuse(demand.owner, demand.key, count, cause))
 
     def _brake(self, shape: Shape, now: float) -> bool:
         """Whether one more lease of this shape may be out."""
@@ -103,7 +170,11 @@ class Placing:
     def _ask_back(self, now: float, cause: str, out: list[Command]) -> None:
         """Ask owners that have leases for as many as others wait for, at most once a turn each."""
         starved = [
-            shape for shape in self._demands.waiting.values() if shape.feasible and not self._ledger.fits(shape.needs)
+            shape
+            for shape in self._demands.waiting.values()
+            if shape.feasible
+            and not self._ledger.fits(shape.needs)
+            and any(tier.here for tier in self.policy.tiers(shape))
         ]
         if not starved:
             return

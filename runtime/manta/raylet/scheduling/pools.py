@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from manta.core.resources import CPU
+from manta.core.bundles import is_cpu
 from manta.raylet.events import AskExit, ClosePool, Command, KillWorker, PoolKey, StartWorker
 from manta.raylet.scheduling.alarm import Alarm
 from manta.raylet.scheduling.ledger import GpuShares, Ledger
@@ -212,12 +212,16 @@ class Pools:
     def lend_cpu(self, worker: Worker) -> None:
         """It waits: others may use its CPU."""
         worker.lent = True
-        self._ledger.lend_cpu(worker.holds.get(CPU, 0))
+        for name, amount in worker.holds.items():
+            if is_cpu(name):
+                self._ledger.lend_cpu(amount, name)
 
     def retake_cpu(self, worker: Worker) -> None:
         """It runs again."""
         worker.lent = False
-        self._ledger.retake_cpu(worker.holds.get(CPU, 0))
+        for name, amount in worker.holds.items():
+            if is_cpu(name):
+                self._ledger.retake_cpu(amount, name)
 
     def release(self, worker: Worker) -> None:
         """Take back what a worker holds."""

@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from manta.core.strategy import Strategy
 from manta.raylet.events import ActorWanted, PoolKey
+from manta.raylet.scheduling.cluster import Other
 from manta.raylet.scheduling.ledger import Amounts, GpuShares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: What makes demands the same to the scheduler: pool, depth, amounts that must be free, amounts that are taken, actor or not.
-ShapeKey = tuple[PoolKey, int, tuple[tuple[str, int], ...], tuple[tuple[str, int], ...], bool]
+#: What makes demands the same to the scheduler: pool, depth, amounts that must be free, amounts that are taken, actor or not,
+#: where they may run (None: here and nowhere else), the node that is best for them.
+ShapeKey = tuple[PoolKey, int, tuple[tuple[str, int], ...], tuple[tuple[str, int], ...], bool, Strategy | None, bytes]
+
+
+class Tier(NamedTuple):
+    """Nodes that are equally good."""
+
+    #: This one is among them.
+    here: bool
+    others: tuple[Other, ...]
 
 
 def sorted_amounts(amounts: Amounts) -> tuple[tuple[str, int], ...]:
@@ -91,14 +102,27 @@ class Demand:
     held: int = 0
     name: str = ""
     backlog: int = 0
+    #: How many of the wanted leases other nodes are asked for, as the owner said, having heard of the spill of this number.
+    away: int = 0
+    spill_seen: int = 0
+    #: Spills that it had not heard of when it said so: number and count. `spilling` are about to be one.
+    spills: list[tuple[int, int]] = field(default_factory=list)
+    spilling: int = 0
+    #: Number of the last one.
+    spilled: int = 0
+    #: Another node has sent it here: when what it has not got is refused. None for demands of this node.
+    refuse_at: float | None = None
     #: It was told that it waits in vain.
     told: bool = False
     actor: ActorWanted | None = None
 
     @property
     def missing(self) -> int:
-        """How many leases it would still take."""
-        return max(0, self.wanted - self.held)
+        """How many leases it would still take from this node, or be sent elsewhere for."""
+        elsewhere = self.away + self.spilling
+        for _, count in self.spills:
+            elsewhere += count
+        return max(0, self.wanted - self.held - elsewhere)
 
 
 class Turns:
@@ -158,7 +182,12 @@ class Shape:
     #: What one then takes.
     holds: dict[str, int]
     is_actor: bool
+    #: This node could give it, were it empty.
     feasible: bool
+    #: Where it may run; None for here alone.
+    strategy: Strategy | None
+    #: The node that is best for it; empty for none.
+    prefer: bytes
     #: Leases at a time before the brake on processes begins; None for no brake.
     bound: int | None
     turns: Turns = field(default_factory=Turns)
@@ -174,6 +203,11 @@ class Shape:
     yields_at: float | None = None
     #: How long it held the last time.
     brake_s: float = 0.0
+    #: Where it may run, as worked out for this version of what is known.
+    tiers: list[Tier] = field(default_factory=list)
+    tiers_of: tuple[int, int] | None = None
+    #: SPREAD: when each node last had its turn.
+    spread_turns: dict[bytes, int] = field(default_factory=dict)
 
     @property
     def wants(self) -> int:

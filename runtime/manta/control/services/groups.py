@@ -1,0 +1,47 @@
+"""RPCs about placement groups."""
+
+# The methods are named as the RPCs, and what each promises is stated once: in control.proto.
+# ruff: noqa: D102, N802
+
+from __future__ import annotations
+
+from manta.control import convert, events
+from manta.control.groups.convert import group, to_group
+from manta.control.groups.model import GroupId
+from manta.control.runner import Runner
+from manta.control.services.requests import request_id
+from manta.rpc.v1 import control_pb2 as pb
+
+
+class GroupRpcs:
+    """CreatePlacementGroup to ListPlacementGroups."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner, self._state = runner, runner.state
+
+    def CreatePlacementGroup(
+        self, request: pb.CreatePlacementGroupRequest, cause: str
+    ) -> pb.CreatePlacementGroupResponse:
+        event = events.CreateGroup(cause=cause, request_id=request_id(request.request_id), group=group(request.group))
+        group_id = GroupId(self._runner.decide(event))
+        return pb.CreatePlacementGroupResponse(group=to_group(self._state.groups.get(group_id)))
+
+    def RemovePlacementGroup(
+        self, request: pb.RemovePlacementGroupRequest, cause: str
+    ) -> pb.RemovePlacementGroupResponse:
+        group_id = GroupId(convert.identifier(request.group_id, 18, "group_id"))
+        self._runner.decide(
+            events.RemoveGroup(cause=cause, request_id=request_id(request.request_id), group_id=group_id)
+        )
+        return pb.RemovePlacementGroupResponse()
+
+    def GetPlacementGroup(self, request: pb.GetPlacementGroupRequest, cause: str) -> pb.GetPlacementGroupResponse:
+        groups = self._state.groups
+        if request.name:
+            found = groups.named(request.name, request.namespace)
+        else:
+            found = groups.get(GroupId(convert.identifier(request.group_id, 18, "group_id")))
+        return pb.GetPlacementGroupResponse(group=to_group(found))
+
+    def ListPlacementGroups(self, request: pb.ListPlacementGroupsRequest, cause: str) -> pb.ListPlacementGroupsResponse:
+        return pb.ListPlacementGroupsResponse(groups=map(to_group, self._state.groups.rows.values()))

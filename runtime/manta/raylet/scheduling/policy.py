@@ -1,0 +1,122 @@
+"""Which node a lease should come from: this one, another, or none now.
+
+Hybrid, the default: here while less than half is used; else from the least used node that has room, and here among equals. A
+node that holds large arguments comes first if it has room. SPREAD: from the node whose turn was longest ago. Among nodes that
+are allowed those that are better (soft labels) come first if they have room.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from manta.core.resources import GPU, utilisation
+from manta.core.strategy import ANYWHERE, allowed
+from manta.raylet.scheduling.cluster import Cluster, Other
+from manta.raylet.scheduling.ledger import Ledger
+from manta.raylet.scheduling.records import Shape, Tier
+
+#: A node that is used less than this takes what comes, however empty others are.
+PACK_UP_TO: Final = 0.5
+
+
+class Policy:
+    """Where to. Remembers only whose turn was when.
+
+    Args:
+        ledger: This node's resources.
+        cluster: The other nodes.
+    """
+
+    def __init__(self, ledger: Ledger, cluster: Cluster) -> None:
+        self._ledger = ledger
+        self._cluster = cluster
+        self._turns = 0
+
+    def tiers(self, shape: Shape) -> list[Tier]:
+        """Nodes on which the shape may run, better ones first; worked out anew when nodes come, go or change."""
+        version = self._cluster.version, self._ledger.version
+        if shape.tiers_of != version:
+            shape.tiers_of = version
+            shape.tiers = self._tiers(shape)
+        return shape.tiers
+
+    def _tiers(self, shape: Shape) -> list[Tier]:
+        if shape.strategy is None:
+            return [Tier(True, ())] if shape.feasible else []
+        here = Other(
+            self._cluster.node_id, self._ledger.total, {}, self._cluster.labels, draining=self._cluster.draining
+        )
+        # What this node drains it still gives to its own, if nobody else can.
+        everyone = [here, *self._cluster.others.values()]
+        found = allowed(
+            shape.strategy, everyone, lambda node: node.can(shape.needs) if node is not here else shape.feasible
+        )
+        return [Tier(here in tier, tuple(node for node in tier if node is not here)) for tier in found]
+
+    def choose(self, shape: Shape) -> Other | bool:
+        """Where the shape's next lease should come from.
+
+        Returns:
+            True: from here, where there is room. Another node: from there; it has room, or nobody has and it can not come
+            from here. False: it waits here.
+        """
+        tiers = self.tiers(shape)
+        here_fits: bool | None = None
+        for tier in tiers:
+            if tier.here and here_fits is None:
+                here_fits = self._ledger.fits(shape.needs)
+            found = self._in_tier(shape, tier, bool(tier.here and here_fits))
+            if found is not False:
+                return found
+        if not tiers or any(tier.here for tier in tiers):
+            return False
+        # Only others can ever give it, and none has room: it waits there, where it has its turn like everybody else.
+        return min(tiers[0].others, key=lambda other: (other.used, other.node_id))
+
+    def _in_tier(self, shape: Shape, tier: Tier, here_fits: bool) -> Other | bool:
+        if not tier.others:
+            return here_fits
+        needs, strategy = shape.needs, shape.strategy or ANYWHERE
+        if strategy.spread:
+            return self._by_turn(shape, tier, here_fits)
+        if shape.prefer:
+            if shape.prefer == self._cluster.node_id:
+                if here_fits:
+                    return True
+            else:
+                for other in tier.others:
+                    if other.node_id == shape.prefer and other.fits(needs):
+                        return other
+        best: Other | bool = False
+        wants_gpu = needs.get(GPU, 0) > 0
+        least = 2.0, 0
+        if here_fits:
+            used = utilisation(self._ledger.total, self._ledger.available)
+            if used < PACK_UP_TO:
+                return True
+            best, least = True, (used, 0)
+        for other in tier.others:
+            if other.used > least[0]:
+                continue
+            cost = other.used, 1 + (not wants_gpu and other.total.get(GPU, 0) > 0)
+            if cost < least and other.fits(needs):
+                best, least = other, cost
+        return best
+
+    def _by_turn(self, shape: Shape, tier: Tier, here_fits: bool) -> Other | bool:
+        turns = shape.spread_turns
+        best: Other | bool = False
+        least = self._turns + 1
+        if here_fits:
+            best, least = True, turns.get(self._cluster.node_id, 0)
+        for other in tier.others:
+            turn = turns.get(other.node_id, 0)
+            if turn < least and other.fits(shape.needs):
+                best, least = other, turn
+        return best
+
+    def took_turn(self, shape: Shape, where: Other | bool) -> None:
+        """A lease comes from there."""
+        if shape.strategy is not None and shape.strategy.spread:
+            self._turns += 1
+            shape.spread_turns[self._cluster.node_id if isinstance(where, bool) else where.node_id] = self._turns

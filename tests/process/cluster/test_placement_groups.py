@@ -1,0 +1,273 @@
+"""Placement groups on two and three nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import manta
+from manta.exceptions import ActorDiedError, ActorPlacementGroupRemoved, TaskPlacementGroupRemoved
+from manta.util.placement_group import (
+    PlacementGroup,
+    get_current_placement_group,
+    get_placement_group,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
+from manta.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from tests.process.cluster.support import at_rest, running_cluster
+from tests.process.cluster.test_two_nodes import SecondNode, Where
+from tests.process.semantics.support import Gate, Ledger
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.process.cluster.support import Cluster
+
+CLUSTER = None
+#: What users write that type checkers would not let them.
+NO_LIST: Any = {"CPU": 1}
+
+
+@pytest.fixture
+def nodes() -> Iterator[tuple[Cluster, list[SecondNode]]]:
+    """Three nodes with two CPUs each."""
+    with running_cluster(num_cpus=2) as cluster:
+        others: list[SecondNode] = []
+        try:
+            others.extend(SecondNode(cluster, name, cpus=2) for name in ("second", "third"))
+            yield cluster, others
+        finally:
+            for other in others:
+                other.stop()
+
+
+@manta.remote
+def where():
+    return manta.get_runtime_context().get_node_id()
+
+
+@manta.remote
+def stay(ledger: Ledger, gate: Gate):
+    ledger.write(os.getpid())
+    gate.wait()
+    return manta.get_runtime_context().get_node_id()
+
+
+def inside(group: PlacementGroup, index: int = -1, capture: bool | None = None) -> PlacementGroupSchedulingStrategy:
+    return PlacementGroupSchedulingStrategy(group, index, capture)
+
+
+def places(group: PlacementGroup) -> list[str]:
+    return list(placement_group_table(group)["bundles_to_node_id"].values())
+
+
+def free() -> float:
+    return manta.available_resources().get("CPU", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "bundles", "different"),
+    [
+        ("PACK", 2, 1),
+        ("STRICT_PACK", 2, 1),
+        ("SPREAD", 3, 3),
+        ("STRICT_SPREAD", 3, 3),
+        ("PACK", 4, 2),
+        ("SPREAD", 4, 3),
+    ],
+)
+def test_bundles_are_laid_out_as_the_strategy_says(nodes, strategy, bundles, different):
+    group = placement_group([{"CPU": 1}] * bundles, strategy=strategy)
+    assert manta.get(group.ready(), timeout=20) == group
+    assert len(set(places(group))) == different
+    tasks = [where.options(scheduling_strategy=inside(group, index)).remote() for index in range(bundles)]
+    assert manta.get(tasks, timeout=20) == places(group)
+    actors = [Where.options(num_cpus=1, scheduling_strategy=inside(group, index)).remote() for index in range(bundles)]
+    wait_until(lambda: free() == 6.0 - bundles)
+    assert manta.get([actor.node.remote() for actor in actors], timeout=20) == places(group)
+    del actors
+    remove_placement_group(group)
+    assert placement_group_table(group)["state"] == "REMOVED"
+    wait_until(lambda: free() == 6.0, what="its resources to be free")
+
+
+def test_what_never_fits_waits_and_is_said_by_name(nodes):
+    group = placement_group([{"CPU": 1}] * 4, strategy="STRICT_SPREAD")
+    assert not group.wait(0.3)
+    row = placement_group_table(group)
+    assert (row["state"], row["stats"]["scheduling_state"]) == (
+        "PENDING",
+        'infeasible: 3 nodes can never hold STRICT_SPREAD bundles {"CPU": 1}, {"CPU": 1}, {"CPU": 1}, {"CPU": 1}',
+    )
+    remove_placement_group(group)
+
+
+def test_a_group_waits_until_there_is_room_for_all_of_it(nodes, tmp_path):
+    ledger, gate = Ledger(tmp_path / "ran"), Gate(tmp_path / "gate")
+    refs = [stay.remote(ledger, gate) for _ in range(6)]
+    wait_until(lambda: len(ledger.read()) == 6)
+    group = placement_group([{"CPU": 2}, {"CPU": 2}])
+    assert not group.wait(0.3)
+    gate.open()
+    manta.get(refs, timeout=20)
+    assert group.wait(20)
+    assert (
+        manta.get(where.options(num_cpus=2, scheduling_strategy=inside(group, 1)).remote(), timeout=20)
+        == places(group)[1]
+    )
+    remove_placement_group(group)
+
+
+def test_nobody_else_gets_what_a_group_holds(nodes, tmp_path):
+    group = placement_group([{"CPU": 2}] * 3, strategy="STRICT_SPREAD")
+    manta.get(group.ready(), timeout=20)
+    outside = where.remote()
+    assert manta.wait([outside], timeout=0.3)[0] == []
+    ledger, gate = Ledger(tmp_path / "ran"), Gate(tmp_path / "gate")
+    within = [stay.options(scheduling_strategy=inside(group)).remote(ledger, gate) for _ in range(7)]
+    wait_until(lambda: len(ledger.read()) == 6)
+    gate.open()
+    assert set(manta.get(within, timeout=20)) == set(places(group))
+    remove_placement_group(group)
+    manta.get(outside, timeout=20)
+
+
+def test_removal_ends_what_is_inside(nodes, tmp_path):
+    group = placement_group([{"CPU": 1}] * 2, strategy="STRICT_SPREAD", name="team")
+    assert get_placement_group("team") == group
+    manta.get(group.ready(), timeout=20)
+    actor = Where.options(num_cpus=1, scheduling_strategy=inside(group, 0)).remote()
+    manta.get(actor.node.remote(), timeout=20)
+    ledger = Ledger(tmp_path / "ran")
+    task = stay.options(scheduling_strategy=inside(group, 1)).remote(ledger, Gate(tmp_path / "never"))
+    wait_until(lambda: ledger.read())
+    remove_placement_group(group)
+    with pytest.raises(TaskPlacementGroupRemoved):
+        manta.get(task, timeout=20)
+    with pytest.raises((ActorPlacementGroupRemoved, ActorDiedError)):
+        manta.get(actor.node.remote(), timeout=20)
+    with pytest.raises(TaskPlacementGroupRemoved):
+        manta.get(where.options(scheduling_strategy=inside(group, 1)).remote(), timeout=20)
+    with pytest.raises(ValueError, match="Failed to look up placement group with name: team"):
+        get_placement_group("team")
+    wait_until(lambda: free() == 6.0)
+
+
+def test_bundles_of_a_dead_node_are_placed_again(nodes):
+    _, others = nodes
+    group = placement_group([{"CPU": 1}] * 2, strategy="STRICT_SPREAD")
+    manta.get(group.ready(), timeout=20)
+    lost = next((other for other in others if other.node_id in places(group)), None)
+    assert lost is not None
+    index = places(group).index(lost.node_id)
+    kept = places(group)[1 - index]
+    actor = Where.options(
+        num_cpus=1, max_restarts=-1, max_task_retries=-1, scheduling_strategy=inside(group, index)
+    ).remote()
+    assert manta.get(actor.node.remote(), timeout=20) == lost.node_id
+    os.kill(lost.process.pid, signal.SIGKILL)
+    wait_until(
+        lambda: placement_group_table(group)["state"] == "CREATED" and lost.node_id not in places(group), timeout_s=20
+    )
+    assert places(group)[1 - index] == kept
+    assert manta.get(actor.node.remote(), timeout=30) == places(group)[index] != kept
+
+
+def test_children_run_in_the_group_if_it_captures_them(nodes):
+    group = placement_group([{"CPU": 2}])
+    manta.get(group.ready(), timeout=20)
+
+    @manta.remote(num_cpus=1)
+    def parent():
+        current = get_current_placement_group()
+        child = manta.get(manta.remote(lambda: get_current_placement_group()).remote())
+        out = manta.get(
+            manta.remote(lambda: get_current_placement_group()).options(scheduling_strategy="DEFAULT").remote()
+        )
+        actor = Inside.options(num_cpus=1).remote()
+        context = manta.get_runtime_context()
+        return (
+            current,
+            child,
+            out,
+            manta.get(actor.group.remote()),
+            context.should_capture_child_tasks_in_placement_group,
+            context.get_placement_group_id(),
+        )
+
+    @manta.remote
+    class Inside:
+        def group(self):
+            return get_current_placement_group()
+
+    captured = parent.options(scheduling_strategy=inside(group, 0, True)).remote()
+    assert manta.get(captured, timeout=20) == (group, group, None, group, True, group.id.hex())
+    assert get_current_placement_group() is None
+    remove_placement_group(group)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: placement_group([]), "Bundles must be a non-empty list"),
+        (lambda: placement_group([{}]), "Bundles cannot be an empty dictionary"),
+        (lambda: placement_group([{"CPU": 0}]), "resources with only 0 values"),
+        (lambda: placement_group(NO_LIST), "The type of bundles must be list"),
+        (lambda: placement_group([{"CPU": 1}], strategy="BEST"), "Supported strategies are"),
+        (lambda: placement_group([{"CPU": 1}], lifetime="long"), "`lifetime` argument must be either"),
+        (lambda: placement_group([{"CPU": -1}]), "cannot be negative"),
+        (lambda: get_placement_group(""), "non-empty value"),
+    ],
+)
+def test_wrong_groups_are_refused(one_node, make, text):
+    with pytest.raises(ValueError, match=text):
+        make()
+
+
+@pytest.fixture
+def one_node() -> Iterator[None]:
+    with running_cluster(num_cpus=1):
+        yield
+
+
+def test_what_fits_in_no_bundle_is_refused_at_once():
+    with running_cluster(num_cpus=2):
+        group = placement_group([{"CPU": 1}])
+        with pytest.raises(
+            ValueError, match="Cannot schedule the task with the placement group because the resource request"
+        ):
+            where.options(num_cpus=2, scheduling_strategy=inside(group))
+        with pytest.raises(ValueError, match=r"bundle index 1 is invalid\. Valid placement group indexes: 0-0"):
+            where.options(scheduling_strategy=inside(group, 1))
+        with pytest.raises(ValueError, match="cannot fit into any bundles"):
+            Where.options(resources={"x": 1}, scheduling_strategy=inside(group)).remote()
+
+
+def test_a_group_goes_with_its_driver_unless_detached():
+    with running_cluster(num_cpus=2) as cluster:
+        code = f"""
+import manta
+from manta.util.placement_group import placement_group
+manta.init("unix:{cluster.socket}", namespace="n", log_to_driver=False)
+for name, lifetime in (("stays", "detached"), ("goes", None)):
+    manta.get(placement_group([{{"CPU": 1}}], name=name, lifetime=lifetime).ready(), timeout=20)
+"""
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=50)
+        wait_until(lambda: free() == 1.0)
+        states = {row["name"]: row["state"] for row in placement_group_table().values()}
+        assert states == {"stays": "CREATED", "goes": "REMOVED"}
+        assert json.dumps(placement_group_table())
+        (stays,) = (key for key, row in placement_group_table().items() if row["name"] == "stays")
+        from manta.core.ids import PlacementGroupID
+
+        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(stays))))
+        at_rest(cluster)
