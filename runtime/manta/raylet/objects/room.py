@@ -194,7 +194,8 @@ class Room:
         """The object is there: other attempts of the same task need not wait for room."""
         for entry in [entry for entry in self.creates if entry.object_id == object_id]:
             self.unlist(entry)
-            self._sealed.adopt(self._sealed.by_id[object_id], entry.client)
+            if not entry.secondary:
+                self._sealed.adopt(self._sealed.by_id[object_id], entry.client, entry.owner)
             out.append(AlreadyExists(entry.client, object_id, entry.cause))
 
     def may_have_sealed(self, object_id: bytes) -> set[Client]:

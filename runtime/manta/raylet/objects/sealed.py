@@ -59,13 +59,19 @@ class Sealed:
             self.lru[item.object_id] = item
             self.lru_bytes += room
 
-    def adopt(self, item: Object, client: Client) -> None:
-        """The client was to make it and finds it made: the task runs again, and the owner hears of it from this client."""
+    def adopt(self, item: Object, client: Client, owner: Hashable) -> None:
+        """The client was to make it and finds it made: the task runs again, and the owner hears of it from this client.
+
+        A copy becomes the original thereby.
+        """
         if item.doomed:
             item.doomed = False
         else:
             self._give_up(item)
         item.creator = client
+        if item.secondary:
+            self.promote(item)
+            item.owner = owner
         self._keep(item)
 
     def delete(self, item: Object, now: float) -> None:

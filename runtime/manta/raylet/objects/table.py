@@ -19,7 +19,7 @@ Costs: a few microseconds per event, independent of the number of objects; of wa
 at when room appears.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Container, Hashable, Iterable, Sequence
 from typing import Final
 
 from manta.raylet.objects.ahead import Ahead
@@ -59,6 +59,7 @@ class ObjectTable:
 
     Attributes:
         full_timeout_s: How long a creator waits for room before it is told that there is none.
+        owners_elsewhere: Owners that are no clients, and yet can be asked about what was made for them (Left).
     """
 
     __slots__ = (
@@ -71,11 +72,13 @@ class ObjectTable:
         "_room",
         "_sealed",
         "full_timeout_s",
+        "owners_elsewhere",
     )
 
     def __init__(self, allocator: Allocator, *, full_timeout_s: float = 10.0) -> None:
         self._allocator = allocator
         self.full_timeout_s = full_timeout_s
+        self.owners_elsewhere: Container[Client] = ()
         self._processes: dict[Client, Process] = {}
         self._journal = Journal()
         self._sealed = Sealed(allocator, self._journal)
@@ -112,7 +115,7 @@ class ObjectTable:
             self._sealed.unpin(item, client, process, item.pins[client], now, cause)
         self._allocator.forget(client)
         for owner, ids in self._sealed.left(client).items():
-            if owner in self._processes:
+            if owner in self._processes or owner in self.owners_elsewhere:
                 parts = (tuple(ids[at : at + _LEFT_AT_ONCE]) for at in range(0, len(ids), _LEFT_AT_ONCE))
                 out.extend(Left(owner, client, part, cause) for part in parts)
         self._room.use(now, cause, out)
@@ -157,7 +160,8 @@ class ObjectTable:
         out: list[Command] = []
         item = self._objects.get(object_id)
         if item is not None:
-            self._sealed.adopt(item, client)
+            if not secondary:
+                self._sealed.adopt(item, client, client if owner is None else owner)
             return [AlreadyExists(client, object_id, cause)]
         self._ahead.take(object_id)
         unsealed = process.unsealed.get(object_id)
@@ -201,8 +205,8 @@ class ObjectTable:
         if item is not None or self._sealed.owners.is_dead(unsealed.owner):
             # Another attempt was faster, and what it wrote is the same; or nobody can want it.
             self._ahead.take(object_id)
-            if item is not None:
-                self._sealed.adopt(item, client)
+            if item is not None and not unsealed.secondary:
+                self._sealed.adopt(item, client, unsealed.owner)
             self._allocator.free(unsealed.offset, unsealed.size, client, now)
             self._room.use(now, cause, out)
             return out
@@ -279,7 +283,7 @@ class ObjectTable:
         owner = client if owner is None else owner
         item = self._objects.get(object_id)
         if item is not None:
-            self._sealed.adopt(item, client)
+            self._sealed.adopt(item, client, owner)
             return []
         if self._sealed.owners.is_dead(owner):
             self._ahead.take(object_id)
@@ -467,6 +471,19 @@ class ObjectTable:
         """Offset and size of a sealed object that is not doomed; None when there is none."""
         item = self._objects.get(object_id)
         return None if item is None or item.doomed else (item.offset, item.size)
+
+    def has(self, object_id: bytes) -> bool:
+        """Whether it is here, if only for those who read it already."""
+        return object_id in self._objects
+
+    def is_copy(self, object_id: bytes) -> bool:
+        """Whether it is here, as a copy of what another node keeps."""
+        item = self._objects.get(object_id)
+        return item is not None and item.secondary
+
+    def room(self) -> int:
+        """Bytes that a creator can have without anything being freed: lent blocks come back when they are recalled."""
+        return self._allocator.room_bytes + self._sealed.lru_bytes + self._room.lent_free_bytes
 
     def holders(self, count: int = 5) -> tuple[Holder, ...]:
         """Who keeps most of the store, largest first; an owner and a client of the same name are one."""

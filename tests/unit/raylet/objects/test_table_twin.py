@@ -95,15 +95,16 @@ class TableMachine(RuleBasedStateMachine):
                     twin.write(offset, size, self.serial)
                     twin.writing[client, object_id] = (offset, size, self.serial, *waiting[2:])
                 case AlreadyExists(client, object_id, _):
-                    del twin.creates[client, object_id]
-                    if object_id in twin.doomed:
-                        twin.objects[object_id] = twin.doomed.pop(object_id)
-                    assert object_id in twin.objects or object_id == twin.passing
-                    twin.made[object_id] = client
+                    _, _, owner, secondary = twin.creates.pop((client, object_id))
+                    there = object_id in twin.objects or object_id == twin.passing
+                    assert there or object_id in twin.doomed
+                    if not secondary:
+                        self.found(client, object_id, owner)
                 case StoreFull(client, object_id, size, _, used, _, waited, _, _):
                     since, asked, *_ = twin.creates.pop((client, object_id))
                     assert asked == size
-                    assert size > CAPACITY or (waited >= TIMEOUT_S and waited == self.now - since)
+                    # Its deadline is since + TIMEOUT_S, rounded; so the difference may be a little less.
+                    assert size > CAPACITY or (waited >= TIMEOUT_S - 1e-6 and waited == self.now - since)
                     assert used <= CAPACITY
                 case Ready(client, request, places, _):
                     ids = twin.gets.pop((client, request))
@@ -137,15 +138,25 @@ class TableMachine(RuleBasedStateMachine):
 
     def sealed(self, client, object_id, offset, size, mark, owner, secondary):
         twin = self.twin
-        twin.made[object_id] = client
         was_deleted = twin.ahead.pop(object_id, None)
-        if object_id in twin.doomed:
-            twin.objects[object_id] = twin.doomed.pop(object_id)
-        elif object_id not in twin.objects and owner not in twin.dead_owners:
+        if object_id in twin.doomed or object_id in twin.objects:
+            if not secondary:
+                self.found(client, object_id, owner)
+        elif owner not in twin.dead_owners:
+            twin.made[object_id] = client
             twin.objects[object_id] = (offset, size, mark, owner, secondary)
             if was_deleted:
                 twin.passing = object_id
                 self.deleted(object_id)
+
+    def found(self, client, object_id, owner):
+        """Whoever was to make it finds it made: a deleted one is wanted again, a copy is the original from now on."""
+        twin = self.twin
+        twin.made[object_id] = client
+        if object_id in twin.doomed:
+            twin.objects[object_id] = twin.doomed.pop(object_id)
+        if object_id in twin.objects and twin.objects[object_id][4]:
+            twin.objects[object_id] = (*twin.objects[object_id][:3], owner, False)
 
     def deleted(self, object_id):
         twin = self.twin
