@@ -16,6 +16,7 @@ from manta.raylet.actors import Actors
 from manta.raylet.admission import Admission
 from manta.raylet.clients import Client, Clients
 from manta.raylet.control_client import ControlLink
+from manta.raylet.exchange import Exchange
 from manta.raylet.inspection import Inspection
 from manta.raylet.object_service import ObjectService
 from manta.raylet.runner import Runner
@@ -56,12 +57,14 @@ class ChannelService:
         link: ControlLink,
         inspection: Inspection,
         semaphores: Semaphores,
+        exchange: Exchange,
     ) -> None:
         self._admission = admission
         self._clients = clients
         self._runner = runner
         self._link = link
         self._semaphores = semaphores
+        self._exchange = exchange
         self._handlers: dict[type[Message], Callable[[Client, Any], None]] = {
             pb.Goodbye: admission.goodbye,
             pb.LeaseDemand: self._lease_demand,
@@ -92,6 +95,12 @@ class ChannelService:
             if connection.closed:
                 return
             if not isinstance(client, Client):
+                try:
+                    if self._exchange.takes(connection, message):
+                        continue
+                except ProtocolError as wrong:
+                    self._admission.refuse(connection, wrong)
+                    return
                 if not isinstance(message, pb.Hello):
                     self._admission.refuse(connection, f"the first frame is Hello, got {type(message).__name__}")
                     return
@@ -121,6 +130,8 @@ class ChannelService:
             if client.actors:
                 self._forget_interest(client, client.actors)
             self._admission.closed(client, reason)
+        else:
+            self._exchange.closed(connection)
 
     # ---- leases
 

@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, assert_never
 
 from google.protobuf.message import Message
 
-from manta.core.errors import ObjectFreedError, ObjectStoreFullError, ProtocolError
+from manta.core.errors import ObjectFreedError, ObjectLostError, ObjectStoreFullError, OverloadedError, ProtocolError
+from manta.core.ids import is_put
 from manta.raylet.clients import Client, Clients
 from manta.raylet.objects import commands as oc
+from manta.raylet.objects.pull_commands import Need, Trouble
 from manta.raylet.objects.table import ObjectTable
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
 from manta.transport.status import error_info
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from manta.raylet.neighbours import Neighbours
+    from manta.raylet.transfers import Transfers
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +47,10 @@ class ObjectService:
         table: Decides.
         clients: Who is connected.
         work: Has the arena reserve, punch or warm; the answer comes back by the table's methods and `perform`.
+
+    Attributes:
+        transfers: Fetches what lives elsewhere; None on a node that knows no others.
+        neighbours: Where that is; the same.
     """
 
     def __init__(self, table: ObjectTable, clients: Clients, work: Callable[[MemoryWork], None]) -> None:
@@ -47,6 +58,10 @@ class ObjectService:
         self.table = table
         self._clients = clients
         self._work = work
+        self.transfers: Transfers | None = None
+        self.neighbours: Neighbours | None = None
+        #: Requests of processes for what lives elsewhere: their worker ids and numbers.
+        self._pulled: set[tuple[object, object]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._looks_for_garbage: asyncio.TimerHandle | None = None
         self.handlers: dict[type[Message], Callable[[Client, Any], None]] = {
@@ -59,6 +74,7 @@ class ObjectService:
             pb.GetObjects: self._get,
             pb.ReleaseObjects: self._release,
             pb.FreeObjects: self._free,
+            pb.OwnerElsewhere: self._owner_elsewhere,
         }
 
     # ---- processes come and go
@@ -69,13 +85,23 @@ class ObjectService:
 
     def died(self, worker_id: bytes) -> None:
         """A process is gone: its ranges and pins are settled, what it owned is freed."""
-        now = time.monotonic()
-        self.perform(self.table.died(worker_id, now=now))
-        self.perform(self.table.owner_died(worker_id, now=now))
+        self.perform(self.table.died(worker_id, now=time.monotonic()))
+        if self.transfers is not None:
+            self._pulled = {key for key in self._pulled if key[0] != worker_id}
+            self.transfers.died(worker_id)
+        self.owner_died(worker_id)
+        if self.neighbours is not None:
+            self.neighbours.died(worker_id)
 
     def job_over(self, job: bytes) -> None:
         """What nobody in particular owns lives as long as its job."""
-        self.perform(self.table.owner_died(job, now=time.monotonic()))
+        self.owner_died(job)
+
+    def owner_died(self, owner: bytes) -> None:
+        """Whoever owned objects is gone, here or elsewhere: they are freed."""
+        self.perform(self.table.owner_died(owner, now=time.monotonic()))
+        if self.transfers is not None:
+            self.transfers.freed_with_owner()
 
     # ---- frames
 
@@ -126,21 +152,91 @@ class ObjectService:
         now = time.monotonic()
         if message.cancel:
             self.perform(self.table.cancel_get(client.worker_id, message.request_id, now=now))
+            self._over(client.worker_id, message.request_id)
             return
         _check_ids(message.object_ids)
         request_id = message.request_id
+        if message.places and self.transfers is not None and self._pull(client, message):
+            return
         self.perform(self.table.get(client.worker_id, request_id, message.object_ids, now=now, cause=request_id))
+
+    def _pull(self, client: Client, message: pb.GetObjects) -> bool:
+        """Have what lives elsewhere fetched; False when all of it is here."""
+        assert self.transfers is not None
+        ids = message.object_ids
+        if any(place.index >= len(ids) or not place.size for place in message.places):
+            raise ProtocolError("GetObjects: a place is for none of its objects, or has no size")
+        _check_ids(node_id for place in message.places for node_id in place.node_ids)
+        has = self.table.has
+        needs = [
+            Need(ids[place.index], place.size, tuple(place.node_ids))
+            for place in message.places
+            if not has(ids[place.index])
+        ]
+        if not needs:
+            return False
+        key = client.worker_id, message.request_id
+        self._pulled.add(key)
+        if not self.transfers.ask(*key, tuple(ids), needs):
+            self._pulled.discard(key)
+            error = OverloadedError("the process waits for too many objects of other nodes, or twice in one name")
+            self._send(client.worker_id, pb.ObjectsReady(request_id=message.request_id, error=error_info(error)))
+        return True
+
+    def _over(self, client: object, request_id: object) -> None:
+        """A request has ended; was it for what lives elsewhere, nothing is fetched for it any more."""
+        if (client, request_id) in self._pulled:
+            self._pulled.discard((client, request_id))
+            assert self.transfers is not None
+            self.transfers.over(client, request_id)
+
+    def cannot_fetch(
+        self, client: object, request_id: object, object_id: bytes, trouble: Trouble | None, reason: object
+    ) -> None:
+        """An object that lives elsewhere is not to be had: the process is told why."""
+        self._pulled.discard((client, request_id))
+        if isinstance(reason, oc.StoreFull):
+            error = self._full(reason)
+        elif trouble is Trouble.FREED:
+            error = error_info(ObjectFreedError(object_id.hex()))
+        else:
+            # Running its task again, from its lineage, belongs here.
+            lost = ObjectLostError(object_id.hex(), detail=str(reason))
+            creator = "put()" if is_put(object_id) else f"task {object_id[:24].hex()}"
+            error = error_info(lost.with_facts(creator=creator))
+        message = pb.ObjectsReady(request_id=_number(request_id), object_ids=(object_id,), error=error)
+        self._send(client, message)
 
     def _release(self, client: Client, message: pb.ReleaseObjects) -> None:
         self.perform(self.table.release(client.worker_id, message.object_ids, now=time.monotonic()))
 
     def _free(self, client: Client, message: pb.FreeObjects) -> None:
         _check_ids(message.object_ids)
-        self.perform(
-            self.table.delete(
-                message.object_ids, now=time.monotonic(), by=client.worker_id, creator=message.creator or None
-            )
-        )
+        if message.node_id and self.neighbours is not None:
+            self.neighbours.free(message.node_id, message.object_ids, message.creator)
+            if not message.creator:
+                # A copy may be here.
+                self.drop_copies(message.object_ids)
+            return
+        self.free(message.object_ids, client.worker_id, message.creator)
+
+    def free(self, ids: Sequence[bytes], by: bytes, creator: bytes = b"") -> None:
+        """Nobody refers to these any more, says a process here or another node."""
+        self.perform(self.table.delete(ids, now=time.monotonic(), by=by, creator=creator or None))
+        if self.transfers is not None:
+            self.transfers.freed(ids)
+
+    def drop_copies(self, ids: Sequence[bytes]) -> None:
+        """The originals of these are freed."""
+        copies = [object_id for object_id in ids if self.table.is_copy(object_id)]
+        self.perform(self.table.delete(copies, now=time.monotonic()))
+        if self.transfers is not None:
+            self.transfers.freed(copies)
+
+    def _owner_elsewhere(self, client: Client, message: pb.OwnerElsewhere) -> None:
+        _check_ids((message.worker_id, message.node_id))
+        if self.neighbours is not None and self._clients.get(message.worker_id) is None:
+            self.neighbours.owner(message.worker_id, message.node_id)
 
     # ---- what the arena did
 
@@ -154,6 +250,11 @@ class ObjectService:
         """Send answers, pass memory work on, set the next tick."""
         for command in commands:
             match command:
+                case oc.Ready() | oc.Created() | oc.Gone() | oc.AlreadyExists() | oc.StoreFull() | oc.Rejected() if (
+                    type(command.client) is str
+                ):
+                    assert self.transfers is not None
+                    self.transfers.told(command)
                 case oc.Ready():
                     ids, offsets, sizes = zip(*command.places, strict=True) if command.places else ((), (), ())
                     self._send(
@@ -165,6 +266,8 @@ class ObjectService:
                             sizes=sizes,
                         ),
                     )
+                    if self._pulled:
+                        self._over(command.client, command.request_id)
                 case oc.Created():
                     self._send(command.client, pb.ObjectCreated(object_id=command.object_id, offset=command.offset))
                 case oc.AlreadyExists():
@@ -181,6 +284,7 @@ class ObjectService:
                             error=error_info(error),
                         ),
                     )
+                    self._over(command.client, command.request_id)
                 case oc.BlockLent():
                     self._send(
                         command.client,
@@ -198,9 +302,13 @@ class ObjectService:
                 case oc.ReserveExtent() | oc.PunchHole() | oc.Warm():
                     self._work(command)
                 case oc.Evicted():
-                    # Nobody keeps locations on one node; where several do, this is what they are told.
+                    # Nobody keeps locations of copies: who has none says so when it is asked.
                     pass
                 case oc.Left():
+                    owner: bytes = command.owner  # type: ignore[assignment]  # clients are worker ids
+                    if self.neighbours is not None and self._clients.get(owner) is None:
+                        self.neighbours.left(owner, command.creator, command.ids)  # type: ignore[arg-type]
+                        continue
                     self._send(command.owner, pb.ObjectsLeft(creator=command.creator, object_ids=command.ids))  # type: ignore[arg-type]  # clients are worker ids
                 case oc.Rejected():
                     log.warning("the object store refused %s: %s", command.object_id.hex(), command.reason)
@@ -209,8 +317,11 @@ class ObjectService:
                         self._send(command.client, pb.ObjectCreated(object_id=command.object_id, error=info))
                     else:
                         self._send(command.client, pb.ObjectsReady(request_id=_number(command.cause), error=info))
+                        self._over(command.client, _number(command.cause))
                 case _:
                     assert_never(command)
+        if self._pulled and self.transfers is not None:
+            self.transfers.room()
         self._set_timer()
 
     def close(self) -> None:
@@ -254,6 +365,8 @@ class ObjectService:
             return f"{pb.Role.Name(client.role).removeprefix('ROLE_').lower()} pid={client.pid}"
         if isinstance(who, bytes) and len(who) == 4:
             return f"job {who.hex()}"
+        if isinstance(who, str):
+            return who
         return "a process that is gone"
 
     def _set_timer(self) -> None:

@@ -43,7 +43,7 @@ from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
 from manta.rpc.v1 import raylet_pb2 as rpb
 from manta.transport.channel_aio import AsyncConnection, ChannelServer
-from manta.transport.tls import TlsFiles
+from manta.transport.tls import Tls, TlsFiles
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +147,18 @@ class Raylet:
 
         self.objects = ObjectService(ObjectTable(allocator), self.clients, lambda work: keeper.perform((work,)))
         stack.callback(self.objects.close)
+        from manta.raylet.exchange import Exchange
+
+        files = self._tls_files()
+        self.exchange = Exchange(
+            node_id=self.config.node_id,
+            objects=self.objects,
+            capacity=allocator.capacity,
+            arena=self.arena.mapping,
+            clients=self.clients,
+            tls=Tls(files) if files is not None else None,
+        )
+        stack.callback(self.exchange.close)
 
     def _arena_did(self, event: ArenaEvent) -> None:
         self.objects.arena_did(event)
@@ -234,6 +246,7 @@ class Raylet:
             link=self.link,
             inspection=Inspection(self.clients, self.describe),
             semaphores=self.semaphores,
+            exchange=self.exchange,
         )
         self.orders = Orders(
             runner=self.runner,
@@ -339,6 +352,10 @@ class Raylet:
 
     def _order(self, order: rpb.Order) -> rpb.OrderAnswer:
         return self.orders.carry_out(order)
+
+    def _cluster_news(self, news: cpb.ClusterNews) -> None:
+        self.runner.tell(cluster_seen(news))
+        self.exchange.news(news)
 
     def _actor_state(self, info: cpb.ActorInfo) -> None:
         self.channel.actor_state(info)
@@ -486,7 +503,7 @@ class Raylet:
             "clients": len(self.clients),
             "jobs": sum(job.local for job in self.jobs.values()),
             "actors": len(self.actors),
-            "store": self.objects.table.statistics(),
+            "store": {**self.objects.table.statistics(), **self.exchange.statistics()},
             "scheduler": scheduling,
             "uptime_s": round(time.monotonic() - self._opened_at, 3),
         }

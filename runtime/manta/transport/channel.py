@@ -292,6 +292,19 @@ class Connection:
         taken, self._descriptors = self._descriptors, []
         return taken
 
+    def detach(self) -> Any:
+        """Give the socket up to somebody else; nothing of a later frame may have been read. Afterwards it is as if closed.
+
+        Raises:
+            ProtocolError: The other side has sent more than it was to send.
+        """
+        if self._decoder.buffered_bytes or self._unsent:
+            raise ProtocolError("more was sent than the last frame before a transfer")
+        sock, self._sock = self._sock, None
+        self.closed = True
+        self.fd = -1
+        return sock
+
     def close(self) -> None:
         """Close the socket and any descriptor nobody took. May be called twice."""
         if self.closed:

@@ -130,6 +130,19 @@ class AsyncConnection:
             log.exception("a frame handler failed")
             self.close("internal error")
 
+    def detach(self) -> FarSocket:
+        """Give the socket of a connection between nodes up to somebody else. It counts as closed, `on_close` included.
+
+        Raises:
+            ProtocolError: More than the last frame has come already.
+        """
+        far: FarSocket = self._connection.detach()
+        self._loop.remove_reader(self._fd)
+        if self._writing:
+            self._loop.remove_writer(self._fd)
+        self._on_close(self, "given up for a transfer")
+        return far
+
     def close(self, reason: str = "closed") -> None:
         """Close now; what was not taken by the kernel is lost. May be called twice."""
         if self._connection.closed:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import ssl
 import struct
+import time
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -247,6 +249,34 @@ class FarSocket:
     def is_open(self) -> bool:
         """Frames can travel."""
         return self._next is None
+
+    def take(self, timeout_s: float, open_s: float = 0.0) -> socket.socket:
+        """The socket itself, for a thread that reads and writes one thing with blocking calls; nothing else may be used any more.
+
+        Args:
+            timeout_s: Bound of each blocking call on it.
+            open_s: How long to wait until everything is open, seconds.
+
+        Raises:
+            TimeoutError: It is not open by then.
+            OSError: The connection is gone or was refused.
+        """
+        deadline = time.monotonic() + open_s
+        while True:
+            try:
+                if self._open():
+                    break
+            except BlockingIOError:
+                pass
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"the connection was not open after {open_s:g} s")
+            poll = select.poll()
+            poll.register(self._sock.fileno(), select.POLLIN if self.waits_to_read else select.POLLOUT)
+            poll.poll(left * 1000)
+        sock: socket.socket = self._sock
+        sock.settimeout(timeout_s)
+        return sock
 
     # -- the face of a socket
 

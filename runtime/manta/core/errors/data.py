@@ -19,22 +19,32 @@ class ObjectLostError(MantaError):
         object_ref_hex: Which object.
         owner_address: Where its owner is or was, as the wire writes it; None if unknown.
         call_site: Where in the program the ref was made; '' unless that is recorded.
+        detail: Which nodes had it, and why it is not to be had from them; '' if that is not known.
     """
 
     code = "OBJECT_LOST"
-    _fields: ClassVar[Fields] = (("object_ref_hex", TEXT), ("owner_address", BYTES), ("call_site", TEXT))
+    _fields: ClassVar[Fields] = (
+        ("object_ref_hex", TEXT),
+        ("owner_address", BYTES),
+        ("call_site", TEXT),
+        ("detail", TEXT),
+    )
 
-    def __init__(self, object_ref_hex: str, owner_address: bytes | None = None, call_site: str = "") -> None:
+    def __init__(
+        self, object_ref_hex: str, owner_address: bytes | None = None, call_site: str = "", detail: str = ""
+    ) -> None:
         self.object_ref_hex = object_ref_hex
         self.owner_address = owner_address
         self.call_site = call_site
+        self.detail = detail
 
     def _base_str(self) -> str:
         text = f"Failed to retrieve object {self.object_ref_hex}."
         return f"{text} The ObjectRef was created at: {self.call_site}" if self.call_site else text
 
     def _reason(self) -> str:
-        return f"All copies of {self.object_ref_hex} have been lost due to node failure."
+        text = f"All copies of {self.object_ref_hex} have been lost due to node failure."
+        return f"{text} {self.detail}" if self.detail else text
 
     def _text(self) -> str:
         return f"{self._base_str()}\n\n{self._reason()}"

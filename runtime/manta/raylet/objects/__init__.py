@@ -8,9 +8,13 @@ arena grows and what goes back; with `ranges` (what is free; on `ordered`, a sor
 The shell: `arena` (the memfd: reserve, warm, give back), `headroom` (how much memory the machine has left), `keeper`
 (the thread that does these slow things in order).
 
-Not here: views, copies and a process's own mapping (`manta.shm`), and messages (`manta.transport`); the raylet's
-server wires the three together.
+Between nodes: `pulls` (with `pull_commands`) decides what is fetched from whom and how much at once, `chains` who is served from
+here and who by others, `far` what raylets owe each other about freed objects and dead owners. `transfer` is the bytes, blocking,
+in threads.
 
-Absent, with its place kept: spilling to disk (between eviction and waiting in `table`), restoring, and moving objects
-between nodes (secondary copies exist in the table already, and are what eviction takes).
+Not here: views, copies and a process's own mapping (`manta.shm`), and messages (`manta.transport`); the raylet's
+server wires the three together, and `raylet.exchange` what is between nodes (with `transfers` and `neighbours`, its shells).
+
+Absent, with its place kept: spilling to disk (between eviction and waiting in `table`), restoring, and moving the only copy of
+an object away from a node that leaves (`promote` is for it).
 """
