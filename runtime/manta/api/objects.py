@@ -115,7 +115,7 @@ def wait(
         ray_waitables: A list of refs and generators; no duplicates.
         num_returns: How many to wait for; at most so many are returned as ready.
         timeout: Seconds to wait at most; None waits for ever, 0 only looks.
-        fetch_local: Whether ready means here; values are always fetched when they are read.
+        fetch_local: Whether ready means here, on this node; where not, values are fetched when they are read.
     Returns:
         (ready, rest), both in the order given. A failed task is ready.
     """
@@ -147,6 +147,8 @@ def wait(
     if num_returns > len(refs):
         raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.")
     deadline = None if timeout is None else (0 if timeout == 0 else time.monotonic() + timeout)
+    if not fetch_local:
+        return session.wait(refs, ids, num_returns, deadline, False)  # type: ignore[return-value]
     return session.wait(refs, ids, num_returns, deadline)  # type: ignore[return-value]  # the very refs that were given
 
 

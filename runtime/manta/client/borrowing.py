@@ -207,7 +207,7 @@ class Borrowing:
         elif frame.unknown:
             self._values.set(oid, failures.lost(oid))
         elif frame.value.size:
-            self._values.set(oid, Stored(frame.value.size, frame.value.node_id))
+            self._values.set(oid, self._session.fetching.stored(frame.value.size, frame.value.node_id))
         else:
             self._values.set(oid, frame.value.value)
 

@@ -84,11 +84,11 @@ class Counting:
             return
         session = self._session
         known = self._values.known
-        stored: list[bytes] = []
+        stored: dict[bytes, list[bytes]] = {}
         for oid in commands.freed:
             value = known.pop(oid, None)
             if type(value) is Stored:
-                stored.append(oid)
+                stored.setdefault(value.node_id, []).append(oid)
             elif value is None:
                 session.actors.handle_freed(oid)
             elif type(value) is Failure:
@@ -99,7 +99,7 @@ class Counting:
         if commands.releases:
             session.borrowing.release(commands.releases)
         if stored:
-            session.raylet_send(pb.FreeObjects(object_ids=stored))
+            session.store.free(stored)
 
     def _unread_failure(self, oid: bytes, failure: Failure) -> None:
         """A failed ref was dropped: if nobody ever saw what its task raised, say so."""
@@ -215,9 +215,9 @@ class Counting:
                 self.perform()
         if value.size:
             if alive:
-                self._values.set(oid, Stored(value.size, value.node_id))
+                self._values.set(oid, session.fetching.stored(value.size, value.node_id))
             else:
-                session.raylet_send(pb.FreeObjects(object_ids=[oid]))
+                session.store.free({value.node_id: [oid]})
         elif alive:
             self._values.set(oid, value.value)
 

@@ -19,6 +19,7 @@ from manta.client.arguments import Arguments
 from manta.client.background import Background
 from manta.client.borrowing import Borrowing
 from manta.client.counting import Counting
+from manta.client.fetching import Fetching
 from manta.client.generators import closing, unwanted_item
 from manta.client.handles import ActorHandle, reduce_handle
 from manta.client.links import Link, Links
@@ -95,6 +96,7 @@ class DirectSession:
         self.leasing = self.submitter.leasing
         self.actors = ActorClients(self)
         self.actor_calls = self.actors.calls
+        self.fetching = Fetching(self)
         self.objects = Objects(self)
         self.background = Background()
         self.interrupts = Interrupts(self.pump.interrupt_main, self._attend)

@@ -30,6 +30,7 @@ class Objects:
     def __init__(self, session: DirectSession) -> None:
         self._session = session
         self._values = session.values
+        self._fetching = session.fetching
         self._known = session.values.known
         self._ownership = session.ownership
         self._counts = session.ownership.counts
@@ -51,7 +52,7 @@ class Objects:
             data: Any = to_bytes(serialized)
         else:
             session.store.create(oid, serialized, session.worker_id)
-            data = Stored(serialized.size, session.welcome.node_id)
+            data = Stored(serialized.size, session.store.node_id)
         with session.lock:
             self._counts[oid] = 1
             if serialized.refs or serialized.handles:
@@ -89,17 +90,33 @@ class Objects:
             if missing:
                 raise _timed_out(missing)
         borrows = self._borrows
+        fetched: dict[bytes, memoryview] = {}
         results = []
         for oid in ids:
             value = known[oid]
             if type(value) is bytes and oid not in borrows:
                 results.append(deserialize(value))
+            elif type(value) is Stored and value.node_id != self._session.store.node_id and len(ids) > 1:
+                if oid not in fetched:
+                    fetched = self._fetch(ids, deadline)
+                results.append(self.read(oid, value, deadline, fetched[oid]))
             else:
                 results.append(self.read(oid, value, deadline))
         return results
 
-    def read(self, oid: bytes, value: Value, deadline: float | None = None) -> Any:
-        """The Python value of an object that is there.
+    def _fetch(self, ids: list[bytes], deadline: float | None) -> dict[bytes, memoryview]:
+        """Views of those that live on other nodes: fetched together, not one after the other."""
+        store = self._session.store
+        far = dict.fromkeys(
+            oid for oid in ids if type(value := self._known[oid]) is Stored and value.node_id != store.node_id
+        )
+        views = store.get(list(far), deadline, store.places(self._known[oid] for oid in far))
+        if views is None:
+            raise errors.GetTimeoutError(f"{len(far)} values of other nodes were not here in time")
+        return dict(zip(far, views, strict=True))
+
+    def read(self, oid: bytes, value: Value, deadline: float | None = None, view: memoryview | None = None) -> Any:
+        """The Python value of an object that is there; of one that is stored, `view`, if it was fetched already.
 
         Raises:
             What the task raised, as its reader sees it.
@@ -110,10 +127,14 @@ class Objects:
             value.read = True  # type: ignore[union-attr]
             raise failures.exception_of(value)  # type: ignore[arg-type]
         if kind is Stored:
-            views = session.store.get([oid], deadline)
-            if views is None:
-                raise errors.GetTimeoutError(f"the value of {oid.hex()} was not here in time")
-            value = views[0]  # type: ignore[assignment]
+            if view is None:
+                store = session.store
+                places = () if value.node_id == store.node_id else store.places((value,))  # type: ignore[union-attr]
+                views = store.get([oid], deadline, places)
+                if views is None:
+                    raise errors.GetTimeoutError(f"the value of {oid.hex()} was not here in time")
+                view = views[0]
+            value = view  # type: ignore[assignment]
         if oid not in self._borrows:
             if oid in self._ownership.contains:
                 return session.counting.load(value, session.capture.refs)  # type: ignore[arg-type]
@@ -181,17 +202,24 @@ class Objects:
     # -- wait
 
     def wait(
-        self, refs: list[ObjectRef[Any]], ids: list[bytes], num_returns: int, deadline: float | None
+        self,
+        refs: list[ObjectRef[Any]],
+        ids: list[bytes],
+        num_returns: int,
+        deadline: float | None,
+        fetch_local: bool = True,
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
         """Split refs into ready and not, once enough are ready or time is up."""
         there = self._known.__contains__
         ready = list(islice(filter(there, ids), num_returns))
         if len(ready) < num_returns:
             if deadline == 0:
-                self._look_for(ids)
+                self.look_for(ids)
             else:
                 self._await_some(ids, num_returns, deadline)
             ready = list(islice(filter(there, ids), num_returns))
+        if fetch_local and self._fetching.any_far:
+            return self._fetching.wait_here(refs, ids, num_returns, deadline)
         if len(ready) == 1:
             rest = refs[:]
             return [rest.pop(ids.index(ready[0]))], rest
@@ -221,7 +249,7 @@ class Objects:
             with session.lock:
                 self._values.unwatch(missing, waiter)
 
-    def _look_for(self, ids: list[bytes]) -> None:
+    def look_for(self, ids: list[bytes]) -> None:
         """Take notice of what has come, and make sure that news of the others will."""
         session = self._session
         with session.lock:

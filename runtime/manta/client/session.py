@@ -93,10 +93,11 @@ class Session(Protocol):
     @property
     def wait(
         self,
-    ) -> Callable[
-        [list[ObjectRef[Any]], list[bytes], int, float | None], tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]
-    ]:
-        """Split refs, given with their ids, into ready and not: once so many are ready or time is up. Deadline 0 only looks."""
+    ) -> Callable[..., tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]]:
+        """Split refs, given with their ids, into ready and not: once so many are ready or time is up. Deadline 0 only looks.
+
+        Called with (refs, ids, num_returns, deadline), and False as a fifth where ready need not mean here.
+        """
 
     @property
     def future_of(self) -> Callable[[ObjectRef[Any]], concurrent.futures.Future[Any]]:

@@ -17,9 +17,10 @@ from manta.transport.convert import error_from_proto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from manta.client.direct import DirectSession
+    from manta.client.values import Value
 
 #: Ranges smaller than this are not worth filling page tables for ahead of the copy.
 WARM_FROM_BYTES = 4 << 20
@@ -53,12 +54,16 @@ class StoreClient:
 
     def __init__(self, session: DirectSession, arena_fd: int, capacity: int) -> None:
         self._session = session
+        #: This process's node: what is stored on any other has to be fetched.
+        self.node_id = session.welcome.node_id
         self._arena = Arena.attach(arena_fd, capacity)
         os.close(arena_fd)
         self._blocks = Blocks()
         self._creating: dict[bytes, list[_Created]] = {}
         self._asking: dict[int, _Got] = {}
         self._requests = 0
+        #: Owners on other nodes that the raylet was told of. One entry per caller, for the life of this process.
+        self._owners_elsewhere: set[bytes] = set()
         #: Processes that died, and what they had made for this one, while they may have told of it in frames still unread.
         self._left: dict[bytes, list[pb.ObjectsLeft]] = {}
 
@@ -168,17 +173,35 @@ class StoreClient:
         for block_id in self._blocks.to_return():
             self._session.raylet_send(pb.ReturnBlock(block_id=block_id))
 
+    def owner_elsewhere(self, worker_id: bytes, node_id: bytes) -> None:
+        """What is created next belongs to a process of another node: the raylet has to hear of its death from there."""
+        with self._session.lock:
+            if worker_id not in self._owners_elsewhere:
+                self._owners_elsewhere.add(worker_id)
+                self._session.raylet_send(pb.OwnerElsewhere(worker_id=worker_id, node_id=node_id))
+
     # -- reading
 
-    def get(self, oids: Sequence[bytes], deadline: float | None = None) -> list[memoryview] | None:
-        """Read-only views of objects, each pinned while anything over it lives; None when `deadline` passed first."""
+    def get(
+        self, oids: Sequence[bytes], deadline: float | None = None, places: Sequence[pb.ObjectPlace] = ()
+    ) -> list[memoryview] | None:
+        """Read-only views of objects, each pinned while anything over it lives; None when `deadline` passed first.
+
+        Args:
+            oids: Which.
+            deadline: Until when to wait, by the session's clock; None for as long as it takes.
+            places: Where those are that live on other nodes. All are fetched together, so that they fit together.
+        """
         session = self._session
         waiter = _Got()
         with session.lock:
             self._requests += 1
             request = self._requests
             self._asking[request] = waiter
-            session.raylet_send(pb.GetObjects(request_id=request, object_ids=oids))
+            message = pb.GetObjects(request_id=request, object_ids=oids)
+            if places:
+                message.places.extend(places)
+            session.raylet_send(message)
         done = False
         try:
             done = session.wait_for(waiter, "an object in the store", deadline)
@@ -203,10 +226,33 @@ class StoreClient:
             for oid, offset, size in zip(frame.object_ids, frame.offsets, frame.sizes, strict=True)
         ]
 
+    def next_request(self) -> int:
+        """A number for a request of one's own. Called under the lock."""
+        self._requests += 1
+        return self._requests
+
+    def places(self, values: Iterable[Value]) -> list[pb.ObjectPlace]:
+        """For `get`: where those of some values are that are stored on other nodes; nothing for all others."""
+        here = self.node_id
+        return [
+            pb.ObjectPlace(index=index, size=value.size, node_ids=(value.node_id,))
+            for index, value in enumerate(values)
+            if type(value) is Stored and value.node_id != here
+        ]
+
+    def free(self, stored: dict[bytes, list[bytes]], creator: bytes = b"") -> None:
+        """Nobody refers to these objects any more, by the node that keeps each. Called under the lock."""
+        for node_id, oids in stored.items():
+            message = pb.FreeObjects(object_ids=oids, creator=creator)
+            if node_id != self.node_id:
+                message.node_id = node_id
+            self._session.raylet_send(message)
+
     def ready(self, frame: pb.ObjectsReady) -> None:
         """The raylet says where they are."""
         waiter = self._asking.pop(frame.request_id, None)
         if waiter is None:
+            self._session.fetching.answered(frame)
             return
         waiter.frame = frame
         self._session.pump.finish(waiter)
@@ -226,7 +272,7 @@ class StoreClient:
         for frame in self._left.pop(worker_id):
             untold = [oid for oid in frame.object_ids if type(known.get(oid)) is not Stored]
             if untold:
-                self._session.raylet_send(pb.FreeObjects(object_ids=untold, creator=worker_id))
+                self.free({frame.node_id or self.node_id: untold}, creator=worker_id)
 
     def release(self) -> None:
         """Tell the raylet which pins are gone."""
@@ -242,6 +288,7 @@ class StoreClient:
             self._session.pump.finish(got)
         self._creating.clear()
         self._asking.clear()
+        self._session.fetching.raylet_lost()
 
     def close(self) -> None:
         """Make no more views; those that live keep their memory."""

@@ -18,13 +18,15 @@ INLINE_BYTES = 100 * 1024
 class Stored:
     """A value too large to carry: where it is."""
 
-    __slots__ = ("node_id", "size")
+    __slots__ = ("here", "node_id", "size")
 
-    def __init__(self, size: int, node_id: bytes) -> None:
+    def __init__(self, size: int, node_id: bytes, here: bool = True) -> None:
         #: Bytes.
         self.size = size
         #: The node whose arena holds the primary copy.
         self.node_id = node_id
+        #: It is on this process's node, or has been fetched there, and may have been evicted since.
+        self.here = here
 
 
 class Failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from manta.client.values import Stored
 from manta.core import errors
 from manta.serde import deserialize
 
@@ -51,8 +52,9 @@ def fill(
     large = [ref for ref in refs if ref.size]
     views: dict[bytes, Any] = {}
     if large:
-        wanted = list({ref.object_id for ref in large})
-        got = store.get(wanted)
+        stored = {ref.object_id: Stored(ref.size, ref.node_id) for ref in large}
+        wanted = list(stored)
+        got = store.get(wanted, None, store.places(stored.values()))
         assert got is not None
         views = dict(zip(wanted, got, strict=True))
     for ref in refs:

@@ -91,9 +91,12 @@ class Results:
         if inline and serialized.size <= INLINE_BYTES:
             message.value = to_bytes(serialized)
         else:
-            session.store.create(oid, serialized, link.worker_id)
+            store = session.store
+            if link.node_id and link.node_id != store.node_id:
+                store.owner_elsewhere(link.worker_id, link.node_id)
+            store.create(oid, serialized, link.worker_id)
             message.size = serialized.size
-            message.node_id = session.welcome.node_id
+            message.node_id = store.node_id
         refs = counted_inside(serialized)
         if refs:
             self._lend(link, message, refs, oid[:24] + b"\1\0\0\0", received)

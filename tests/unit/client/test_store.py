@@ -31,6 +31,7 @@ class Session:
         self.unread: list = []
         self.answers: dict = {}
         self.values = SimpleNamespace(known={})
+        self.welcome = SimpleNamespace(node_id=b"n" * 28)
         self.linked: set[bytes] = set()
         self.links = SimpleNamespace(linked=self.linked.__contains__)
         self.pump = SimpleNamespace(poll_once=self.read, finish=lambda waiter: setattr(waiter, "done", True))

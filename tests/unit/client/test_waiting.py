@@ -21,6 +21,7 @@ from manta.client.values import Values
 def known():
     """What the session knows of objects; whatever is in it is ready."""
     session = SimpleNamespace(values=Values(), ownership=Ownership(), ref_made=lambda oid: None)
+    session.fetching = SimpleNamespace(any_far=False)
     session.wait = Objects(session).wait
     before, current.session = current.session, session
     yield session.values.known

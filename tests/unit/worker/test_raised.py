@@ -88,9 +88,10 @@ def test_results_ride_in_the_frame_while_they_fit_it_together():
     """Each is small; what comes after the limit goes to the store, and smaller ones may still ride."""
     stored: list[bytes] = []
     session = SimpleNamespace(
-        store=SimpleNamespace(create=lambda oid, serialized, owner: stored.append(oid)), welcome=SESSION.welcome
+        store=SimpleNamespace(create=lambda oid, serialized, owner: stored.append(oid), node_id=b"n"),
+        welcome=SESSION.welcome,
     )
-    link = SimpleNamespace(worker_id=b"w")
+    link = SimpleNamespace(worker_id=b"w", node_id=b"n")
     sizes = [INLINE_BYTES - 100] * (INLINE_TOGETHER_BYTES // INLINE_BYTES + 10) + [10]
     values = [serialize(b"x" * size) for size in sizes]
 
