@@ -235,7 +235,7 @@ class ObjectService:
 
     def _owner_elsewhere(self, client: Client, message: pb.OwnerElsewhere) -> None:
         _check_ids((message.worker_id, message.node_id))
-        if self.neighbours is not None and self._clients.get(message.worker_id) is None:
+        if self.neighbours is not None and not self._lives_here(message.worker_id):
             self.neighbours.owner(message.worker_id, message.node_id)
 
     # ---- what the arena did
@@ -306,7 +306,7 @@ class ObjectService:
                     pass
                 case oc.Left():
                     owner: bytes = command.owner  # type: ignore[assignment]  # clients are worker ids
-                    if self.neighbours is not None and self._clients.get(owner) is None:
+                    if self.neighbours is not None and not self._lives_here(owner):
                         self.neighbours.left(owner, command.creator, command.ids)  # type: ignore[arg-type]
                         continue
                     self._send(command.owner, pb.ObjectsLeft(creator=command.creator, object_ids=command.ids))  # type: ignore[arg-type]  # clients are worker ids
@@ -358,6 +358,11 @@ class ObjectService:
                 + ". Delete references you do not need, or start with a larger object_store_memory."
             )
         )
+
+    def _lives_here(self, worker_id: bytes) -> bool:
+        """Whether it is a process of this node; one of another node may lease here under its own id."""
+        client = self._clients.get(worker_id)
+        return client is not None and client.role != pb.ROLE_LEASER
 
     def _who(self, who: object) -> str:
         client = self._clients.get(who) if isinstance(who, bytes) else None

@@ -114,7 +114,7 @@ def test_what_a_dead_node_had_is_lost_by_name(two):
 
 
 def test_what_a_process_elsewhere_owns_goes_with_it(two):
-    """An actor here that is killed owned what tasks there made for it."""
+    """Actors here that are killed owned what an actor there, and a task, had made for them."""
     _here, there = two
     actor = There.remote()
 
@@ -124,11 +124,22 @@ def test_what_a_process_elsewhere_owns_goes_with_it(two):
             self.ref = actor.make.remote(5)
             manta.wait([self.ref])
 
-    owner = Owner.remote()
-    manta.get(owner.start.remote(actor), timeout=30)
-    assert there.store()["objects"] == 1
+    @manta.remote(num_cpus=0, resources={"there": 1})
+    def make(mib):
+        return data(mib)
+
+    @manta.remote(num_cpus=0)
+    class Leaser:
+        def start(self):
+            self.ref = make.remote(5)
+            manta.wait([self.ref], fetch_local=False)
+
+    owner, leaser = Owner.remote(), Leaser.remote()
+    manta.get([owner.start.remote(actor), leaser.start.remote()], timeout=30)
+    assert there.store()["objects"] == 2
     manta.kill(owner)
-    wait_until(lambda: there.store()["objects"] == 0, what="its objects to go")
+    manta.kill(leaser)
+    wait_until(lambda: there.store()["objects"] == 0, what="their objects to go")
 
 
 def test_wait_fetches(two):
