@@ -353,10 +353,6 @@ class Raylet:
     def _order(self, order: rpb.Order) -> rpb.OrderAnswer:
         return self.orders.carry_out(order)
 
-    def _cluster_news(self, news: cpb.ClusterNews) -> None:
-        self.runner.tell(cluster_seen(news))
-        self.exchange.news(news)
-
     def _actor_state(self, info: cpb.ActorInfo) -> None:
         self.channel.actor_state(info)
 
@@ -364,6 +360,7 @@ class Raylet:
         self.runner.tell(cluster_seen(news))
         for group in news.gone_groups:
             self.runner.tell(ev.GroupGone(group))
+        self.exchange.news(news)
 
     def _total(self) -> common.Resources | None:
         ledger = self.scheduler.ledger
