@@ -203,6 +203,8 @@ class ActorCalls:
                     extra = extras.get(oid)
                     if extra is not None:
                         special.append((len(ids), extra))
+                        if extra.refs:
+                            size += self._session.arguments.inline_bytes(extra)
                 if number not in told:
                     told[number] = True
                     new.append(encode(templates[number].definition))

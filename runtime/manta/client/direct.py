@@ -125,6 +125,8 @@ class DirectSession:
         #: A task failed and its ref was dropped unread.
         self.on_unread: Callable[[Failure], None] = lambda failure: None
         self.on_infeasible: Callable[[str], None] = lambda text: None
+        #: A link's `full` has changed.
+        self.on_pressure: Callable[[Link], None] = lambda link: None
         self.on_exit: Callable[[str], None] = lambda reason: None
 
     def _name_parts(self) -> None:
@@ -361,6 +363,7 @@ class DirectSession:
         elif not link.full:
             self.actor_calls.drained(link)
             self.borrowing.drained(link)
+        self.on_pressure(link)
 
     def on_link_closed(self, link: Link) -> None:
         """For the executor."""

@@ -133,6 +133,8 @@ class Leasing:
                             self._tasks.finish_failed(record, failures.cancelled(templates[number].name, oid))
                             continue
                         special.append((len(ids), extra))
+                        if extra.refs:
+                            size += self._session.arguments.inline_bytes(extra)
                 if number not in best.templates:
                     new.extend(_definitions(best, templates[number]))
                 best.push(record, expected)

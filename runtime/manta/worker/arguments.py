@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from manta.client.refs import rebuild
 from manta.core import errors
 from manta.serde import deserialize
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from manta.client.store import StoreClient
+    from manta.client.direct import DirectSession
     from manta.rpc.v1 import channel_pb2 as pb
 
 
@@ -44,20 +45,31 @@ class Functions:
 
 
 def fill(
-    store: StoreClient, args: tuple[Any, ...], kwargs: dict[str, Any], refs: Iterable[pb.ArgRef]
+    session: DirectSession, args: tuple[Any, ...], kwargs: dict[str, Any], refs: Iterable[pb.ArgRef]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Put the values of objects where their refs stood. Large ones are waited for, all at once."""
+    """Put the values of objects where their refs stood. Large ones are waited for, all at once, and so are those that found no
+    room in the frame.
+    """
     filled = list(args)
     large = [ref for ref in refs if ref.size]
     views: dict[bytes, Any] = {}
     if large:
         wanted = list({ref.object_id for ref in large})
-        got = store.get(wanted)
+        got = session.store.get(wanted)
         assert got is not None
         views = dict(zip(wanted, got, strict=True))
+    asked = [ref for ref in refs if not ref.size and not ref.value]
+    values: dict[bytes, Any] = {}
+    if asked:
+        got = session.get_many(
+            [rebuild(ref.object_id, ref.owner.SerializeToString(deterministic=True)) for ref in asked], None
+        )
+        values = dict(zip([ref.object_id for ref in asked], got, strict=True))
     for ref in refs:
-        data = views[ref.object_id] if ref.size else ref.value
-        value = deserialize(data)
+        if ref.value:
+            value = deserialize(ref.value)
+        else:
+            value = deserialize(views[ref.object_id]) if ref.size else values[ref.object_id]
         if ref.keyword:
             kwargs[ref.keyword] = value
         else:

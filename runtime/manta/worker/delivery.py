@@ -60,6 +60,8 @@ class Delivery:
             outbox.add(oid, result, micros, time.perf_counter_ns())
         else:
             outbox.add_extra(oid, result, micros, time.perf_counter_ns())
+        if outbox.heavy:
+            self._session.send(link, outbox.take())  # however many end at once, a frame has a limit
         if homing is not None:
             self._session.send(link, outbox.take())
             self._session.when_read(link, lambda: self._session.ownership.drop_many(homing))

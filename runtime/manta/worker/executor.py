@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: How long a worker that leaves waits for owners to take the results it has for them. One that reads nothing for so long loses
+#: them as if the worker had crashed.
+HAND_OVER_S = 30.0
+
 #: How often a worker that should leave, but owns objects that others hold, looks whether they still do.
 OWNER_LINGERS_S = 0.2
 
@@ -91,6 +95,7 @@ class Executor:
         session.on_exit = self.asked_to_leave
         session.on_infeasible = lambda text: session.background.run(lambda: log.warning("%s", text))
         session.on_link_closed = self._link_closed  # type: ignore[method-assign]
+        session.on_pressure = self._pressed
         session.blocking = (self._begin_wait, self._end_wait)
         session.title = self._title
         session.interrupts.wanted = lambda: self.interrupt.wanted(self.running)
@@ -192,11 +197,33 @@ class Executor:
         if self.session.broken is not None:
             os._exit(1)
 
+    def _pressed(self, link: Link) -> None:
+        """An owner has more unread results than may wait: none of its tasks begins. Or it has read them, and they go on."""
+        if link.full:
+            self.inbox.hold(link, self.actor.recall(link) if self.actor is not None else ())
+        else:
+            self._resume(link)
+
+    def _resume(self, link: Link) -> None:
+        self.inbox.release(link)
+        for stream in list(self.streams.values()):
+            if stream.link is link:
+                stream.look()
+        if self.actor is not None:
+            self.actor.drained(link)
+        if self.idle is not None:
+            self.session.pump.finish(self.idle)
+
     def _link_closed(self, link: Link) -> None:
         self.delivery.close(link)
-        if self._leases.pop(link, None) is not None:
+        leased = self._leases.pop(link, None) is not None
+        if leased:
             self.inbox.forget(link)
-        elif self.actor is not None and link.worker_id not in self.session.links.peers:
+        for stream in list(self.streams.values()):
+            if stream.link is link:
+                stream.window.stopped = True  # nobody reads it any more
+        self._resume(link)
+        if not leased and self.actor is not None and link.worker_id not in self.session.links.peers:
             self.actor.order.forget(link.worker_id)
 
     def _title(self) -> str:
@@ -237,7 +264,7 @@ class Executor:
             if not queue:
                 with session.lock:
                     self.delivery.flush_all()
-                    leaving = self.leaving is not None or self._retire
+                    leaving = self._retire or (self.leaving is not None and not inbox.held)
                     if leaving and not session.ownership.borrowers:
                         return 0
                     if queue or self.actor is not None:
@@ -278,7 +305,7 @@ class Executor:
                 template.function = self.functions.load(template.definition.function_hash)
             args, kwargs = deserialize(payload)
             if extra is not None and extra.refs:
-                args, kwargs = fill(session.store, args, kwargs, extra.refs)
+                args, kwargs = fill(session, args, kwargs, extra.refs)
             value = call(template.function, args, kwargs)
             if session.closed:
                 leave_if_forked(session, None)
@@ -363,4 +390,12 @@ def run_worker(worker_id: bytes, raylet: str) -> int:
     finally:
         with session.lock:
             executor.delivery.flush_all()
+        _hand_over(session)
         session.close()
+
+
+def _hand_over(session: DirectSession) -> None:
+    """Wait until the kernel has every result: what waits in this process would end with it."""
+    deadline = session.now() + HAND_OVER_S
+    while session.broken is None and session.links.unsent() and session.now() < deadline:
+        session.pump.wait(Waiter(), session.now() + 0.05)

@@ -51,6 +51,11 @@ class Outbox:
         """Whether what has gathered should go now, although more will follow soon."""
         return self.since != 0 and (now_ns - self.since > HOLD_NS or self._size > HOLD_BYTES)
 
+    @property
+    def heavy(self) -> bool:
+        """Whether as much has gathered as one frame should carry."""
+        return self._size > HOLD_BYTES
+
     def take(self) -> pb.TaskResults:
         """The frame with everything that has gathered; afterwards nothing has."""
         message = pb.TaskResults(

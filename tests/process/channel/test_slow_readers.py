@@ -250,3 +250,17 @@ def test_a_link_is_full_until_little_is_left(session):
         session.pump.poll_once()
         assert link.full == (link.connection.unsent_bytes > LOW_BYTES), before
     reader.sock.close()
+
+
+def test_argument_objects_count_in_what_one_frame_carries(session, peer):
+    """Ten tasks with twenty small objects each would be one frame of eighteen megabytes."""
+    worker, _, template = leased(session, peer)
+    objects = [session.put(ARGUMENT) for _ in range(20)]
+
+    refs = [session.submit(template, (*objects,), {}) for _ in range(10)]
+    with session.lock:
+        session.flush()
+    read_all(session, worker, lambda: len(ids_in(worker.said(pb.PushTasks))) == 10)
+
+    assert ids_in(worker.said(pb.PushTasks)) == [ref.binary() for ref in refs]
+    assert max(frame.ByteSize() for frame in worker.said(pb.PushTasks)) < BATCH_BYTES + 21 * len(ARGUMENT)
