@@ -137,6 +137,7 @@ class Scheduler:
         self._alarm.reset()
         self._placing.serve(self._cluster.values(), now, event.cause, out)
         self._pools.keep_spares(now, event.cause, out)
+        self._pools.end_overdue(now, event.cause, out)
         self._pools.let_go(now, event.cause, out)
         self._story.append((now, event, out))
         return out

@@ -147,7 +147,7 @@ class Raylet:
             Ledger(config.resources, config.gpu_ids),
             make_id=self.processes.worker_id,
             is_plain=self.processes.is_plain,
-            limits=Limits(prestart=config.prestart),
+            limits=Limits(prestart=config.prestart, start_s=config.start_timeout_s),
         )
         self.logs = LogTail(
             node_ip=config.node_ip, send=self._send_lines, wanted=self._takes_lines, busy=self._busy_workers
