@@ -357,6 +357,36 @@ class ActorCalls:
         if extra is not None:
             self._ownership.drop_many(extra.held)
 
+    # -- another connection to the same life
+
+    def fail_streams(self, client: ActorClient) -> None:
+        """The connection broke: items of streams that are under way are lost, and what comes of them now is not whole."""
+        for record in client.inflight.values():
+            extra = self._extras.get(record[0])
+            if extra is not None and extra.stream is not None:
+                extra.stream.failed(failures.result_lost(client.actor_id, client.class_name))
+                extra.stream = None
+
+    def resumed(self, client: ActorClient, link: Link, expected: int, known: set[bytes]) -> None:
+        """The actor, reached again, expects the call of that number next, and these are not over."""
+        client.link = link
+        inflight = client.inflight
+        arrived = len(inflight) - (client.next_number - expected)
+        again: list[Record] = []
+        for place, record in enumerate(list(inflight.values())):
+            if self._templates[record[1]].num_returns == -1 or (place < arrived and record[0] not in known):
+                del inflight[record[0]]
+                self._finish_failed(record, failures.result_lost(client.actor_id, client.class_name))
+            elif place >= arrived:
+                del inflight[record[0]]
+                again.append(record)
+        client.queue.extendleft(reversed(again))
+        client.next_number = expected
+        self.push(client)
+        if not inflight:
+            self.rest(client)
+        self._session.perform()
+
     # -- the end of a life
 
     def interrupted(self, client: ActorClient) -> None:

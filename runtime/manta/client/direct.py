@@ -218,6 +218,7 @@ class DirectSession:
         on(pb.ObjectsLeft, lambda link, frame, raw: store.left(frame))
         on(pb.ControlReply, lambda link, frame, raw: self.relay.answered(frame))
         on(pb.ActorState, lambda link, frame, raw: self.actors.state(frame.info))
+        on(pb.CallsResumed, self.actors.links.resumed)
         on(pb.AddBorrower, borrowing.add_borrower)
         on(pb.BorrowerAdded, borrowing.borrower_added)
         on(pb.ReleaseBorrow, borrowing.release_borrow)
@@ -350,8 +351,8 @@ class DirectSession:
         elif link.lease is not None:
             self.leasing.broken(link.lease)
         elif link.tokens_fd < 0 and link.worker_id and not self.closed:
-            self.actors.peer_lost(link)
             self.borrowing.peer_lost(link)
+            self.actors.links.lost(link)
         self.borrowing.link_closed(link)
         self.store.link_closed(link.worker_id)
         self.on_link_closed(link)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 #: A lease with nothing to do is given back after this long.
 IDLE_LEASE_S = 0.5
 
+#: When a connection to a leased worker ends, the raylet says at once that the worker is dead. If it does not, the worker lives
+#: and is of no use any more: nobody can tell what became of its tasks. Longer than a busy raylet takes.
+BROKEN_S = 5.0
+
 #: A worker with more than one task that has sent nothing for so long runs one that takes longer than was expected: the tasks
 #: behind it go elsewhere. Several times what may be queued, so that a busy machine is not taken for a long task.
 STALL_S = 0.02
@@ -53,7 +57,7 @@ class Leasing:
             tasks.flush()
             due = None
         for lease in list(self.leases.values()):
-            if len(lease.inflight) > 1 and not lease.blocked:
+            if len(lease.inflight) > 1 and not lease.blocked and not lease.broken_at:
                 if not lease.progress_at:
                     lease.progress_at = now
                 end = lease.progress_at + STALL_S
@@ -62,7 +66,14 @@ class Leasing:
                 elif due is None or end < due:
                     due = end
                 continue
-            if lease.inflight or lease.key.pending or lease.connection is None:
+            if lease.connection is None:
+                end = lease.broken_at + BROKEN_S
+                if lease.broken_at and now >= end:
+                    self.kill(lease, "the connection to its worker broke")
+                elif lease.broken_at and (due is None or end < due):
+                    due = end
+                continue
+            if lease.inflight or lease.key.pending:
                 continue
             end = lease.idle_since + (0.0 if lease.draining else IDLE_LEASE_S)
             if now >= end:
@@ -212,7 +223,7 @@ class Leasing:
     def _forget(self, lease: Lease) -> None:
         del self.leases[lease.lease_id]
         del lease.key.leases[lease.lease_id]
-        self.broken(lease)
+        self._unlink(lease)
         lease.tokens.close()  # type: ignore[attr-defined]
 
     def reclaim(self, count: int) -> None:
@@ -232,6 +243,11 @@ class Leasing:
 
     def broken(self, lease: Lease) -> None:
         """The connection to a leased worker ended; the raylet will say why."""
+        self._unlink(lease)
+        lease.broken_at = self._session.now()
+        self._session.pump.schedule(lease.broken_at + BROKEN_S)
+
+    def _unlink(self, lease: Lease) -> None:
         link = lease.connection
         if link is not None:
             link.lease = None
@@ -253,13 +269,13 @@ class Leasing:
         self.push(key)
         self.demand(key)
 
-    def kill(self, lease: Lease) -> None:
+    def kill(self, lease: Lease, why: str = "its worker was killed to cancel another task") -> None:
         """Give a lease back by having its worker killed: what ran is over, what had not begun goes elsewhere."""
         begun, unstarted = lease.lost()
         key = lease.key
         key.pending.extendleft(reversed(unstarted))
         self.give_back(lease, kill=True)
-        killed = pb.WorkerDied(cause="its worker was killed to cancel another task")
+        killed = pb.WorkerDied(cause=why)
         for record in begun:
             self._tasks.system_failure(record, killed)
         self.dirty.add(key)

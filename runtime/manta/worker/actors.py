@@ -73,6 +73,11 @@ class ActorHost:
         """Calls of the link that left the inbox and have not begun, in order: they are its again. Called under the lock."""
         return self._threads.recall(link) if self._threads is not None else []
 
+    def under_way(self) -> list[bytes]:
+        """Calls that left the inbox for threads or the loop and are not over. Called under the lock."""
+        waiting = self._threads.waiting() if self._threads is not None else []
+        return [*waiting, *(now.oid for now in self.now_running.values())]
+
     def drained(self, link: Link) -> None:
         """The link's results were read, or nobody will read them. Called under the lock."""
         if self._async is not None:
@@ -231,7 +236,7 @@ class ActorHost:
                     outbox.add(task[1], result, micros, ended)
                 if outbox is None or not outbox.due(ended):
                     continue
-                session.send(link, outbox.take())
+                delivery.flush(link)
             session.pump.poll_once()
 
     def run_one(self, task: Queued, now: Running, received: list[bytes]) -> tuple[Any, int, int]:

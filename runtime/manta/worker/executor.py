@@ -91,6 +91,7 @@ class Executor:
         on(pb.LeaseStarted, self._lease_started)
         on(pb.StartActor, self._start_actor)
         on(pb.PushCalls, self._push_calls)
+        on(pb.ResumeCalls, self._resume_calls)
         on(pb.StreamConsumed, self._stream_consumed)
         session.on_exit = self.asked_to_leave
         session.on_infeasible = lambda text: session.background.run(lambda: log.warning("%s", text))
@@ -214,8 +215,28 @@ class Executor:
         if self.idle is not None:
             self.session.pump.finish(self.idle)
 
+    def _resume_calls(self, link: Link, frame: pb.ResumeCalls, raw: bytes) -> None:
+        actor = self.actor
+        if actor is None or (frame.actor_id, frame.incarnation) != (actor.actor_id, actor.incarnation):
+            return  # its caller hears of that life from control
+        self.delivery.rejoin(link)
+        mine = set(self.delivery.waiting(link.worker_id))
+        ids = [task[1] for task in self.inbox.all() if task[0] in mine]
+        ids += actor.under_way()
+        if self.running is not None:
+            ids.append(self.running.oid)
+        number = actor.order.next_of((link.worker_id, frame.sequence))
+        self.session.send(
+            link,
+            pb.CallsResumed(actor_id=actor.actor_id, incarnation=actor.incarnation, next=number, ids=b"".join(ids)),
+        )
+
     def _link_closed(self, link: Link) -> None:
-        self.delivery.close(link)
+        lives = self.actor is not None and link.worker_id in self.session.links.peers
+        if lives:
+            self.delivery.broken(link)
+        else:
+            self.delivery.close(link)
         leased = self._leases.pop(link, None) is not None
         if leased:
             self.inbox.forget(link)
@@ -223,8 +244,9 @@ class Executor:
             if stream.link is link:
                 stream.window.stopped = True  # nobody reads it any more
         self._resume(link)
-        if not leased and self.actor is not None and link.worker_id not in self.session.links.peers:
+        if not leased and self.actor is not None and not lives:
             self.actor.order.forget(link.worker_id)
+            self.delivery.forget(link.worker_id)
 
     def _title(self) -> str:
         if self.actor is not None:

@@ -70,10 +70,14 @@ class Inbox:
 
     def find(self, task_id: bytes) -> Queued | None:
         """The task with that id, if it waits here."""
-        for task in chain(self.queue, *self.held.values()):
+        for task in self.all():
             if task[1].startswith(task_id):
                 return task
         return None
+
+    def all(self) -> Iterable[Queued]:
+        """Every task that has not begun."""
+        return chain(self.queue, *self.held.values())
 
     def remove(self, task: Queued) -> None:
         """The task will not run."""

@@ -55,7 +55,7 @@ class ThreadedActor:
                     if self._free[group]:
                         self._free[group] -= 1
                         self._under_way += 1
-                        self._pools[group].submit(self._work, group, self._ready[group].popleft())
+                        self._pools[group].submit(self._work, group, *self._begin(group))
                 if self._leaving is not None:
                     raise self._leaving
                 if executor.leaving is not None and not self._under_way and not executor.inbox.held:
@@ -64,6 +64,10 @@ class ThreadedActor:
                 idle = executor.idle = Waiter()
             session.pump.wait(idle)
             executor.idle = None
+
+    def waiting(self) -> list[bytes]:
+        """Calls that no thread has begun. Called under the lock."""
+        return [task[1] for ready in self._ready.values() for task in ready]
 
     def recall(self, link: Link) -> list[Queued]:
         """Give back the link's calls that have not begun, in their groups' order. Called under the lock."""
@@ -75,31 +79,34 @@ class ThreadedActor:
                 self._ready[name] = deque(task for task in ready if task[0] is not link)
         return recalled
 
-    def _work(self, group: str, task: Queued) -> None:
+    def _begin(self, group: str) -> tuple[Queued, Running]:
+        """The next call of the group runs from now on. Called under the lock."""
+        task = self._ready[group].popleft()
+        now = Running(task[1], task[2].name, task[4].attempt if task[4] is not None else 0, task[2])
+        self._host.now_running[task[1][:24]] = now
+        return task, now
+
+    def _work(self, group: str, task: Queued, now: Running) -> None:
         """One call after the other, on a thread of their group."""
-        following: Queued | None = task
+        following: tuple[Queued, Running] | None = task, now
         while following is not None:
             try:
-                self._one(following)
+                self._one(*following)
             except Exception:
                 log.exception("a call's result could not be told")
             with self._session.lock:
-                ready = self._ready[group]
-                following = ready.popleft() if ready and self._leaving is None else None
+                following = self._begin(group) if self._ready[group] and self._leaving is None else None
                 if following is None:
                     self._free[group] += 1
                     self._under_way -= 1
                     if self._executor.idle is not None:
                         self._session.pump.finish(self._executor.idle)
 
-    def _one(self, task: Queued) -> None:
+    def _one(self, task: Queued, now: Running) -> None:
         session, host = self._session, self._host
         # Refs that come out of pickles in this thread are this call's to report, and no other's.
         received: list[bytes] = []
         session.capture.refs = received
-        now = Running(task[1], task[2].name, task[4].attempt if task[4] is not None else 0, task[2])
-        with session.lock:
-            host.now_running[task[1][:24]] = now
         try:
             result, micros, _ = host.run_one(task, now, received)
             with session.lock:
