@@ -46,6 +46,8 @@ class ActorHost:
         self.class_name: str = self.spec.class_name
         self.table = pb.MethodTable.FromString(self.spec.methods)
         self.instance: Any = None
+        #: `__init__` of its class, once that is loaded.
+        self.constructor: Callable[..., Any] | None = None
         executor.session.actor_host = self
         self.restarted = frame.incarnation > 1
         self.order = CallOrder(frame.actor_id, frame.incarnation)
@@ -119,6 +121,7 @@ class ActorHost:
         message = pb.ActorStarted(actor_id=self.actor_id, incarnation=self.incarnation)
         try:
             actor_class = deserialize(self.spec.class_blob)
+            self.constructor = actor_class.__init__
             args, kwargs = deserialize(self.spec.args)
             if self.spec.refs:
                 args, kwargs = fill(session, args, kwargs, self.spec.refs)
