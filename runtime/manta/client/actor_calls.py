@@ -9,7 +9,7 @@ from __future__ import annotations
 from manta.client import failures
 from manta.client.arguments import Extra
 from manta.client.refs import ObjectRef, make_ref
-from manta.client.submit import GATHER, GATHER_S, Waiting, nth
+from manta.client.submit import GATHER, GATHER_S, Waiting
 from manta.client.values import INLINE_BYTES, Failure
 from manta.core import errors
 from manta.rpc.v1 import channel_pb2 as pb
@@ -42,6 +42,7 @@ class ActorCalls:
         self._counts = session.ownership.counts
         self._values = session.values
         self._extras = session.submitter.extras
+        self._finish_failed = session.submitter.fail_results
         self._note_child = session.submitter.note_child
         self._templates = session.templates.all
         self._by_id = actors.by_id
@@ -314,13 +315,7 @@ class ActorCalls:
                 return
             self._finish_failed(record, Failure(failure))
             return
-        extra = self._extras.pop(oid, None)
-        if template.num_returns == -1 and extra is not None and extra.stream is not None:
-            extra.stream.ended(result.stream_length)
-        for number, value in enumerate(result.returns):
-            self._session.store_return(nth(oid, number), value)
-        if extra is not None:
-            self._ownership.drop_many(extra.held)
+        self._session.submitter.fill_results(record, template, result)
 
     def _again(self, client: ActorClient, record: Record) -> None:
         extra = self._extras.get(record[0])
@@ -341,21 +336,6 @@ class ActorCalls:
         self._finish_failed(record, failure)
         self._dirty.add(client)
         self.rest(client)
-
-    def _finish_failed(self, record: Record, failure: Failure) -> None:
-        oid, number, _ = record
-        template = self._templates[number]
-        extra = self._extras.pop(oid, None)
-        if template.num_returns == -1:
-            if extra is not None and extra.stream is not None:
-                extra.stream.failed(failure)
-        else:
-            for index in range(max(1, template.num_returns)):
-                ref = nth(oid, index)
-                if self._ownership.alive(ref):
-                    self._values.set(ref, failure)
-        if extra is not None:
-            self._ownership.drop_many(extra.held)
 
     # -- another connection to the same life
 

@@ -18,6 +18,7 @@ from manta.client.actors import ActorClients
 from manta.client.arguments import Arguments
 from manta.client.background import Background
 from manta.client.borrowing import Borrowing
+from manta.client.cancelling import Cancelling
 from manta.client.counting import Counting
 from manta.client.generators import closing, unwanted_item
 from manta.client.handles import ActorHandle, reduce_handle
@@ -95,6 +96,7 @@ class DirectSession:
         self.leasing = self.submitter.leasing
         self.actors = ActorClients(self)
         self.actor_calls = self.actors.calls
+        self.cancelling = Cancelling(self)
         self.objects = Objects(self)
         self.background = Background()
         self.interrupts = Interrupts(self.pump.interrupt_main, self._attend)
@@ -147,6 +149,7 @@ class DirectSession:
             counting.export_ref,
         )
         self.store_return = counting.store_return
+        self.cancel, self.cancel_owned = self.cancelling.cancel, self.cancelling.cancel_owned
         self.poll_once, self.finish = self.pump.poll_once, self.pump.finish
         self.watch, self.announce, self.when_read = borrowing.watch, borrowing.announce, borrowing.when_read
         self.register_borrows = borrowing.register_borrows
@@ -224,7 +227,7 @@ class DirectSession:
         on(pb.ReleaseBorrow, borrowing.release_borrow)
         on(pb.WantObject, borrowing.want_object)
         on(pb.ObjectValue, borrowing.object_value)
-        on(pb.CancelByRef, self._cancel_by_ref)
+        on(pb.CancelByRef, self.cancelling.cancel_by_ref)
         on(pb.LogLines, self._log_lines)
         on(pb.StackRequest, self._stack_request)
         on(pb.Farewell, self._farewell)
@@ -440,31 +443,6 @@ class DirectSession:
         """The template of an actor's method."""
         with self.lock:
             return self.templates.add(definition, None, max_retries=max_retries)
-
-    def cancel(self, oid: bytes, *, force: bool, recursive: bool) -> None:
-        """Cancel the task that makes the object."""
-        with self.lock:
-            self.check()
-            if oid in self.values.known:
-                return
-            borrow = self.ownership.borrows.get(oid)
-            if borrow is not None:
-                link = self.link_to(borrow.owner)
-                if link is not None:
-                    self.send(link, pb.CancelByRef(object_id=oid, force=force, recursive=recursive))
-                return
-            self.cancel_owned(oid, force=force, recursive=recursive)
-            self.flush()
-        self.pump.attend()
-
-    def cancel_owned(self, oid: bytes, *, force: bool, recursive: bool) -> None:
-        """Cancel the task or call of this process's that makes the object, if it is not over. Called under the lock."""
-        first = oid[:24] + b"\1\0\0\0"
-        if not self.actor_calls.cancel(first, force=force, recursive=recursive):
-            self.submitter.cancel(first, force=force, recursive=recursive)
-
-    def _cancel_by_ref(self, link: Link, frame: pb.CancelByRef, raw: bytes) -> None:
-        self.cancel_owned(frame.object_id, force=frame.force, recursive=frame.recursive)
 
     # -- from the raylet and workers
 
