@@ -191,8 +191,8 @@ class Raylet:
                 sim.clock.after(chance.random() * 0.05, lambda: sim.control.actor_started(worker))
             case ev.ReportActorDied():
                 sim.control.actor_died(ActorId(command.actor_id), command.incarnation)
-            case ev.KillWorker() | ev.AskExit():
-                status = -9 if isinstance(command, ev.KillWorker) else 0
+            case ev.KillWorker() | ev.EndStart() | ev.AskExit():
+                status = 0 if isinstance(command, ev.AskExit) else -9
                 sim.clock.after(chance.random() * 0.01, lambda: self.crash(command.worker_id, status))
             case ev.ClosePool() | ev.TellInfeasible():
                 # Three workers in a row may fail to start: people are told, and it is tried again.

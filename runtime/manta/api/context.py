@@ -135,15 +135,28 @@ class RuntimeContext:
         return now.name
 
     def get_task_function_name(self) -> str | None:
-        """Name of the function the running task calls; None on a driver."""
+        """The function the running task calls, "module.function" or "module.Class.method"; None on a driver.
+
+        A script's functions are in the module that it would be if it were imported.
+        """
         now = running.get()
         if now is None:
             self._only_in_workers("the function name")
             return None
-        template = now.template
+        template, host = now.template, self._session.actor_host
         function = getattr(template, "function", None)
-        name: str = getattr(function, "__qualname__", None) or now.name
-        return name.rpartition("<locals>.")[2]
+        if host is not None:
+            module: str = host.table.module
+            name = f"{host.class_name}.{template.definition.method if template is not None else '__init__'}"
+            function = function or host.constructor
+        else:
+            module = getattr(function, "__module__", None) or "__main__"
+            name = getattr(function, "__qualname__", None) or now.name
+        if module == "__main__":
+            code = getattr(function, "__code__", None)
+            stem, ending = os.path.splitext(os.path.basename(code.co_filename)) if code is not None else ("", "")
+            module = stem if ending == ".py" else module
+        return f"{module}.{name.rpartition('<locals>.')[2]}"
 
     def get_actor_id(self) -> str | None:
         """The actor this process is; None if it is none."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from manta.client import failures
 from manta.client.arguments import Extra
 from manta.client.refs import ObjectRef, make_ref
-from manta.client.submit import GATHER, GATHER_S, Waiting, nth
+from manta.client.submit import GATHER, GATHER_S, Waiting
 from manta.client.values import INLINE_BYTES, Failure
 from manta.core import errors
 from manta.rpc.v1 import channel_pb2 as pb
@@ -42,6 +42,7 @@ class ActorCalls:
         self._counts = session.ownership.counts
         self._values = session.values
         self._extras = session.submitter.extras
+        self._finish_failed = session.submitter.fail_results
         self._note_child = session.submitter.note_child
         self._templates = session.templates.all
         self._by_id = actors.by_id
@@ -203,6 +204,8 @@ class ActorCalls:
                     extra = extras.get(oid)
                     if extra is not None:
                         special.append((len(ids), extra))
+                        if extra.refs:
+                            size += self._session.arguments.inline_bytes(extra)
                 if number not in told:
                     told.add(number)
                     new.append(encode(templates[number].definition))
@@ -312,13 +315,7 @@ class ActorCalls:
                 return
             self._finish_failed(record, Failure(failure))
             return
-        extra = self._extras.pop(oid, None)
-        if template.num_returns == -1 and extra is not None and extra.stream is not None:
-            extra.stream.ended(result.stream_length)
-        for number, value in enumerate(result.returns):
-            self._session.store_return(nth(oid, number), value)
-        if extra is not None:
-            self._ownership.drop_many(extra.held)
+        self._session.submitter.fill_results(record, template, result)
 
     def _again(self, client: ActorClient, record: Record) -> None:
         extra = self._extras.get(record[0])
@@ -340,20 +337,35 @@ class ActorCalls:
         self._dirty.add(client)
         self.rest(client)
 
-    def _finish_failed(self, record: Record, failure: Failure) -> None:
-        oid, number, _ = record
-        template = self._templates[number]
-        extra = self._extras.pop(oid, None)
-        if template.num_returns == -1:
+    # -- another connection to the same life
+
+    def fail_streams(self, client: ActorClient) -> None:
+        """The connection broke: items of streams that are under way are lost, and what comes of them now is not whole."""
+        for record in client.inflight.values():
+            extra = self._extras.get(record[0])
             if extra is not None and extra.stream is not None:
-                extra.stream.failed(failure)
-        else:
-            for index in range(max(1, template.num_returns)):
-                ref = nth(oid, index)
-                if self._ownership.alive(ref):
-                    self._values.set(ref, failure)
-        if extra is not None:
-            self._ownership.drop_many(extra.held)
+                extra.stream.failed(failures.result_lost(client.actor_id, client.class_name))
+                extra.stream = None
+
+    def resumed(self, client: ActorClient, link: Link, expected: int, known: set[bytes]) -> None:
+        """The actor, reached again, expects the call of that number next, and these are not over."""
+        client.link = link
+        inflight = client.inflight
+        arrived = len(inflight) - (client.next_number - expected)
+        again: list[Record] = []
+        for place, record in enumerate(list(inflight.values())):
+            if self._templates[record[1]].num_returns == -1 or (place < arrived and record[0] not in known):
+                del inflight[record[0]]
+                self._finish_failed(record, failures.result_lost(client.actor_id, client.class_name))
+            elif place >= arrived:
+                del inflight[record[0]]
+                again.append(record)
+        client.queue.extendleft(reversed(again))
+        client.next_number = expected
+        self.push(client)
+        if not inflight:
+            self.rest(client)
+        self._session.perform()
 
     # -- the end of a life
 

@@ -30,6 +30,8 @@ class ActorCreation:
         self._actors = actors
         #: Creations, so that they can be said again after control was replaced.
         self._created: dict[bytes, ctl.CreateActorRequest] = {}
+        #: Those whose announcement control has not answered: it reaches control in any case, and is not said twice.
+        self._unanswered: set[bytes] = set()
         #: What control answered for named actors whose handle is about to exist.
         self._named: dict[bytes, ctl.ActorInfo] = {}
         #: Objects held for constructors that have not ended.
@@ -87,7 +89,7 @@ class ActorCreation:
             request.spec = spec.SerializeToString()
             self._created[request.actor_id] = request
             self._held[request.actor_id] = extra.held
-            self._session.control_async("CreateActor", request, lambda frame: self._create_answered(client, frame))
+            self._say(client, request)
 
         def failed(failure: Failure) -> None:
             self._actors.died(client, failure)
@@ -106,6 +108,7 @@ class ActorCreation:
         spec.refs.extend(holder.refs)
 
     def _create_answered(self, client: ActorClient, frame: pb.ControlReply) -> None:
+        self._unanswered.discard(client.actor_id)
         if frame.HasField("error"):
             if frame.error.code == "RPC_TIMEOUT":
                 # It may exist all the same: nobody would ever end it.
@@ -156,8 +159,8 @@ class ActorCreation:
     def announce(self, client: ActorClient) -> None:
         """Control was replaced: say again what it may have forgotten. Named and detached actors are in its store."""
         request = self._created.get(client.actor_id)
-        if request is None:
-            return
+        if request is None or client.actor_id in self._unanswered:
+            return  # in the second case it is our question that came first
         again = ctl.CreateActorRequest()
         again.CopyFrom(request)
         again.request_id = os.urandom(16)  # with the old one, the answer would be the old one too
@@ -168,7 +171,11 @@ class ActorCreation:
             again.known_num_restarts = info.num_restarts
             if info.state == ctl.ACTOR_PHASE_ALIVE:
                 again.known_address.CopyFrom(info.address)
-        self._session.control_async("CreateActor", again, lambda frame: self._create_answered(client, frame))
+        self._say(client, again)
+
+    def _say(self, client: ActorClient, request: ctl.CreateActorRequest) -> None:
+        self._unanswered.add(client.actor_id)
+        self._session.control_async("CreateActor", request, lambda frame: self._create_answered(client, frame))
 
     def ended(self, info: ctl.ActorInfo) -> None:
         """The constructor has run, or never will again: its arguments are needed no more."""

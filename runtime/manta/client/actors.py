@@ -12,6 +12,7 @@ from manta.client import failures
 from manta.client.actor_calls import ActorCalls
 from manta.client.actor_client import ActorClient, gone
 from manta.client.actor_creation import ActorCreation
+from manta.client.actor_links import ActorLinks
 from manta.core import errors
 from manta.core.environment import setting
 from manta.core.errors.actor import OUT_OF_SCOPE
@@ -21,7 +22,6 @@ from manta.rpc.v1 import control_pb2 as ctl
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from manta.client.direct import DirectSession
-    from manta.client.links import Link
     from manta.client.values import Failure
 
 #: How control begins the reason of an actor that waits for what no node has.
@@ -45,6 +45,7 @@ class ActorClients:
         self._sequences = 0
         self.calls = ActorCalls(session, self)
         self.creation = ActorCreation(session, self)
+        self.links = ActorLinks(session, self)
 
     def know(self, actor_id: bytes, class_name: str, *, counted: bool, ordered: bool) -> ActorClient:
         """The client of an actor, made and subscribed when it is new. Called under the lock."""
@@ -117,23 +118,27 @@ class ActorClients:
             self._session.on_infeasible(f"{text}. It waits until a node joins that can; ask for less, or kill it.")
 
     def _alive(self, client: ActorClient, info: ctl.ActorInfo) -> None:
-        if client.link is not None or info.incarnation != client.incarnation:
+        same = client.link is None and info.incarnation == client.incarnation
+        if not same:
             # Also when nobody told of the restart between two lives.
             self._interrupted(client)
+            client.incarnation = info.incarnation
+            client.next_number = 0
+        elif self.links.asked(client):
+            return
         link = self._session.links.peer(info.address)
-        client.incarnation = info.incarnation
-        client.next_number = 0
         if link is None:
             return  # it died already; control will say so
+        if client.next_number:
+            self.links.ask(client, link)
+            return
         client.link = link
         self.by_worker[link.worker_id] = client
         self.calls.push(client)
 
     def _interrupted(self, client: ActorClient) -> None:
         """This life of the actor is over, another will follow: calls under way may or may not have run."""
-        if client.link is not None:
-            self.by_worker.pop(client.link.worker_id, None)
-            client.link = None
+        self._unlink(client)
         self.calls.interrupted(client)
         self._session.perform()
 
@@ -142,25 +147,22 @@ class ActorClients:
         client.phase = ctl.ACTOR_PHASE_DEAD
         client.cause = failure
         self.creation.forget(client.actor_id)
-        if client.link is not None:
-            self.by_worker.pop(client.link.worker_id, None)
-            client.link = None
+        self._unlink(client)
         self.calls.fail(client, failure)
         self._session.perform()
 
-    def peer_lost(self, link: Link) -> None:
-        """The connection to a worker ended; control will say what became of its actor."""
-        client = self.by_worker.pop(link.worker_id, None)
-        if client is not None and client.link is link:
+    def _unlink(self, client: ActorClient) -> None:
+        """Nothing goes to the process it lived in any more."""
+        self.links.forget(client)
+        if client.link is not None:
+            self.by_worker.pop(client.link.worker_id, None)
             client.link = None
 
     def kill(self, client: ActorClient, *, no_restart: bool) -> None:
         """Ask control to kill it. Calls from here on see it dead, or in its next life, and never the one being killed."""
         if client.phase == ctl.ACTOR_PHASE_DEAD:
             return
-        if client.link is not None:
-            self.by_worker.pop(client.link.worker_id, None)
-            client.link = None
+        self._unlink(client)
         request = ctl.KillActorRequest(request_id=os.urandom(16), actor_id=client.actor_id, no_restart=no_restart)
         self._session.control_async("KillActor", request, lambda frame: None)
 
@@ -198,8 +200,7 @@ class ActorClients:
     def _forget(self, client: ActorClient) -> None:
         client.owned = False
         self.by_id.pop(client.actor_id, None)
-        if client.link is not None:
-            self.by_worker.pop(client.link.worker_id, None)
+        self._unlink(client)
         self._session.raylet_send(pb.WatchActors(remove=[client.actor_id]))
 
 

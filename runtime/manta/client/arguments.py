@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from manta.client.direct import DirectSession
     from manta.rpc.v1 import channel_pb2 as pb
 
+#: Most bytes of one call's arguments inside its frame. A frame has a limit, and a call with ten thousand small arguments should
+#: not end there: what comes beyond is asked for by the worker. As results, see `worker.results`.
+INLINE_TOGETHER_BYTES = 10 << 20
+
 #: Types of what is known of an object that has no value (yet).
 _NO_VALUE = frozenset((type(None), Failure))
 
@@ -70,15 +74,18 @@ class Arguments:
             else:
                 plain_args[position] = None
         serialized = serialize((tuple(plain_args), plain_kwargs))
-        if serialized.size > INLINE_BYTES:
-            # The large ones become objects of their own, so that a queued task stays small and a retry copies nothing.
+        # The large ones become objects of their own, so that a queued task stays small and a retry copies nothing; all of them do
+        # if there are so many small ones that no frame would take them.
+        for together, alone in ((INLINE_BYTES, INLINE_BYTES // 8), (INLINE_TOGETHER_BYTES, 0)):
+            if serialized.size <= together:
+                break
             for position, keyword, arg in [
                 *((at, "", arg) for at, arg in enumerate(plain_args)),
                 *((0, name, arg) for name, arg in plain_kwargs.items()),
             ]:
                 if arg is None or type(arg) in (int, float, bool):
                     continue
-                if serialize(arg).size <= INLINE_BYTES // 8:
+                if serialize(arg).size <= alone:
                     continue
                 ref = session.put(arg)
                 keep.append(ref)
@@ -111,16 +118,31 @@ class Arguments:
                 held[value.node_id] = held.get(value.node_id, 0) + value.size
         return max(held, key=held.__getitem__) if held else b""
 
+    def inline_bytes(self, extra: Extra) -> int:
+        """How many bytes of argument objects `fill` writes into the frame. Called under the lock, when all of them are there."""
+        known = self._known
+        together = 0
+        for _, _, oid in extra.refs:
+            value = known[oid]
+            if type(value) is bytes:
+                together += len(value)
+        return min(together, INLINE_TOGETHER_BYTES)
+
     def fill(self, message: pb.TaskExtra, index: int, extra: Extra) -> None:
         """Write what is special about a task into its frame. Called under the lock, when all its arguments are there."""
         message.index = index
         message.attempt = extra.attempt
         known = self._known
+        left = INLINE_TOGETHER_BYTES
         for position, keyword, oid in extra.refs:
             value = known[oid]
             entry = message.refs.add(position=position, keyword=keyword, object_id=oid)
             if type(value) is bytes:
-                entry.value = value
+                left -= len(value)
+                if left >= 0:
+                    entry.value = value
+                else:
+                    entry.owner.CopyFrom(self._session.address)  # the value is here, whoever made it
             elif type(value) is Stored:
                 entry.size = value.size
                 entry.node_id = value.node_id

@@ -18,6 +18,7 @@ from manta.client.actors import ActorClients
 from manta.client.arguments import Arguments
 from manta.client.background import Background
 from manta.client.borrowing import Borrowing
+from manta.client.cancelling import Cancelling
 from manta.client.counting import Counting
 from manta.client.fetching import Fetching
 from manta.client.generators import closing, unwanted_item
@@ -97,6 +98,7 @@ class DirectSession:
         self.actors = ActorClients(self)
         self.actor_calls = self.actors.calls
         self.fetching = Fetching(self)
+        self.cancelling = Cancelling(self)
         self.objects = Objects(self)
         self.background = Background()
         self.interrupts = Interrupts(self.pump.interrupt_main, self._attend)
@@ -127,6 +129,8 @@ class DirectSession:
         #: A task failed and its ref was dropped unread.
         self.on_unread: Callable[[Failure], None] = lambda failure: None
         self.on_infeasible: Callable[[str], None] = lambda text: None
+        #: A link's `full` has changed.
+        self.on_pressure: Callable[[Link], None] = lambda link: None
         self.on_exit: Callable[[str], None] = lambda reason: None
 
     def _name_parts(self) -> None:
@@ -147,6 +151,7 @@ class DirectSession:
             counting.export_ref,
         )
         self.store_return = counting.store_return
+        self.cancel, self.cancel_owned = self.cancelling.cancel, self.cancelling.cancel_owned
         self.poll_once, self.finish = self.pump.poll_once, self.pump.finish
         self.watch, self.announce, self.when_read = borrowing.watch, borrowing.announce, borrowing.when_read
         self.register_borrows = borrowing.register_borrows
@@ -229,12 +234,13 @@ class DirectSession:
         on(pb.ObjectsLeft, lambda link, frame, raw: store.left(frame))
         on(pb.ControlReply, lambda link, frame, raw: self.relay.answered(frame))
         on(pb.ActorState, lambda link, frame, raw: self.actors.state(frame.info))
+        on(pb.CallsResumed, self.actors.links.resumed)
         on(pb.AddBorrower, borrowing.add_borrower)
         on(pb.BorrowerAdded, borrowing.borrower_added)
         on(pb.ReleaseBorrow, borrowing.release_borrow)
         on(pb.WantObject, borrowing.want_object)
         on(pb.ObjectValue, borrowing.object_value)
-        on(pb.CancelByRef, self._cancel_by_ref)
+        on(pb.CancelByRef, self.cancelling.cancel_by_ref)
         on(pb.LogLines, self._log_lines)
         on(pb.StackRequest, self._stack_request)
         on(pb.Farewell, self._farewell)
@@ -368,8 +374,8 @@ class DirectSession:
             if not self.closed:
                 self.leasing.far.lost(link)
         elif link.tokens_fd < 0 and link.worker_id and not self.closed:
-            self.actors.peer_lost(link)
             self.borrowing.peer_lost(link)
+            self.actors.links.lost(link)
         self.borrowing.link_closed(link)
         self.store.link_closed(link.worker_id)
         self.on_link_closed(link)
@@ -381,6 +387,7 @@ class DirectSession:
         elif not link.full:
             self.actor_calls.drained(link)
             self.borrowing.drained(link)
+        self.on_pressure(link)
 
     def on_link_closed(self, link: Link) -> None:
         """For the executor."""
@@ -456,31 +463,6 @@ class DirectSession:
         """The template of an actor's method."""
         with self.lock:
             return self.templates.add(definition, None, max_retries=max_retries)
-
-    def cancel(self, oid: bytes, *, force: bool, recursive: bool) -> None:
-        """Cancel the task that makes the object."""
-        with self.lock:
-            self.check()
-            if oid in self.values.known:
-                return
-            borrow = self.ownership.borrows.get(oid)
-            if borrow is not None:
-                link = self.link_to(borrow.owner)
-                if link is not None:
-                    self.send(link, pb.CancelByRef(object_id=oid, force=force, recursive=recursive))
-                return
-            self.cancel_owned(oid, force=force, recursive=recursive)
-            self.flush()
-        self.pump.attend()
-
-    def cancel_owned(self, oid: bytes, *, force: bool, recursive: bool) -> None:
-        """Cancel the task or call of this process's that makes the object, if it is not over. Called under the lock."""
-        first = oid[:24] + b"\1\0\0\0"
-        if not self.actor_calls.cancel(first, force=force, recursive=recursive):
-            self.submitter.cancel(first, force=force, recursive=recursive)
-
-    def _cancel_by_ref(self, link: Link, frame: pb.CancelByRef, raw: bytes) -> None:
-        self.cancel_owned(frame.object_id, force=frame.force, recursive=frame.recursive)
 
     # -- from the raylet and workers
 

@@ -44,6 +44,15 @@ def actor_unavailable(actor_id: bytes, class_name: str) -> Failure:
     return system(errors.ActorUnavailableError(f"the process of {class_name} died and is being restarted", actor_id))
 
 
+def result_lost(actor_id: bytes, class_name: str) -> Failure:
+    """The connection to the actor broke: the call ran there, or runs, and what it returns does not arrive."""
+    return system(
+        errors.ActorUnavailableError(
+            f"the connection to {class_name} broke, and the call's result was lost with it; the actor lives", actor_id
+        )
+    )
+
+
 def constructor_raised(fields: pb.TaskFailure) -> Failure:
     """The actor never came to be: its constructor raised."""
     raised = _describe(fields).to_error(None)

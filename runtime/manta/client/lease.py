@@ -84,6 +84,7 @@ class Lease:
 
     __slots__ = (
         "blocked",
+        "broken_at",
         "clogged",
         "connection",
         "draining",
@@ -120,6 +121,8 @@ class Lease:
         self.queued_us = 0
         #: The running task waits for something: nothing more is pushed.
         self.blocked = False
+        #: When the connection ended, and the raylet has not said why yet; 0 while there is one.
+        self.broken_at = 0.0
         #: The worker does not read what it was sent: nothing more is pushed until it has.
         self.clogged = False
         #: How often tasks were taken back that the worker has not confirmed to have forgotten. Until it has, every time, nothing

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 #: A lease with nothing to do is given back after this long.
 IDLE_LEASE_S = 0.5
 
+#: When a connection to a leased worker ends, the raylet says at once that the worker is dead. If it does not, the worker lives
+#: and is of no use any more: nobody can tell what became of its tasks. Longer than a busy raylet takes.
+BROKEN_S = 5.0
+
 #: A worker with more than one task that has sent nothing for so long runs one that takes longer than was expected: the tasks
 #: behind it go elsewhere. Several times what may be queued, so that a busy machine is not taken for a long task.
 STALL_S = 0.02
@@ -61,7 +65,7 @@ class Leasing:
             tasks.flush()
             due = None
         for lease in list(self.leases.values()):
-            if len(lease.inflight) > 1 and not lease.blocked:
+            if len(lease.inflight) > 1 and not lease.blocked and not lease.broken_at:
                 if not lease.progress_at:
                     lease.progress_at = now
                 end = lease.progress_at + STALL_S
@@ -70,14 +74,15 @@ class Leasing:
                 elif due is None or end < due:
                     due = end
                 continue
-            if lease.connection is None and lease.lender is not None:
-                end = lease.idle_since + CUT_S
-                if now >= end:
-                    self.kill(lease, "the connection to its worker on another node ended")
-                elif due is None or end < due:
+            if lease.connection is None:
+                end = lease.broken_at + (BROKEN_S if lease.lender is None else CUT_S)
+                if lease.broken_at and now >= end:
+                    where = "" if lease.lender is None else " on another node"
+                    self.kill(lease, f"the connection to its worker{where} broke")
+                elif lease.broken_at and (due is None or end < due):
                     due = end
                 continue
-            if lease.inflight or lease.key.pending or lease.connection is None:
+            if lease.inflight or lease.key.pending:
                 continue
             end = lease.idle_since + (0.0 if lease.draining else IDLE_LEASE_S)
             if now >= end:
@@ -160,6 +165,8 @@ class Leasing:
                             self._tasks.finish_failed(record, failures.cancelled(templates[number].name, oid))
                             continue
                         special.append((len(ids), extra))
+                        if extra.refs:
+                            size += self._session.arguments.inline_bytes(extra)
                 if number not in best.templates:
                     new.extend(_definitions(best, templates[number]))
                 best.push(record, expected)
@@ -255,7 +262,7 @@ class Leasing:
     def _forget(self, lease: Lease) -> None:
         del self.leases[lease.lease_id]
         del lease.key.leases[lease.lease_id]
-        self.broken(lease)
+        self._unlink(lease)
         lease.tokens.close()  # type: ignore[attr-defined]
 
     def reclaim(self, count: int, link: Link) -> None:
@@ -277,13 +284,15 @@ class Leasing:
 
     def broken(self, lease: Lease) -> None:
         """The connection to a leased worker ended; the raylet will say why."""
+        self._unlink(lease)
+        lease.broken_at = now = self._session.now()
+        self._session.pump.schedule(now + (BROKEN_S if lease.lender is None else CUT_S))
+
+    def _unlink(self, lease: Lease) -> None:
         link, lease.connection = lease.connection, None
         if link is not None:
             self._session.links.close(link)
             link.lease = None
-            if lease.lender is not None:
-                lease.idle_since = self._session.now()
-                self._session.pump.schedule(lease.idle_since + CUT_S)
 
     def worker_died(self, frame: pb.WorkerDied) -> None:
         """A leased worker is dead: what had not begun costs nothing, the rest a retry."""

@@ -194,6 +194,10 @@ class Links:
         """Whether a link to that process is open, of any kind. Looks at all: for what is rare."""
         return any(link.worker_id == worker_id for link in self._all)
 
+    def unsent(self) -> bool:
+        """Whether anything waits for the kernel, on any link. Looks at all."""
+        return any(link.connection.unsent_bytes for link in self._all)
+
     def peer(self, where: common.Address) -> Link | None:
         """The link to another process, dialled when there is none; None when it is gone."""
         link = self.peers.get(where.worker_id)

@@ -295,6 +295,11 @@ class Submitter:
             self.finish_failed(record, Failure(failure))
             return
         self.unfinished -= 1
+        self.fill_results(record, template, result)
+
+    def fill_results(self, record: Record, template: Template, result: pb.ResultExtra) -> None:
+        """A task or call returned: what its refs stand for is here, or known to be somewhere."""
+        oid = record[0]
         extra = self.extras.pop(oid, None)
         if template.num_returns == -1 and extra is not None and extra.stream is not None:
             extra.stream.ended(result.stream_length)
@@ -309,8 +314,12 @@ class Submitter:
 
     def finish_failed(self, record: Record, failure: Failure) -> None:
         """A task is over and has no value: every ref it should have filled gets the failure."""
-        oid, number, _ = record
         self.unfinished -= 1
+        self.fail_results(record, failure)
+
+    def fail_results(self, record: Record, failure: Failure) -> None:
+        """A task or call has no value: every ref it should have filled gets the failure."""
+        oid, number, _ = record
         template = self._templates[number]
         extra = self.extras.pop(oid, None)
         if template.num_returns == -1:

@@ -64,6 +64,13 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _some_seconds(text: str) -> float:
+    value = _seconds(text)
+    if not value:
+        raise ValueError
+    return value
+
+
 def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
@@ -151,6 +158,13 @@ _TABLE = (
         "a share, 0 to 1",
         _share,
         "Share of the node's memory above which workers are killed to save the node.",
+    ),
+    Variable(
+        "worker_register_timeout_seconds",
+        60.0,
+        "a positive number of seconds",
+        _some_seconds,
+        "How long a worker may take from being asked for until it is ready; one that takes longer is ended.",
     ),
     Variable(
         "memory_monitor_refresh_ms",

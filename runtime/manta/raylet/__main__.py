@@ -124,6 +124,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int, tu
             worker_entry=flags.worker_entry,
             memory_threshold=setting("memory_usage_threshold"),
             memory_period_s=setting("memory_monitor_refresh_ms") / 1000,
+            start_timeout_s=setting("worker_register_timeout_seconds"),
             prestart=flags.prestart,
             token=token,
             remove_session_dir=flags.remove_session_dir,

@@ -28,6 +28,7 @@ class RayletConfig:
         memory_threshold: Share of the node's memory above which workers are ended, 0 to 1; 1 turns it off. Lower it to leave
             room for what grows fast.
         memory_period_s: Time between two looks at it, seconds; 0 turns it off. Shorter catches faster growth and costs CPU.
+        start_timeout_s: How long a worker may take from being asked for until it connects, seconds.
         prestart: Workers kept ready before the first driver comes.
         token: The session's token for gRPC; empty where the sockets' folder is the credential.
         remove_session_dir: The folder goes with the node, logs aside.
@@ -53,6 +54,7 @@ class RayletConfig:
     worker_entry: str | None = None
     memory_threshold: float = 0.95
     memory_period_s: float = 0.25
+    start_timeout_s: float = 60.0
     prestart: int = 4
     token: str = ""
     remove_session_dir: bool = False

@@ -370,6 +370,15 @@ class KillWorker:
 
 
 @dataclass(slots=True)
+class EndStart:
+    """End a worker that has not connected, or whatever keeps it from being forked; `WorkerDied` follows."""
+
+    worker_id: bytes
+    reason: str
+    cause: str
+
+
+@dataclass(slots=True)
 class TellLeaseLost:
     """Tell an owner that the worker of its lease is dead."""
 
@@ -417,6 +426,7 @@ Command = (
     | Reclaim
     | AskExit
     | KillWorker
+    | EndStart
     | TellLeaseLost
     | ReportActorDied
     | ClosePool

@@ -138,6 +138,8 @@ class Runner:
                 self._clients.send(command.worker_id, pb.Exit(reason=command.reason))
             case ev.KillWorker():
                 self._processes.kill(command.worker_id, command.reason)
+            case ev.EndStart():
+                self._processes.end_start(command.worker_id, command.reason)
             case ev.TellLeaseLost():
                 self._lease_lost(command)
             case ev.ReportActorDied():

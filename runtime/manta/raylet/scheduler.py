@@ -167,6 +167,7 @@ class Scheduler:
                 self._alarm.by(look_again)
         self._placing.serve(now, event.cause, out)
         self._pools.keep_spares(now, event.cause, out)
+        self._pools.end_overdue(now, event.cause, out)
         self._pools.let_go(now, event.cause, out)
         self._story.append((now, event, out))
         return out

@@ -170,7 +170,7 @@ class Raylet:
             Ledger(config.resources, config.gpu_ids),
             make_id=self.processes.worker_id,
             is_plain=self.processes.is_plain,
-            limits=Limits(prestart=config.prestart),
+            limits=Limits(prestart=config.prestart, start_s=config.start_timeout_s),
             cluster=Cluster(config.node_id, config.labels, alone=False),
             # Owners have leases of several nodes under their numbers.
             first_lease=int.from_bytes(config.node_id[:4], "big") >> 1 << 32,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from manta.worker.calls import Queued
     from manta.worker.coroutines import AsyncActor
     from manta.worker.executor import Executor
+    from manta.worker.threads import ThreadedActor
 
 #: Concurrent calls of an actor with coroutine methods, unless it says otherwise.
 ASYNC_CONCURRENCY = 1000
@@ -45,10 +46,13 @@ class ActorHost:
         self.class_name: str = self.spec.class_name
         self.table = pb.MethodTable.FromString(self.spec.methods)
         self.instance: Any = None
+        #: `__init__` of its class, once that is loaded.
+        self.constructor: Callable[..., Any] | None = None
         executor.session.actor_host = self
         self.restarted = frame.incarnation > 1
         self.order = CallOrder(frame.actor_id, frame.incarnation)
         self._async: AsyncActor | None = None
+        self._threads: ThreadedActor | None = None
         self._repr = ""
         #: Calls that run on threads or as coroutines, by task.
         self.now_running: dict[bytes, Running] = {}
@@ -66,6 +70,20 @@ class ActorHost:
         """Calls are in the inbox. Called under the lock, by the thread that read them."""
         if self._async is not None:
             self._async.arrived()
+
+    def recall(self, link: Link) -> list[Queued]:
+        """Calls of the link that left the inbox and have not begun, in order: they are its again. Called under the lock."""
+        return self._threads.recall(link) if self._threads is not None else []
+
+    def under_way(self) -> list[bytes]:
+        """Calls that left the inbox for threads or the loop and are not over. Called under the lock."""
+        waiting = self._threads.waiting() if self._threads is not None else []
+        return [*waiting, *(now.oid for now in self.now_running.values())]
+
+    def drained(self, link: Link) -> None:
+        """The link's results were read, or nobody will read them. Called under the lock."""
+        if self._async is not None:
+            self._async.drained(link)
 
     @property
     def concurrency(self) -> int:
@@ -85,9 +103,10 @@ class ActorHost:
                 self._async = AsyncActor(self._executor, self)
                 return self._async.run()
             if self.concurrency > 1 or self.spec.concurrency_groups:
-                from manta.worker.threads import run_threads
+                from manta.worker.threads import ThreadedActor
 
-                return run_threads(self._executor, self)
+                self._threads = ThreadedActor(self._executor, self)
+                return self._threads.run()
             return self._run_serially()
         except SystemExit as leaving:
             return self._exiting(leaving)
@@ -102,9 +121,10 @@ class ActorHost:
         message = pb.ActorStarted(actor_id=self.actor_id, incarnation=self.incarnation)
         try:
             actor_class = deserialize(self.spec.class_blob)
+            self.constructor = actor_class.__init__
             args, kwargs = deserialize(self.spec.args)
             if self.spec.refs:
-                args, kwargs = fill(session.store, args, kwargs, self.spec.refs)
+                args, kwargs = fill(session, args, kwargs, self.spec.refs)
             self.instance = call(actor_class, args, kwargs)
             if session.closed:
                 leave_if_forked(session, None)
@@ -188,7 +208,7 @@ class ActorHost:
                     delivery.flush_all()
                     if queue:
                         continue
-                    if executor.leaving is not None:
+                    if executor.leaving is not None and not executor.inbox.held:
                         return 0
                     idle = executor.idle = Waiter()
                 session.pump.wait(idle)
@@ -219,7 +239,7 @@ class ActorHost:
                     outbox.add(task[1], result, micros, ended)
                 if outbox is None or not outbox.due(ended):
                     continue
-                session.send(link, outbox.take())
+                delivery.flush(link)
             session.pump.poll_once()
 
     def run_one(self, task: Queued, now: Running, received: list[bytes]) -> tuple[Any, int, int]:
@@ -233,7 +253,7 @@ class ActorHost:
         try:
             args, kwargs = deserialize(payload)
             if extra is not None and extra.refs:
-                args, kwargs = fill(self._session.store, args, kwargs, extra.refs)
+                args, kwargs = fill(self._session, args, kwargs, extra.refs)
             if template.function is None:
                 template.function = self.method(template)
             value = call(template.function, args, kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from manta.client.refs import rebuild
 from manta.client.values import Stored
 from manta.core import errors
 from manta.serde import deserialize
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from manta.client.store import StoreClient
+    from manta.client.direct import DirectSession
     from manta.rpc.v1 import channel_pb2 as pb
 
 
@@ -45,21 +46,32 @@ class Functions:
 
 
 def fill(
-    store: StoreClient, args: tuple[Any, ...], kwargs: dict[str, Any], refs: Iterable[pb.ArgRef]
+    session: DirectSession, args: tuple[Any, ...], kwargs: dict[str, Any], refs: Iterable[pb.ArgRef]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Put the values of objects where their refs stood. Large ones are waited for, all at once."""
+    """Put the values of objects where their refs stood. Large ones are waited for, all at once, and so are those that found no
+    room in the frame.
+    """
     filled = list(args)
     large = [ref for ref in refs if ref.size]
     views: dict[bytes, Any] = {}
     if large:
         stored = {ref.object_id: Stored(ref.size, ref.node_id) for ref in large}
         wanted = list(stored)
-        got = store.get(wanted, None, store.places(stored.values()))
+        got = session.store.get(wanted, None, session.store.places(stored.values()))
         assert got is not None
         views = dict(zip(wanted, got, strict=True))
+    asked = [ref for ref in refs if not ref.size and not ref.value]
+    values: dict[bytes, Any] = {}
+    if asked:
+        got = session.get_many(
+            [rebuild(ref.object_id, ref.owner.SerializeToString(deterministic=True)) for ref in asked], None
+        )
+        values = dict(zip([ref.object_id for ref in asked], got, strict=True))
     for ref in refs:
-        data = views[ref.object_id] if ref.size else ref.value
-        value = deserialize(data)
+        if ref.value:
+            value = deserialize(ref.value)
+        else:
+            value = deserialize(views[ref.object_id]) if ref.size else values[ref.object_id]
         if ref.keyword:
             kwargs[ref.keyword] = value
         else:

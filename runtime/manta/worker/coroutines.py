@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from manta.client.links import Link
     from manta.worker.actors import ActorHost
     from manta.worker.calls import Queued
     from manta.worker.executor import Executor
@@ -36,6 +37,10 @@ class AsyncActor:
         self._stop: asyncio.Event = None  # type: ignore[assignment]
         self._leaving: SystemExit | None = None
         self._flushing = False
+        #: Links whose results nobody reads, with what their calls wait for.
+        self._held: dict[Link, asyncio.Event] = {}
+        #: The loop reads the sockets, and looks afterwards for what came.
+        self._reading = False
         #: The loop may be told of things. What came earlier is found when it begins.
         self._running = False
         #: The loop ends, and takes down what still runs.
@@ -58,7 +63,7 @@ class AsyncActor:
         pump.read_by_loop(self._loop, self._readable)
         with self._session.lock:
             self._running = True
-            if self._executor.leaving is not None:
+            if self._executor.leaving is not None and not self._executor.inbox.held:
                 self._stop.set()
         self._drain()
         try:
@@ -77,27 +82,61 @@ class AsyncActor:
 
     def wake(self) -> None:
         """Look around: somebody asked this actor to leave."""
-        if self._executor.leaving is not None and self._running:
+        if self._executor.leaving is not None and self._running and not self._executor.inbox.held:
             self._loop.call_soon_threadsafe(self._stop.set)
 
     def arrived(self) -> None:
-        """Calls were read. Not always by the loop: the service thread may be in the middle of a round when the loop begins."""
-        if self._running and threading.get_ident() != self._thread:
+        """Calls were read. Not always by the loop: the service thread may be in the middle of a round when the loop begins, and a
+        call that waits in `get` reads by itself.
+        """
+        if self._running and not (self._reading and threading.get_ident() == self._thread):
             self._loop.call_soon_threadsafe(self._drain)
 
     def _readable(self) -> None:
         """The sockets have something."""
-        self._session.pump.poll_once()
+        self._reading = True
+        try:
+            self._session.pump.poll_once()
+        finally:
+            self._reading = False
         self._drain()
 
     def _drain(self) -> None:
         queue = self._executor.inbox.queue
-        while queue:
-            task = queue.popleft()
-            oid, template = task[1], task[2]
-            now = Running(oid, template.name, task[4].attempt if task[4] is not None else 0, template)
-            self._host.now_running[oid[:24]] = now
-            self._tasks[oid[:24]] = self._loop.create_task(self._call(task, now))
+        if not queue:
+            return
+        with self._session.lock:
+            while queue:
+                task = queue.popleft()
+                oid, template = task[1], task[2]
+                now = Running(oid, template.name, task[4].attempt if task[4] is not None else 0, template)
+                self._host.now_running[oid[:24]] = now
+                self._tasks[oid[:24]] = self._loop.create_task(self._call(task, now))
+
+    async def _turn(self, link: Link, group: asyncio.Semaphore) -> None:
+        """Take a place in the group, in which nobody waits for an owner that does not read its results."""
+        await group.acquire()
+        while link.full:
+            group.release()
+            await self._read(link)
+            await group.acquire()
+
+    async def _read(self, link: Link) -> None:
+        """Wait until the link's results are read."""
+        with self._session.lock:
+            if not link.full:
+                return
+            moved = self._held.setdefault(link, asyncio.Event())
+        await moved.wait()
+
+    def drained(self, link: Link) -> None:
+        """The link's results were read, or nobody will read them. Called under the lock, by the thread that read the sockets."""
+        moved = self._held.pop(link, None)
+        if moved is not None and self._running:
+            self._loop.call_soon_threadsafe(moved.set)
+        if self._executor.inbox.queue:
+            self.arrived()
+        self.wake()
 
     async def _call(self, task: Queued, now: Running) -> None:
         link, oid, template, payload, extra = task
@@ -109,13 +148,14 @@ class AsyncActor:
         received: list[bytes] = []
         group = self._groups.get(template.definition.concurrency_group) or self._groups[""]
         try:
-            async with group:
+            await self._turn(link, group)
+            try:
                 stray = session.capture.refs
                 session.capture.refs = received
                 try:
                     args, kwargs = deserialize(payload)
                     if extra is not None and extra.refs:
-                        args, kwargs = fill(session.store, args, kwargs, extra.refs)
+                        args, kwargs = fill(session, args, kwargs, extra.refs)
                 finally:
                     session.capture.refs = stray
                 if template.function is None:
@@ -131,6 +171,8 @@ class AsyncActor:
                     result = await run_async_stream(self._executor, link, now, value, received)
                 else:
                     result = host.result_of(link, oid, template, value, now, received)
+            finally:
+                group.release()
         except asyncio.CancelledError:
             if self._ending and not now.cancelled:
                 return  # not this call but the whole actor ends: its callers hear how from control
@@ -173,7 +215,12 @@ class AsyncActor:
         self._flushing = False
         with self._session.lock:
             self._executor.delivery.flush_all()
-        if not self._tasks and self._session.pump.look_around():
+        if not self._tasks:
+            self._reading = True
+            try:
+                self._session.pump.look_around()
+            finally:
+                self._reading = False
             # A caller that calls again as soon as it has its answer finds us awake.
             self._drain()
 

@@ -15,6 +15,7 @@ from manta.worker.outbox import Outbox
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from manta.client.direct import DirectSession
@@ -27,11 +28,13 @@ class Delivery:
     `outboxes` is public to the loops, which add small results without a call in between.
     """
 
-    __slots__ = ("_homing", "_session", "outboxes")
+    __slots__ = ("_broken", "_homing", "_session", "outboxes")
 
     def __init__(self, session: DirectSession) -> None:
         self._session = session
         self.outboxes: dict[Link, Outbox] = {}
+        #: Those of callers whose connection broke, until they are back.
+        self._broken: dict[Link, Outbox] = {}
         #: Refs on their way home to their owner, by the first result of the call that brings them.
         self._homing: dict[bytes, list[bytes]] = {}
 
@@ -42,6 +45,33 @@ class Delivery:
     def close(self, link: Link) -> None:
         """Nobody takes the link's results any more."""
         self.outboxes.pop(link, None)
+        self._broken.pop(link, None)
+
+    def broken(self, link: Link) -> None:
+        """A caller's connection ended, and the caller lives: results wait for its next one."""
+        for key, outbox in self.outboxes.items():
+            if outbox.link is link:
+                self._broken[key] = outbox
+
+    def rejoin(self, link: Link) -> None:
+        """A caller is back on another connection: it gets what it may not have read, and what has gathered."""
+        for before, outbox in list(self._broken.items()):
+            if before.worker_id == link.worker_id:
+                del self._broken[before]
+                outbox.link = link
+                for message in outbox.recent():
+                    self._session.send(link, message)
+                if outbox.since:
+                    self._session.send(link, outbox.take())
+
+    def forget(self, worker_id: bytes) -> None:
+        """A caller is dead: nothing waits for it."""
+        for link in [link for link in self.outboxes if link.worker_id == worker_id]:
+            self.close(link)
+
+    def waiting(self, worker_id: bytes) -> Iterator[Link]:
+        """Links, closed ones included, whose results go to that caller."""
+        return (link for link in self.outboxes if link.worker_id == worker_id)
 
     def going_home(self, result: bytes, oid: bytes) -> None:
         """A ref travels in that result to the owner of its object: it is held here until the owner has read the result."""
@@ -60,9 +90,12 @@ class Delivery:
             outbox.add(oid, result, micros, time.perf_counter_ns())
         else:
             outbox.add_extra(oid, result, micros, time.perf_counter_ns())
+        if outbox.heavy and link not in self._broken:
+            self._session.send(outbox.link, outbox.take())  # however many end at once, a frame has a limit
         if homing is not None:
-            self._session.send(link, outbox.take())
-            self._session.when_read(link, lambda: self._session.ownership.drop_many(homing))
+            if link not in self._broken:
+                self._session.send(outbox.link, outbox.take())
+            self._session.when_read(outbox.link, lambda: self._session.ownership.drop_many(homing))
 
     def finish_now(self, link: Link, oid: bytes, result: Any, micros: int) -> None:
         """A result is ready, and goes at once."""
@@ -104,13 +137,13 @@ class Delivery:
     def flush(self, link: Link) -> None:
         """Send the link's finished results."""
         outbox = self.outboxes.get(link)
-        if outbox is not None and outbox.since:
-            self._session.send(link, outbox.take())
+        if outbox is not None and outbox.since and link not in self._broken:
+            self._session.send(outbox.link, outbox.take())
 
     def flush_all(self) -> None:
         """Send every finished result, and what was printed."""
         if logs.unfinished:
             logs.settle()
-        for outbox in self.outboxes.values():
-            if outbox.since:
+        for link, outbox in self.outboxes.items():
+            if outbox.since and link not in self._broken:
                 self._session.send(outbox.link, outbox.take())

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: How long a worker that leaves waits for owners to take the results it has for them. One that reads nothing for so long loses
+#: them as if the worker had crashed.
+HAND_OVER_S = 30.0
+
 #: How often a worker that should leave, but owns objects that others hold, looks whether they still do.
 OWNER_LINGERS_S = 0.2
 
@@ -87,10 +91,12 @@ class Executor:
         on(pb.LeaseStarted, self._lease_started)
         on(pb.StartActor, self._start_actor)
         on(pb.PushCalls, self._push_calls)
+        on(pb.ResumeCalls, self._resume_calls)
         on(pb.StreamConsumed, self._stream_consumed)
         session.on_exit = self.asked_to_leave
         session.on_infeasible = lambda text: session.background.run(lambda: log.warning("%s", text))
         session.on_link_closed = self._link_closed  # type: ignore[method-assign]
+        session.on_pressure = self._pressed
         session.blocking = (self._begin_wait, self._end_wait)
         self._captures = False
         session.title = self._title
@@ -206,12 +212,55 @@ class Executor:
         if self.session.broken is not None:
             os._exit(1)
 
+    def _pressed(self, link: Link) -> None:
+        """An owner has more unread results than may wait: none of its tasks begins. Or it has read them, and they go on."""
+        if link.full:
+            self.inbox.hold(link, self.actor.recall(link) if self.actor is not None else ())
+        else:
+            self._resume(link)
+
+    def _resume(self, link: Link) -> None:
+        self.inbox.release(link)
+        for stream in list(self.streams.values()):
+            if stream.link is link:
+                stream.look()
+        if self.actor is not None:
+            self.actor.drained(link)
+        if self.idle is not None:
+            self.session.pump.finish(self.idle)
+
+    def _resume_calls(self, link: Link, frame: pb.ResumeCalls, raw: bytes) -> None:
+        actor = self.actor
+        if actor is None or (frame.actor_id, frame.incarnation) != (actor.actor_id, actor.incarnation):
+            return  # its caller hears of that life from control
+        self.delivery.rejoin(link)
+        mine = set(self.delivery.waiting(link.worker_id))
+        ids = [task[1] for task in self.inbox.all() if task[0] in mine]
+        ids += actor.under_way()
+        if self.running is not None:
+            ids.append(self.running.oid)
+        number = actor.order.next_of((link.worker_id, frame.sequence))
+        self.session.send(
+            link,
+            pb.CallsResumed(actor_id=actor.actor_id, incarnation=actor.incarnation, next=number, ids=b"".join(ids)),
+        )
+
     def _link_closed(self, link: Link) -> None:
-        self.delivery.close(link)
-        if self._leases.pop(link, None) is not None:
+        lives = self.actor is not None and link.worker_id in self.session.links.peers
+        if lives:
+            self.delivery.broken(link)
+        else:
+            self.delivery.close(link)
+        leased = self._leases.pop(link, None) is not None
+        if leased:
             self.inbox.forget(link)
-        elif self.actor is not None and link.worker_id not in self.session.links.peers:
+        for stream in list(self.streams.values()):
+            if stream.link is link:
+                stream.window.stopped = True  # nobody reads it any more
+        self._resume(link)
+        if not leased and self.actor is not None and not lives:
             self.actor.order.forget(link.worker_id)
+            self.delivery.forget(link.worker_id)
 
     def _title(self) -> str:
         if self.actor is not None:
@@ -251,7 +300,7 @@ class Executor:
             if not queue:
                 with session.lock:
                     self.delivery.flush_all()
-                    leaving = self.leaving is not None or self._retire
+                    leaving = self._retire or (self.leaving is not None and not inbox.held)
                     if leaving and not session.ownership.borrowers:
                         return 0
                     if queue or self.actor is not None:
@@ -292,7 +341,7 @@ class Executor:
                 template.function = self.functions.load(template.definition.function_hash)
             args, kwargs = deserialize(payload)
             if extra is not None and extra.refs:
-                args, kwargs = fill(session.store, args, kwargs, extra.refs)
+                args, kwargs = fill(session, args, kwargs, extra.refs)
             value = call(template.function, args, kwargs)
             if session.closed:
                 leave_if_forked(session, None)
@@ -377,4 +426,12 @@ def run_worker(worker_id: bytes, raylet: str) -> int:
     finally:
         with session.lock:
             executor.delivery.flush_all()
+        _hand_over(session)
         session.close()
+
+
+def _hand_over(session: DirectSession) -> None:
+    """Wait until the kernel has every result: what waits in this process would end with it."""
+    deadline = session.now() + HAND_OVER_S
+    while session.broken is None and session.links.unsent() and session.now() < deadline:
+        session.pump.wait(Waiter(), session.now() + 0.05)

@@ -7,9 +7,12 @@ the loop (`executor`), so what has not been popped has no token left once its ow
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from manta.client.links import Link
     from manta.rpc.v1 import channel_pb2 as pb
     from manta.worker.calls import Queued
@@ -18,13 +21,16 @@ if TYPE_CHECKING:
 class Inbox:
     """Tasks of all links. The session's lock guards it.
 
-    `queue` is public to the loops, which pop from it without a call.
+    `queue` is public to the loops, which pop from it without a call: whatever is in it may begin. Tasks of a link whose other
+    side does not read their results are set apart until it has.
     """
 
-    __slots__ = ("_dropped", "queue")
+    __slots__ = ("_dropped", "held", "queue")
 
     def __init__(self) -> None:
         self.queue: deque[Queued] = deque()
+        #: Tasks that may not begin now, by link: all of its tasks, or there is no entry.
+        self.held: dict[Link, deque[Queued]] = {}
         #: Tasks that were taken back and whose turn came before the frame that says so, per link.
         self._dropped: dict[Link, int] = {}
 
@@ -34,7 +40,7 @@ class Inbox:
         numbers = list(frame.templates)
         templates = link.templates
         extras = {extra.index: extra for extra in frame.extras} if frame.extras else None
-        append = self.queue.append
+        append = self.queue.append if link not in self.held else self.held[link].append
         same = templates[numbers[0]] if len(numbers) == 1 else None
         at = 0
         for index, payload in enumerate(frame.args):
@@ -50,7 +56,7 @@ class Inbox:
         """The owner has taken that many back: the link's last ones, less those whose turn came before."""
         left = count - self._dropped.pop(link, 0)
         kept: list[Queued] = []
-        queue = self.queue
+        queue = self.held.get(link, self.queue)
         while left > 0 and queue:
             task = queue.pop()
             if task[0] is link:
@@ -64,21 +70,45 @@ class Inbox:
 
     def find(self, task_id: bytes) -> Queued | None:
         """The task with that id, if it waits here."""
-        for task in self.queue:
+        for task in self.all():
             if task[1].startswith(task_id):
                 return task
         return None
 
+    def all(self) -> Iterable[Queued]:
+        """Every task that has not begun."""
+        return chain(self.queue, *self.held.values())
+
     def remove(self, task: Queued) -> None:
         """The task will not run."""
-        for place, other in enumerate(self.queue):
+        queue = self.held.get(task[0], self.queue)
+        for place, other in enumerate(queue):
             if other is task:
-                del self.queue[place]
+                del queue[place]
                 return
+
+    def hold(self, link: Link, begun: Iterable[Queued] = ()) -> None:
+        """Nobody reads the link's results: none of its tasks begins until `release`.
+
+        Args:
+            link: Whose.
+            begun: Tasks of it that were popped and have not begun after all, in order.
+        """
+        queue = self.held[link] = deque(begun)
+        queue.extend(task for task in self.queue if task[0] is link)
+        self._without(link)
+
+    def release(self, link: Link) -> None:
+        """The link's results were read: its tasks may begin, behind what waits already."""
+        self.queue.extend(self.held.pop(link, ()))
 
     def forget(self, link: Link) -> None:
         """The link is closed: nobody waits for its tasks."""
         self._dropped.pop(link, None)
+        self.held.pop(link, None)
+        self._without(link)
+
+    def _without(self, link: Link) -> None:
         kept = [task for task in self.queue if task[0] is not link]
         if len(kept) != len(self.queue):
             self.queue.clear()

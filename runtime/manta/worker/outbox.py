@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from manta.rpc.v1 import channel_pb2 as pb
 
 TYPE_CHECKING = False
@@ -15,10 +17,15 @@ HOLD_NS = 1_000_000
 HOLD_BYTES = 256 << 10
 
 
+#: Frames of results that an actor keeps for each caller, and how large one may be: sent again when a connection broke.
+RECENT_FRAMES = 16
+RECENT_BYTES = 16 << 10
+
+
 class Outbox:
     """Results of one link, in columns as they travel. Results in, frames out; the session's lock guards it."""
 
-    __slots__ = ("_extras", "_ids", "_lease_id", "_micros", "_size", "_values", "link", "since")
+    __slots__ = ("_extras", "_ids", "_lease_id", "_micros", "_recent", "_size", "_values", "link", "since")
 
     def __init__(self, link: Link, lease_id: int) -> None:
         self.link = link
@@ -28,6 +35,8 @@ class Outbox:
         self._micros: list[int] = []
         self._extras: list[pb.ResultExtra] = []
         self._size = 0
+        #: What was sent last to a caller whose connection may break while both live.
+        self._recent: deque[pb.TaskResults] | None = None if lease_id else deque(maxlen=RECENT_FRAMES)
         #: When the oldest gathered result was finished, in nanoseconds; 0 for none.
         self.since = 0
 
@@ -51,6 +60,11 @@ class Outbox:
         """Whether what has gathered should go now, although more will follow soon."""
         return self.since != 0 and (now_ns - self.since > HOLD_NS or self._size > HOLD_BYTES)
 
+    @property
+    def heavy(self) -> bool:
+        """Whether as much has gathered as one frame should carry."""
+        return self._size > HOLD_BYTES
+
     def take(self) -> pb.TaskResults:
         """The frame with everything that has gathered; afterwards nothing has."""
         message = pb.TaskResults(
@@ -60,7 +74,13 @@ class Outbox:
             micros=self._micros,
             extras=self._extras,
         )
+        if self._recent is not None and self._size <= RECENT_BYTES:
+            self._recent.append(message)
         self._ids, self._values, self._micros, self._extras = [], [], [], []
         self._size = 0
         self.since = 0
         return message
+
+    def recent(self) -> list[pb.TaskResults]:
+        """Frames that were taken last and may not have been read."""
+        return list(self._recent or ())

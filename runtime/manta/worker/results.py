@@ -67,11 +67,22 @@ class Results:
         """Serialised values that are large, or contain refs, or are several."""
         extra = pb.ResultExtra()
         left = INLINE_TOGETHER_BYTES
-        for number, one in enumerate(values):
-            returned = self.one(link, nth(oid, number), one, received, inline=one.size <= left)
-            if not returned.size:
-                left -= one.size
-            extra.returns.append(returned)
+        stored: list[bytes] = []
+        try:
+            for number, one in enumerate(values):
+                returned = self.one(link, nth(oid, number), one, received, inline=one.size <= left)
+                if returned.size:
+                    stored.append(nth(oid, number))
+                else:
+                    left -= one.size
+                extra.returns.append(returned)
+        except BaseException:
+            if stored:
+                # The call fails, and its owner never hears of these. What another attempt has made since stays.
+                session = self._session
+                with session.lock:
+                    session.raylet_send(pb.FreeObjects(object_ids=stored, creator=session.worker_id))
+            raise
         return extra
 
     def one(

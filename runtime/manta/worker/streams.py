@@ -1,4 +1,4 @@
-"""Generators: each item goes to the owner as it is made, no further ahead than the reader allows."""
+"""Generators: each item goes to the owner as it is made, no further ahead than the reader and the connection allow."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Stream:
     def __init__(self, executor: Executor, link: Link, now: Running, received: Collection[bytes]) -> None:
         self._executor = executor
         self._session = executor.session
-        self._link = link
+        self.link = link
         self._now = now
         self._received = received
         self._task_id = now.oid[:24]
@@ -61,7 +61,15 @@ class Stream:
     def consumed(self, count: int, *, stop: bool) -> None:
         """The reader has come so far, or has left. Called under the lock."""
         self.window.consumed(count, stop=stop)
-        if not self.window.open():
+        self.look()
+
+    def open(self) -> bool:
+        """Whether the generator may go on: its reader has come far enough, and reads the connection at all."""
+        return self.window.open() and (not self.link.full or self.window.stopped)
+
+    def look(self) -> None:
+        """Something changed: the generator goes on if it may. Called under the lock."""
+        if not self.open():
             return
         if self._waiter is not None:
             self._session.pump.finish(self._waiter)
@@ -76,18 +84,18 @@ class Stream:
             index=self.window.made,
             attempt=self._now.attempt,
             value=self._executor.results.one(
-                self._link, nth(self._now.oid, self.window.made + 1), serialized, self._received
+                self.link, nth(self._now.oid, self.window.made + 1), serialized, self._received
             ),
         )
         with self._session.lock:
             self._executor.delivery.flush_all()
-            self._session.send(self._link, message)
+            self._session.send(self.link, message)
             self.window.made += 1
 
     def wait_for_reader(self) -> None:
         """Do not run further ahead than the reader allows."""
         with self._session.lock:
-            if self.window.open():
+            if self.open():
                 return
             waiter = self._waiter = Waiter()
         self._session.pump.wait(waiter)
@@ -141,7 +149,7 @@ async def run_async_stream(
         async for item in iterator:
             stream.send(item)
             moved.clear()
-            while not stream.window.open():
+            while not stream.open():
                 await moved.wait()
                 moved.clear()
             if stream.window.stopped:

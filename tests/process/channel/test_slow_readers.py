@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from manta.client import leasing
+from manta.client.arguments import Extra
 from manta.client.direct import DirectSession
 from manta.client.lease import BATCH_BYTES, FLOOR_US
 from manta.client.links import HIGH_BYTES, LOW_BYTES, Link
@@ -250,3 +251,86 @@ def test_a_link_is_full_until_little_is_left(session):
         session.pump.poll_once()
         assert link.full == (link.connection.unsent_bytes > LOW_BYTES), before
     reader.sock.close()
+
+
+def test_argument_objects_count_in_what_one_frame_carries(session, peer):
+    """Ten tasks with twenty small objects each would be one frame of eighteen megabytes."""
+    worker, _, template = leased(session, peer)
+    objects = [session.put(ARGUMENT) for _ in range(20)]
+
+    refs = [session.submit(template, (*objects,), {}) for _ in range(10)]
+    with session.lock:
+        session.flush()
+    read_all(session, worker, lambda: len(ids_in(worker.said(pb.PushTasks))) == 10)
+
+    assert ids_in(worker.said(pb.PushTasks)) == [ref.binary() for ref in refs]
+    assert max(frame.ByteSize() for frame in worker.said(pb.PushTasks)) < BATCH_BYTES + 21 * len(ARGUMENT)
+
+
+def living_actor(session: DirectSession, peer) -> tuple[Peer, Any, Any]:
+    """An actor that was just found alive, its client, and a template of its method."""
+    actor_id = b"a" * 12 + b"jobs"
+    with session.lock:
+        client = session.know_actor(actor_id, "A", counted=False, ordered=True)
+
+    def alive(path: str) -> None:
+        address = common.Address(worker_id=b"w" * 28, endpoint=f"unix:{path}")
+        with session.lock:
+            session.actors.state_info(
+                ctl.ActorInfo(actor_id=actor_id, state=ctl.ACTOR_PHASE_ALIVE, incarnation=1, address=address)
+            )
+
+    template = session.method_template(pb.DefineTemplate(name="A.f", method="f", num_returns=1), max_retries=-1)
+    return peer(alive), client, template
+
+
+def test_of_calls_that_an_actor_had_when_the_connection_broke_none_runs_twice(session, peer):
+    """One has ended and its result is lost, one runs, one never arrived. The first fails, although it may be retried."""
+    actor, client, template = living_actor(session, peer)
+    refs = [session.call_actor(client, template, (number,), {}) for number in range(3)]
+    with session.lock:
+        session.flush()
+    ended, runs, never = [ref.binary() for ref in refs]
+    read_all(session, actor, lambda: len(ids_in(actor.said(pb.PushCalls))) == 3)
+
+    def breaks(path: str) -> None:
+        actor.sock.close()
+        session.pump.poll_once()
+
+    again = peer(breaks)
+    late = session.call_actor(client, template, (3,), {})
+    read_all(session, again, lambda: bool(again.said(pb.ResumeCalls)))
+    assert not again.said(pb.PushCalls), "not before it is known which"
+    again.send(pb.CallsResumed(actor_id=client.actor_id, incarnation=1, next=2, ids=runs))
+    session.pump.poll_once()
+    read_all(session, again, lambda: len(ids_in(again.said(pb.PushCalls))) == 2)
+
+    assert ids_in(again.said(pb.PushCalls)) == [never, late.binary()]
+    assert again.said(pb.PushCalls)[0].first == 2
+    assert again.said(pb.DefineTemplate), "it is another connection"
+    assert "the actor lives" in session.values.known[ended].fields.error.message
+    assert runs not in session.values.known
+    again.send(pb.TaskResults(ids=runs + never, values=[b"1", b"2"], micros=[1, 1]))
+    session.pump.poll_once()
+    assert (session.values.known[runs], session.values.known[never]) == (b"1", b"2")
+
+
+def test_an_actor_is_not_announced_twice_because_the_question_for_it_came_first(session):
+    """What watches it may reach control before what creates it."""
+    said: list[str] = []
+    answers: list[Any] = []
+    session.control_async = lambda method, request, then: (said.append(method), answers.append(then))
+    actor_id = b"a" * 12 + b"jobs"
+    with session.lock:
+        client = session.know_actor(actor_id, "A", counted=True, ordered=True)
+        request = ctl.CreateActorRequest(actor_id=actor_id)
+        session.actors.creation._create(request, Extra(), (), pb.ActorSpec())
+        unknown = ctl.ActorInfo(actor_id=actor_id)
+        session.actors.state_info(unknown)
+        assert said == ["CreateActor"]
+
+        actor = ctl.ActorInfo(actor_id=actor_id, state=ctl.ACTOR_PHASE_PENDING_CREATION)
+        answers[0](pb.ControlReply(payload=ctl.CreateActorResponse(actor=actor).SerializeToString()))
+        session.actors.state_info(unknown)
+    assert said == ["CreateActor", "CreateActor"], "this time control has forgotten it"
+    assert client.phase == ctl.ACTOR_PHASE_PENDING_CREATION

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 import manta
 from manta.exceptions import RuntimeEnvSetupError
 from tests.process.cluster.support import running_cluster
+from tests.process.semantics.support import Gate, Ledger
 from tests.support.waiting import wait_until
 
 CLUSTER = None
@@ -65,3 +67,50 @@ def test_a_job_whose_own_environment_is_broken_fails_its_tasks(tmp_path):
         pytest.raises(RuntimeEnvSetupError, match=reason),
     ):
         manta.get(variable.remote("A"), timeout=30)
+
+
+def test_a_worker_that_neither_dies_nor_connects_fails_its_tasks_with_where_it_stood(tmp_path, monkeypatch):
+    """`sitecustomize` runs before anything of ours, here for ever. Others are well, and nothing stays."""
+    monkeypatch.setenv("MANTA_worker_register_timeout_seconds", "4")
+    (tmp_path / "sitecustomize.py").write_text("import time\ndef stuck():\n    time.sleep(1e6)\nstuck()\n")
+    environment = {"env_vars": {"PYTHONPATH": str(tmp_path)}}
+    with running_cluster(num_cpus=2) as cluster:
+        refs = [variable.options(runtime_env=environment).remote("A") for _ in range(4)]
+        actor = Actor.options(runtime_env=environment, max_restarts=3).remote()
+        assert manta.get(variable.remote("A"), timeout=30) is None
+        for ref in [*refs, actor.variable.remote("A")]:
+            with pytest.raises(RuntimeEnvSetupError) as failed:
+                manta.get(ref, timeout=30)
+            assert "not ready 4 s after it was asked for" in str(failed.value)
+            assert 'sitecustomize.py", line 3 in stuck' in str(failed.value)
+        assert manta.get(variable.remote("A"), timeout=30) is None
+        wait_until(lambda: not cluster.unrest(), what="nothing is taken or wanted")
+
+
+def test_a_factory_that_is_stuck_is_replaced_and_what_it_forked_runs_on(tmp_path, monkeypatch):
+    """SIGSTOP: the worker that it forked keeps its actor, and a new factory forks the next."""
+    monkeypatch.setenv("MANTA_worker_register_timeout_seconds", "6")
+    environment = {"env_vars": {"A": "1"}}
+    gate, ledger = Gate(tmp_path / "gate"), Ledger(tmp_path / "ledger")
+
+    @manta.remote
+    class Child:
+        def parent(self) -> int:
+            return os.getppid()
+
+    @manta.remote(num_cpus=0.1, runtime_env=environment)
+    def parent() -> int:
+        ledger.write("begun")
+        gate.wait()
+        return os.getppid()
+
+    with running_cluster(num_cpus=2):
+        actor = Child.options(runtime_env=environment).remote()
+        factory = manta.get(actor.parent.remote(), timeout=30)
+        os.kill(factory, signal.SIGSTOP)
+        # More at once than are kept ready.
+        refs = [parent.remote() for _ in range(5)]
+        wait_until(lambda: len(ledger.read()) == 5, timeout_s=30, what="all run at once")
+        gate.open()
+        assert set(manta.get(refs)) - {factory}
+        assert manta.get(actor.parent.remote(), timeout=30) == factory

@@ -39,6 +39,19 @@ def test_a_result_larger_than_the_store_is_its_tasks_error():
         manta.get(huge.remote(), timeout=20)
 
 
+def test_a_result_whose_sibling_does_not_fit_is_freed(cluster: Cluster):
+    """Its worker and its owner live on, and nobody else knows of it."""
+
+    @manta.remote(num_returns=2)
+    def two() -> tuple[bytes, bytes]:
+        return bytes(10 * MIB), bytes(200 * MIB)
+
+    for ref in two.remote():
+        with pytest.raises(ObjectStoreFullError):
+            manta.get(ref, timeout=30)
+    wait_until(lambda: not cluster.store()["objects"], what="nothing is left")
+
+
 def test_a_creator_waits_for_room_and_gets_it(cluster: Cluster):
     held = [manta.put(bytes(30 * MIB)) for _ in range(4)]
     done = []

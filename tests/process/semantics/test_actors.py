@@ -332,6 +332,19 @@ def test_a_handle_takes_no_more_calls_than_it_may(gate: Gate):
     ray.get(a.wait.remote(None))
 
 
+@pytest.mark.parametrize("limit", [0, -1])
+def test_zero_and_minus_one_pending_calls_are_no_limit(gate: Gate, limit: int):
+    @ray.remote(max_pending_calls=limit)
+    class A:
+        def wait(self, gate):
+            gate.wait()
+
+    a = A.remote()
+    refs = [a.wait.remote(gate) for _ in range(5)]
+    gate.open()
+    ray.get(refs)
+
+
 def test_a_class_without_a_constructor_takes_no_arguments():
     class Plain: ...
 

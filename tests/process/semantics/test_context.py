@@ -48,7 +48,7 @@ def test_ids_of_a_task():
     assert ids["job"] == ray.get_runtime_context().get_job_id()
     assert ids["node"] == ray.get_runtime_context().get_node_id()
     assert (actor, resources) == (None, {"CPU": 1.0})
-    assert name.endswith("f")
+    assert name == f"{__name__}.f"
 
 
 def test_ids_of_an_actor():
@@ -61,15 +61,17 @@ def test_ids_of_an_actor():
                 context.get_task_id(),
                 context.get_assigned_resources(),
                 context.get_actor_name(),
+                context.get_task_function_name(),
             )
 
     a = A.options(name="known").remote()
-    actor, task, resources, name = ray.get(a.f.remote())
+    actor, task, resources, name, function = ray.get(a.f.remote())
     assert len(actor) == 32
     assert actor.endswith(ray.get_runtime_context().get_job_id())
     assert actor in task
     assert actor in repr(a)
     assert (resources, name) == ({}, "known")
+    assert function == f"{__name__}.A.f"
 
 
 def test_an_object_ref_is_28_bytes_of_task_and_index():

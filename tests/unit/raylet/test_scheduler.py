@@ -290,6 +290,35 @@ def test_who_asks_for_an_environment_that_just_failed_is_answered_without_anothe
     assert ["TellEnvironmentFailed"] == kinds(fail_to_start(bench, b"w5"))
 
 
+def test_a_worker_that_neither_dies_nor_connects_is_ended_and_has_failed_to_start():
+    """Once each; three in a row are the environment's fault, as if they had died by themselves."""
+    bench = Bench({"CPU": 20_000}, Limits(prestart=0, start_s=60.0))
+    bench.tell(ev.SpareReady())
+    bench.want(b"driver", 1, environment=b"stuck")
+    commands: list[ev.Command] = []
+
+    for number in range(1, 4):
+        assert [] == bench.tick(59.9)
+        (end,) = bench.tick(0.1)
+        assert isinstance(end, ev.EndStart)
+        assert b"w%d" % number == end.worker_id
+        assert "not ready 60 s after it was asked for" in end.reason
+        assert [] == bench.tick(30.0), "it is ended once, however long that takes"
+        commands = bench.tell(ev.WorkerDied(end.worker_id, -6, end.reason))
+
+    assert ["TellEnvironmentFailed"] == kinds(commands)
+    assert [] == bench.scheduler.statistics()["demands"]
+
+
+def test_a_worker_that_connects_in_time_is_left_alone():
+    bench = Bench({"CPU": 10_000}, Limits(prestart=0, start_s=60.0))
+    bench.want(b"driver", 1)
+    bench.now += 59.9
+
+    assert [(b"driver", 1, b"w1")] == grants(bench.ready(b"w1"))
+    assert [] == bench.tick(100.0)
+
+
 def test_an_environment_that_works_again_is_forgiven():
     bench = Bench({"CPU": 10_000}, Limits(prestart=0))
     bench.tell(ev.SpareReady())

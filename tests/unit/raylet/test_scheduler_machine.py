@@ -97,6 +97,8 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self.actors[command.actor_id] = "living"
                 process = self.take(command.worker_id, command.lease_id, dict(command.amounts), command.gpu_ids)
                 process.actor = command.actor_id
+            case ev.EndStart():
+                assert self.processes[command.worker_id].state == "starting"
             case ev.KillWorker():
                 process = self.processes[command.worker_id]
                 assert process.state != "dying", "one death is enough"

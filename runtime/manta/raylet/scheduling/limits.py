@@ -26,6 +26,8 @@ class Limits:
     nothing_bound: int = 128
     #: A lease is asked back for others when it is this old, seconds; shorter turns would cost more than they serve.
     turn_s: float = 0.05
+    #: A worker that has not connected so long after it was asked for is ended, seconds: its start has failed.
+    start_s: float = 60.0
     #: Failed starts in a row before waiting (and before those who wait are told), and the longest wait, seconds.
     failed_starts: int = 3
     failed_start_cap_s: float = 5.0

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from manta.core.bundles import is_cpu
-from manta.raylet.events import AskExit, ClosePool, Command, KillWorker, PoolKey, StartWorker
+from manta.raylet.events import AskExit, ClosePool, Command, EndStart, KillWorker, PoolKey, StartWorker
 from manta.raylet.scheduling.alarm import Alarm
 from manta.raylet.scheduling.ledger import GpuShares, Ledger
 from manta.raylet.scheduling.limits import Limits
 from manta.raylet.scheduling.records import Pool, Reservation, Shape, Worker, WorkerState
+from manta.raylet.scheduling.texts import why_overdue
 
 
 class Pools:
@@ -84,6 +85,20 @@ class Pools:
         for _ in range(min(self._cpus, self._limits.prestart) - len(pool.workers)):
             if self.has_room():
                 self.start(pool, now, cause, out)
+
+    def end_overdue(self, now: float, cause: str, out: list[Command]) -> None:
+        """End starts that take too long. Each has failed when its process is dead, as any other that ends before it is ready."""
+        for pool in self.by_key.values():
+            for worker_id in sorted(pool.starting):
+                worker = self.workers[worker_id]
+                due = worker.born_at + self._limits.start_s
+                if worker.overdue:
+                    continue
+                if now < due:
+                    self._alarm.by(due)
+                else:
+                    worker.overdue = True
+                    out.append(EndStart(worker_id, why_overdue(self._limits.start_s), cause))
 
     # ---- reservations
 

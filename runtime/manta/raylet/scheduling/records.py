@@ -58,6 +58,8 @@ class Worker:
     born_at: float
     state: WorkerState = WorkerState.STARTING
     pid: int = 0
+    #: It took too long to start and is being ended.
+    overdue: bool = False
     #: When it connected.
     ready_at: float = 0.0
     #: Since when it is idle.

@@ -67,6 +67,14 @@ def why_environment_failed(pool: Pool) -> str:
     )
 
 
+def why_overdue(start_s: float) -> str:
+    """Why a worker that was on its way was ended."""
+    return (
+        f"it was not ready {start_s:g} s after it was asked for (MANTA_worker_register_timeout_seconds says how long that may "
+        "take; below, if anything, is where it stood)"
+    )
+
+
 def _for_people(amounts: Amounts, asked: Amounts) -> str:
     """Amounts with what was asked for in any case, without what every node has and nobody asked for."""
     names = dict.fromkeys(asked)

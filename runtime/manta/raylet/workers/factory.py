@@ -29,7 +29,7 @@ class FactoryHandle:
         self,
         *,
         launched: Launched,
-        last_words: Callable[[], str],
+        last_words: Callable[..., str],
         on_forked: Callable[[bytes, int, str], None],
         on_exited: Callable[[int, int], None],
         on_gone: Callable[[FactoryHandle], None],
@@ -41,6 +41,8 @@ class FactoryHandle:
         self._connection = AsyncConnection(ours, self._frames, self._closed, loop=loop)
         self._watch = Watch(loop, self.pid, self._ended)
         self.closing = False
+        #: It forks nothing any more, and goes with its last worker.
+        self.retired = False
 
     def fork(self, order: pb.Fork) -> None:
         """Ask for one worker."""
@@ -54,6 +56,10 @@ class FactoryHandle:
     def kill(self) -> None:
         """End it the hard way; its workers go by the kernel's hand."""
         self._watch.kill()
+
+    def abort(self) -> None:
+        """End it the hard way, having it say where it stands."""
+        self._watch.abort()
 
     def _frames(self, _connection: AsyncConnection, frames: list[Frame]) -> None:
         for _number, message, _raw in frames:

@@ -10,18 +10,24 @@ _LINES: Final = 12
 _BYTES: Final = 2000
 
 
-def last_words(path: Path, since: int = 0) -> str:
+#: Where a process stood that was ended by SIGABRT: a traceback with the innermost frame first.
+STACK_LINES: Final = 40
+
+
+def last_words(path: Path, since: int = 0, *, lines: int = _LINES) -> str:
     """The last lines of a file, as the end of a sentence; "" when there are none.
 
     Args:
         path: What the process wrote to.
         since: Bytes that were in it before.
+        lines: So many at most.
     """
+    most = _BYTES * lines // _LINES
     try:
         with path.open("rb") as file:
-            file.seek(max(since, path.stat().st_size - _BYTES))
-            text = file.read(_BYTES).decode(errors="replace")
+            file.seek(max(since, path.stat().st_size - most))
+            text = file.read(most).decode(errors="replace")
     except OSError:
         return ""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return "; it wrote:\n" + "\n".join(lines[-_LINES:]) if lines else ""
+    said = [line for line in text.splitlines() if line.strip()]
+    return "; it wrote:\n" + "\n".join(said[-lines:]) if said else ""

@@ -30,7 +30,17 @@ def launch(
     Raises:
         OSError: It cannot be started.
     """
-    words = [sys.executable, "-m", "manta.worker", "{fd}", "{parent}", *([entry] if entry else [])]
+    # A factory or worker that gets stuck, or dies in C code, says where: see `process.Watch.abort`.
+    words = [
+        sys.executable,
+        "-X",
+        "faulthandler",
+        "-m",
+        "manta.worker",
+        "{fd}",
+        "{parent}",
+        *([entry] if entry else []),
+    ]
     ours, theirs = socket.socketpair()
     try:
         pid = guard.launch(words, environment or {}, log, theirs.fileno())

@@ -22,7 +22,7 @@ from manta.raylet.events import PoolKey
 from manta.raylet.workers import process
 from manta.raylet.workers.factory import FactoryHandle
 from manta.raylet.workers.guard import Guard
-from manta.raylet.workers.last_words import last_words
+from manta.raylet.workers.last_words import STACK_LINES, last_words
 from manta.raylet.workers.launch import FACTORY_LOG, Launched, launch
 from manta.rpc.v1 import channel_pb2 as pb
 
@@ -52,6 +52,8 @@ class WorkerProcess:
     connected: bool = False
     #: Why we ended it; None while we did not.
     doom: str | None = None
+    #: It is ended because it did not become ready in time: the reason.
+    overdue: str | None = None
     #: Its factory is gone and can say nothing about its end; this is what is known.
     orphaned: str | None = None
     #: It is ended because memory ran out.
@@ -215,6 +217,23 @@ class WorkerProcesses:
             # By pidfd: never somebody who got the number later. The factory ends the group before it frees the number.
             worker.watch.kill()
 
+    def end_start(self, worker_id: bytes, reason: str) -> None:
+        """End a worker that takes too long to become ready; if it is not even forked, the factory that does not do it."""
+        worker = self._workers.get(worker_id)
+        if worker is None or worker.connected:
+            return
+        worker.overdue = reason
+        factory = worker.factory
+        if worker.watch is not None:
+            worker.watch.abort()
+        elif any(other.factory is factory and other.connected for other in self._workers.values()):
+            # What it forked before runs on. Whatever it forks now comes too late.
+            self._let_go(factory)
+            factory.retired = True
+            self._gone(worker, None, reason)
+        else:
+            factory.abort()
+
     def get(self, worker_id: bytes) -> WorkerProcess | None:
         """A worker that is not dead."""
         return self._workers.get(worker_id)
@@ -322,6 +341,8 @@ class WorkerProcesses:
     def _forked(self, worker_id: bytes, pid: int, error: str) -> None:
         worker = self._workers.get(worker_id)
         if worker is None:
+            if pid:
+                process.kill_group(pid)  # it was given up
             return
         if not pid:
             self._gone(worker, None, error)
@@ -355,10 +376,7 @@ class WorkerProcesses:
     def _factory_gone(self, factory: FactoryHandle) -> None:
         self._all_factories.pop(factory.pid, None)
         self._some_end.set()
-        if self._spare is factory:
-            self._spare = None
-        for pool in [pool for pool, other in self._factories.items() if other is factory]:
-            del self._factories[pool]
+        self._let_go(factory)
         if not factory.closing and not self._closing:
             log.error("a factory ended: pid=%d", factory.pid)
         for worker in [worker for worker in self._workers.values() if worker.factory is factory]:
@@ -370,6 +388,13 @@ class WorkerProcesses:
                 self._gone(worker, -signal.SIGKILL, "its factory ended")
             else:
                 self._gone(worker, None, f"its factory ended before it was forked{factory.last_words()}")
+
+    def _let_go(self, factory: FactoryHandle) -> None:
+        """Nothing more is asked of a factory."""
+        if self._spare is factory:
+            self._spare = None
+        for pool in [pool for pool, other in self._factories.items() if other is factory]:
+            del self._factories[pool]
 
     def _gone(self, worker: WorkerProcess, status: int | None, text: str) -> None:
         if self._workers.pop(worker.worker_id, None) is None:
@@ -383,8 +408,13 @@ class WorkerProcesses:
             self._guard.worker_died(worker.worker_id)
         if worker.watch is not None:
             worker.watch.close()
+        if worker.factory.retired and not any(other.factory is worker.factory for other in self._workers.values()):
+            worker.factory.kill()
         if worker.doom is not None:
             text = worker.doom
+        elif worker.overdue is not None:
+            where = last_words(worker.stderr, lines=STACK_LINES) if worker.pid else ""
+            text = worker.overdue + (where or worker.factory.last_words(lines=STACK_LINES))
         elif worker.pid and not worker.connected:
             text += last_words(worker.stderr)
         self._on_died(worker.worker_id, status, text, worker.out_of_memory)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
+#: How long a process may take to say where it stands, seconds.
+_LAST_LOOK_S: Final = 1.0
+
 _MARKED_LIMIT: Final = re.compile(r"^Max realtime timeout +(\d+) ", re.MULTILINE)
 
 
@@ -129,6 +132,11 @@ class Watch:
         if self._fd >= 0:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._fd, number)
+
+    def abort(self) -> None:
+        """End it, and have it write down where it stands: `faulthandler` does that on SIGABRT."""
+        self.kill(signal.SIGABRT)
+        self._loop.call_later(_LAST_LOOK_S, self.kill)
 
     def close(self) -> None:
         """Stop watching. May be called twice."""
