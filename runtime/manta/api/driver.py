@@ -7,8 +7,8 @@ import os
 import sys
 
 from manta.api.output import Printer
-from manta.client.direct import DirectSession
-from manta.client.failures import exception_of
+from manta.client.reading import exception_of
+from manta.client.user import UserSession
 from manta.core import errors
 from manta.core.environment import setting
 from manta.rpc.v1 import channel_pb2 as pb
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("manta")
 
 
-def connect_driver(options: InitOptions, raylet: str) -> DirectSession:
+def connect_driver(options: InitOptions, raylet: str) -> UserSession:
     """Join the node whose raylet listens at `raylet` as a driver.
 
     Raises:
@@ -41,7 +41,7 @@ def connect_driver(options: InitOptions, raylet: str) -> DirectSession:
         python=".".join(map(str, sys.version_info[:3])),
         namespace=options.namespace or setting("NAMESPACE") or "",
     )
-    session = DirectSession(pb.ROLE_DRIVER, os.urandom(28))
+    session = UserSession(pb.ROLE_DRIVER, os.urandom(28))
     try:
         session.connect(raylet, hello, directory=os.path.dirname(raylet))
     except (FileNotFoundError, ConnectionRefusedError) as gone:

@@ -1,7 +1,7 @@
 """The port between what users call and the process's session: `api`, handles and refs know nothing else of it.
 
-`direct.DirectSession` is the one for processes on a node. The one for drivers outside of the cluster, through the gateway, will
-implement the same; type checkers compare both with what is written here.
+`user.UserSession` is the one for processes on a node, `remote.RemoteSession` the one for drivers outside of the cluster, through
+the gateway. Type checkers compare both with what is written here.
 """
 
 from __future__ import annotations
@@ -103,6 +103,10 @@ class Session(Protocol):
         """A future of the value."""
 
     # -- tasks
+
+    @property
+    def dump(self) -> Callable[[Any], bytes]:
+        """Pickle what travels in a field that only its reader unpickles."""
 
     def task_template(
         self,

@@ -17,8 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from manta.client.direct import DirectSession
     from manta.client.links import Link
+    from manta.client.user import UserSession
 
 
 class Delivery:
@@ -29,7 +29,7 @@ class Delivery:
 
     __slots__ = ("_homing", "_session", "outboxes")
 
-    def __init__(self, session: DirectSession) -> None:
+    def __init__(self, session: UserSession) -> None:
         self._session = session
         self.outboxes: dict[Link, Outbox] = {}
         #: Refs on their way home to their owner, by the first result of the call that brings them.

@@ -16,9 +16,9 @@ import threading
 import time
 
 from manta.client import current
-from manta.client.direct import DirectSession
 from manta.client.pump import Waiter
 from manta.client.running import Running, running
+from manta.client.user import UserSession
 from manta.client.values import INLINE_BYTES
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.serde import deserialize, serialize, to_bytes
@@ -50,7 +50,7 @@ OWNER_LINGERS_S = 0.2
 class Executor:
     """Runs what owners push."""
 
-    def __init__(self, session: DirectSession) -> None:
+    def __init__(self, session: UserSession) -> None:
         self.session = session
         self.inbox = Inbox()
         self.delivery = Delivery(session)
@@ -349,7 +349,7 @@ class Executor:
 
 def run_worker(worker_id: bytes, raylet: str) -> int:
     """Be a worker until told otherwise. Called in the process that the factory forked."""
-    session = DirectSession(pb.ROLE_WORKER, worker_id)
+    session = UserSession(pb.ROLE_WORKER, worker_id)
     # Before the first frame can arrive: the service thread reads as soon as the process is connected.
     executor = Executor(session)
     path = raylet.removeprefix("unix:")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Any
 
-    from manta.client.direct import DirectSession
     from manta.client.links import Link
+    from manta.client.user import UserSession
     from manta.worker.calls import WorkerTemplate
     from manta.worker.delivery import Delivery
 
@@ -30,7 +30,7 @@ class Results:
 
     __slots__ = ("_delivery", "_session")
 
-    def __init__(self, session: DirectSession, delivery: Delivery) -> None:
+    def __init__(self, session: UserSession, delivery: Delivery) -> None:
         self._session = session
         self._delivery = delivery
 
