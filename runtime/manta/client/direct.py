@@ -25,7 +25,7 @@ from manta.client.counting import Counting
 from manta.client.generators import StreamReader, closing, open_stream, unwanted_item
 from manta.client.links import Link, Links
 from manta.client.ownership import Ownership
-from manta.client.pump import Pump, Waiter
+from manta.client.pump import Pump
 from manta.client.refs import released
 from manta.client.relay import Relay
 from manta.client.signals import Interrupts
@@ -33,6 +33,7 @@ from manta.client.store import StoreClient
 from manta.client.submit import Submitter
 from manta.client.templates import Templates
 from manta.client.values import Values
+from manta.client.waiter import Waiter
 from manta.core import errors
 from manta.core.ids import IdMaker
 from manta.rpc.v1 import channel_pb2 as pb
@@ -241,6 +242,7 @@ class DirectSession:
         self.interrupts.remove()
         if self.broken is None and not self.raylet.connection.closed:
             self._say_goodbye()
+        self.left()
         self.pump.close()
         self.background.run(self.finish_lines)
         self.background.finish(2.0)
@@ -251,6 +253,9 @@ class DirectSession:
             self.store.close()
         released.clear()
         gone.clear()
+
+    def left(self) -> None:
+        """Everything of before was handled, and nothing is closed yet. For sessions that have to say so."""
 
     def _say_goodbye(self) -> None:
         farewell = self._farewell_waiter = Waiter()

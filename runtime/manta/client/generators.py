@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from manta.client import current, failures
-from manta.client.pump import Waiter
 from manta.client.refs import make_ref, released
+from manta.client.waiter import Waiter
 from manta.core.generics import Generic, T_co
 from manta.rpc.v1 import channel_pb2 as pb
 

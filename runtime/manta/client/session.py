@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from manta.client.counting import Capture
     from manta.client.handles import ActorHandle
     from manta.client.ownership import Ownership
-    from manta.client.pump import Waiter
     from manta.client.refs import ObjectRef
     from manta.client.templates import Template
     from manta.client.values import Values
+    from manta.client.waiter import Waiter
     from manta.core import errors
     from manta.core.ids import IdMaker
     from manta.rpc.v1 import channel_pb2 as pb

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import os
 
-from manta.client.pump import Waiter
 from manta.client.values import Stored
+from manta.client.waiter import Waiter
 from manta.core import errors
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.shm.block import Blocks

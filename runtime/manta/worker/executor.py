@@ -16,10 +16,10 @@ import threading
 import time
 
 from manta.client import current
-from manta.client.pump import Waiter
 from manta.client.running import Running, running
 from manta.client.user import UserSession
 from manta.client.values import INLINE_BYTES
+from manta.client.waiter import Waiter
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.serde import deserialize, serialize, to_bytes
 from manta.worker import raised

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from manta.client.counting import counted_inside
-from manta.client.pump import Waiter
 from manta.client.values import INLINE_BYTES
+from manta.client.waiter import Waiter
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
 from manta.serde import serialize, to_bytes

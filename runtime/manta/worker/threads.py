@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from manta.client.pump import Waiter
 from manta.client.running import Running
+from manta.client.waiter import Waiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
