@@ -27,6 +27,9 @@ WANTED_FILES = 65536
 STORE_SHARE = 0.3
 MAX_STORE_BYTES = 200 << 30
 
+#: How addresses of gateways begin.
+OUTSIDE = "manta://"
+
 _lock = threading.RLock()
 _context: RayContext | None = None
 _cluster: Embedded | None = None
@@ -40,7 +43,8 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
 
     Args:
         address: None joins the cluster that MANTA_ADDRESS (or RAY_ADDRESS) names, else starts one; "local" always starts one;
-            "auto" joins the newest one of this user on this machine.
+            "auto" joins the newest one of this user on this machine; "manta://HOST:7620" joins one from outside through its
+            gateway, with the token of MANTA_TOKEN or MANTA_TOKEN_FILE and the authority of MANTA_CA_FILE.
         arguments: `num_cpus`, `num_gpus`, `resources` (name to amount), `labels`, `object_store_memory` (bytes),
             `namespace`, `runtime_env` ({"env_vars": ...}), `ignore_reinit_error`, `log_to_driver`, `logging_level`,
             `configure_logging` and the rest of Ray's; see `manta.core.options.init`.
@@ -74,14 +78,16 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
                 "Maybe you called ray.init twice by accident? This error can be suppressed by passing in "
                 "'ignore_reinit_error=True' or by calling 'ray.shutdown()' prior to 'ray.init()'."
             )
-        if sys.platform != "linux":
-            raise errors.UnsupportedPlatformError(sys.platform)
-        if options.configure_logging:
-            _configure_logging(options)
-        _allow_many_files()
         where = options.address
         if where is None or where == "auto":
             where = env("ADDRESS") or where
+        outside = where is not None and where.startswith(OUTSIDE)
+        if sys.platform != "linux" and not outside:
+            raise errors.UnsupportedPlatformError(sys.platform)
+        if options.configure_logging:
+            _configure_logging(options)
+        if not outside:
+            _allow_many_files()
         _context = _join(options, where)
         return _context
 
@@ -119,14 +125,19 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
             raise
         embedded.record(_cluster, session.welcome.node_id)
         _log().info("Started a local Ray instance.")
+    elif where.startswith(OUTSIDE):
+        from manta.api.driver import connect_outside
+
+        options.refuse_cluster_shape()
+        session = current.session = connect_outside(options, where)
     elif where.startswith(("unix:", "/")):
         options.refuse_cluster_shape()
         session = _connect(options, where.removeprefix("unix:"))
     else:
         raise errors.ClusterNotFoundError(
             where,
-            "this version joins clusters on this machine only: pass nothing or 'local' to start one, 'auto' to join the one "
-            "that runs",
+            "pass nothing or 'local' to start a cluster, 'auto' to join the one that runs on this machine, manta://HOST:7620 to "
+            "join another one through its gateway",
         )
     _at_exit()
     return RayContext(_address_info(session), shutdown)
