@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,20 @@ hypothesis.settings.register_profile("standard", deadline=None, derandomize=True
 hypothesis.settings.register_profile("quick", parent=hypothesis.settings.get_profile("standard"), max_examples=20)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "standard"))
+
+
+# Read by tests.process.implementation, which conftests further down import before pytest has parsed its options.
+if "--through-gateway" in sys.argv:
+    os.environ["MANTA_TEST_GATEWAY"] = "1"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """See tests/process/README.md."""
+    parser.addoption(
+        "--through-gateway",
+        action="store_true",
+        help="drivers of the process tests join their clusters through a gateway",
+    )
 
 
 def pytest_configure() -> None:
