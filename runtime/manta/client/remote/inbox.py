@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from manta.client.generators import item_id
 from manta.client.values import Failure, Stored
 from manta.client.waiter import Waiter
@@ -37,6 +39,7 @@ class Inbox:
             "lines": self._lines,
             "notice": lambda notice: session.on_infeasible(notice.text),
             "over": self._over,
+            "collect": lambda collect: session.background.run(self._collect),
             "put_started": session.store.put_started,
             "put_done": session.store.put_done,
         }
@@ -107,6 +110,10 @@ class Inbox:
         session = self._session
         if session.background.waiting < MAX_TO_PRINT:
             session.background.run(lambda: session.print_lines(lines))
+
+    def _collect(self) -> None:
+        gc.collect()
+        self._session.pump.attend()  # what was dropped is counted there
 
     def _over(self, over: gw.SessionEnded) -> None:
         session = self._session

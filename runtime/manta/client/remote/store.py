@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from weakref import WeakValueDictionary
 
 from manta.client.waiter import Waiter
 from manta.core import errors
@@ -40,7 +41,8 @@ class _Fetch(Waiter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.buffer: bytearray | None = None
+        #: Exports the memory: lives as long as anything over it.
+        self.buffer: Any = None
         self.view: memoryview | None = None
         #: Bytes that have come.
         self.at = 0
@@ -54,6 +56,8 @@ class RemoteStore:
         self._session = session
         self._puts: dict[bytes, _Put] = {}
         self._fetches: dict[int, _Fetch] = {}
+        #: Values that user code still looks at: read again they are the same memory, as in a node's store.
+        self._seen: WeakValueDictionary[bytes, Any] = WeakValueDictionary()
 
     # -- puts
 
@@ -123,6 +127,9 @@ class RemoteStore:
 
     def _get(self, oid: bytes, deadline: float | None) -> memoryview | None:
         session = self._session
+        seen = self._seen.get(oid)
+        if seen is not None:
+            return memoryview(seen).cast("B").toreadonly()
         fetch = _Fetch()
 
         def answered(frame: pb.ControlReply) -> None:
@@ -149,6 +156,7 @@ class RemoteStore:
         if fetch.error is not None:
             raise fetch.error
         assert fetch.view is not None
+        self._seen[oid] = fetch.buffer
         return fetch.view.toreadonly()
 
     def chunk(self, chunk: gw.FetchedChunk, data: bytes) -> None:
@@ -157,9 +165,10 @@ class RemoteStore:
         if fetch is None:
             return
         if fetch.view is None:
-            fetch.buffer = bytearray(chunk.size + ALIGNMENT)
-            begin = -ctypes.addressof(ctypes.c_char.from_buffer(fetch.buffer)) % ALIGNMENT
-            fetch.view = memoryview(fetch.buffer)[begin : begin + chunk.size]
+            memory = bytearray(chunk.size + ALIGNMENT)
+            begin = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % ALIGNMENT
+            fetch.buffer = (ctypes.c_ubyte * chunk.size).from_buffer(memory, begin)
+            fetch.view = memoryview(fetch.buffer).cast("B")
         if chunk.offset != fetch.at:
             return
         fetch.view[fetch.at : fetch.at + len(data)] = data

@@ -102,6 +102,16 @@ class OutsideSession(DirectSession):
         if self._gateway is not None and self.speaker.log.kept_bytes < MAX_LINES_KEPT_BYTES:
             self.speaker.say(gw.SessionAction(lines=frame))
 
+    def _install_handlers(self) -> None:
+        super()._install_handlers()
+        self.links.on(pb.RecallBlocks, self._recall)
+
+    def _recall(self, link: Link, frame: pb.RecallBlocks, raw: bytes) -> None:
+        """The store is tight: what the driver's collector would find, only the driver can find."""
+        self.store.recall()
+        if frame.collect_garbage and self._gateway is not None:
+            self.speaker.say(gw.SessionAction(collect=gw.CollectGarbage()))
+
     def _infeasible(self, text: str) -> None:
         if self._gateway is not None:
             self.speaker.say(gw.SessionAction(notice=gw.Notice(text=text)))
