@@ -52,6 +52,8 @@ class Attachment:
 
     def __init__(self, number: int) -> None:
         self.number = number
+        #: The session's process knows of it: what comes from now on is for this connection.
+        self.known = False
         #: Messages for the driver, encoded; None ends the connection.
         self.outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
 
@@ -110,7 +112,8 @@ class Session:
     def _frames(self, link: AsyncConnection, frames: list[Frame]) -> None:
         for number, message, raw in frames:
             if number == _DATA:
-                if self._attachment is not None:
+                # What its process said before was for a connection that is gone; it says it again.
+                if self._attachment is not None and self._attachment.known:
                     self._attachment.outgoing.put_nowait(raw)
             elif number == _ATTACHED:
                 self._attached(message)
@@ -123,9 +126,7 @@ class Session:
         attachment = self._attachment
         if attachment is None or message.connection != attachment.number:
             return
-        # What its process had said before was for a connection that is gone, and comes again.
-        while not attachment.outgoing.empty():
-            attachment.outgoing.get_nowait()
+        attachment.known = True
         first = gw.ConnectResponse(resumed=gw.SessionResumed(received=message.received))
         if attachment.number == 1:
             ready = self.ready.result()
