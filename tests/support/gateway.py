@@ -127,3 +127,9 @@ def cluster(folder: Path, *flags: str, num_cpus: float = 2, store_bytes: int = 2
             yield door
     finally:
         home.stop()
+
+
+def session_processes(door: Door) -> list[int]:
+    """Process ids of the gateway's sessions."""
+    children = Path(f"/proc/{door.process.pid}/task/{door.process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if b"manta.gateway.owner" in Path(f"/proc/{pid}/cmdline").read_bytes()]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +49,8 @@ def warm_up() -> None:
     import grpc
 
     with grpc.insecure_channel("127.0.0.1:1") as channel, contextlib.suppress(grpc.RpcError):
-        channel.unary_unary("/none/None")(b"", timeout=2)
+        call: Any = channel.unary_unary("/none/None")
+        call(b"", timeout=2)
 
 
 def install() -> None:
@@ -103,7 +103,7 @@ def main() -> None:
     install()
     from manta.compat.__main__ import main as run
 
-    sys.exit(run())
+    run()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import sys
 
 from manta.api.output import Printer
 from manta.client.reading import exception_of
-from manta.client.user import UserSession
 from manta.core import errors
 from manta.core.environment import setting
 from manta.rpc.v1 import channel_pb2 as pb
@@ -16,6 +15,7 @@ from manta.rpc.v1 import channel_pb2 as pb
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from manta.client.remote.session import RemoteSession
+    from manta.client.user import UserSession
     from manta.core.options.init import InitOptions
 
 log = logging.getLogger("manta")
@@ -28,6 +28,8 @@ def connect_driver(options: InitOptions, raylet: str) -> UserSession:
         ClusterNotFoundError: Nobody listens there.
         VersionMismatchError, AuthenticationError: It does not want us.
     """
+    from manta.client.user import UserSession  # late: what it needs, only Linux has
+
     show, job_config = _job_config(options)
     hello = pb.Hello(job_config=job_config, python=_python(), namespace=_namespace(options))
     session = UserSession(pb.ROLE_DRIVER, os.urandom(28))
