@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.process.outside import why_not
 from tests.support import leaks
 
 TESTS = Path(__file__).resolve().parent
@@ -49,6 +50,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parts = item.path.relative_to(TESTS).parts if item.path.is_relative_to(TESTS) else ()
         if parts and parts[0] in FOLDERS:
             item.add_marker(parts[0])
+        why = why_not(item.nodeid) if "MANTA_TEST_GATEWAY" in os.environ else None
+        if why is not None:
+            item.add_marker(pytest.mark.skip(reason=f"not through a gateway: {why}"))
 
 
 def leak_kinds(node: pytest.Item | pytest.Collector) -> list[str]:
