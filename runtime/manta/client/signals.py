@@ -32,10 +32,11 @@ _OPEN_MODULES = ("manta.serde.", "manta.testing.", "manta.cli.", "manta.compat."
 
 
 #: Signals whose handlers people write.
-_GUARDED = (
-    signal.SIGALRM, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP, signal.SIGVTALRM,
-    signal.SIGPROF,
-)  # fmt: skip
+_GUARDED = tuple(
+    getattr(signal, name)
+    for name in ("SIGALRM", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGINT", "SIGHUP", "SIGVTALRM", "SIGPROF")
+    if hasattr(signal, name)  # not every system has all
+)
 
 
 def open_to_interrupts(function: Any) -> Any:

@@ -25,7 +25,8 @@ from manta.client.remote.counting import RemoteCounting, Watching
 from manta.client.remote.inbox import Inbox, Reply, Requests
 from manta.client.remote.outbox import GATHER_S, Outbox
 from manta.client.remote.store import RemoteStore
-from manta.client.remote.waiting import Pump
+from manta.client.remote.waiting import Poke, Pump
+from manta.client.signals import Interrupts
 from manta.client.values import INLINE_BYTES, Stored, Values
 from manta.client.waiter import Waiter
 from manta.core import errors
@@ -91,8 +92,11 @@ class RemoteSession:
         self.ownership = Ownership()
         self.streams: dict[bytes, StreamReader] = {}
         self.background = Background()
-        self._due = threading.Event()
+        self._due = Poke()
         self.pump = Pump(self.lock, self._due.set, self.now)
+        self.interrupts = Interrupts(self.pump.interrupt_main, self._due.set)
+        self.pump.interrupted = self.interrupts.pending
+        self._main = threading.main_thread().ident
         self.outbox = Outbox(self.lock, self._due.set)
         self.say = self.outbox.say
         self.requests = Requests(self)
@@ -154,6 +158,7 @@ class RemoteSession:
         self.ids = IdMaker(opened.welcome.job_id, os.urandom(12))
         self._line = line
         self.outbox.pass_on = line.send
+        self.interrupts.install()
         _live.append(self)
         for name, work in (("manta-gateway", self._read), ("manta-service", self._serve)):
             thread = threading.Thread(target=work, name=name, daemon=True)
@@ -177,6 +182,7 @@ class RemoteSession:
         if self.pid != os.getpid():
             self.closed = True
             return
+        self.interrupts.remove()
         with self.lock:
             if self.broken is None:
                 self.say(gw.DriverAction(goodbye=pb.Goodbye(finished=True)))
@@ -284,12 +290,14 @@ class RemoteSession:
     def _serve(self) -> None:
         """Send what has gathered, and count what was dropped."""
         while not self.closed and self.broken is None:
-            if self._due.wait(LOOK_S):
-                self._due.clear()
-                time.sleep(GATHER_S)
+            self._due.wait(LOOK_S)
+            time.sleep(GATHER_S)
             with self.lock:
                 if not self.closed:
                     self.flush()
+            if self.interrupts.pending():
+                self.interrupts.send_again()
+                self._due.set()
 
     def _after_fork(self) -> None:
         """User code forked: the child has no session."""
@@ -297,6 +305,7 @@ class RemoteSession:
             self.closed = True
             self.lock = threading.RLock()
             self.broken = errors.ForkedProcessError()
+            self.interrupts.let_go()
             self.values.known.clear()
 
     # -- objects
@@ -389,21 +398,36 @@ class RemoteSession:
         """Wait until the session has taken enough of what was said; a driver that is cut off waits here too."""
         with self.lock:
             while self.outbox.log.full and self.broken is None and not self.closed:
-                self.outbox.room.wait(1.0)
+                self.outbox.room.wait(1.0 if threading.get_ident() != self._main else 0.1)
+                if threading.get_ident() == self._main:
+                    self.interrupts.run_deferred()
+                    self.interrupts.raise_pending()
             self.check()
 
     def wait_for(self, waiter: Waiter, what: str | Callable[[], str], deadline: float | None = None) -> bool:
         """Wait, saying once what for when it takes long."""
-        if not waiter.done:
-            notice = self.now() + NOTICE_S
-            if deadline is None or notice < deadline:
-                if not self.pump.wait(waiter, notice) and not self.closed:
-                    log.warning("waiting for %s since %d s", what if isinstance(what, str) else what(), NOTICE_S)
-                    self.pump.wait(waiter, deadline)
-            else:
-                self.pump.wait(waiter, deadline)
+        if waiter.done:
+            return True
+        main = threading.get_ident() == self._main
+        if main:
+            self.interrupts.guard()
+        notice = self.now() + NOTICE_S
+        if deadline is None or notice < deadline:
+            if not self._wait(waiter, notice, main) and not self.interrupts.pending() and not self.closed:
+                log.warning("waiting for %s since %d s", what if isinstance(what, str) else what(), NOTICE_S)
+                self._wait(waiter, deadline, main)
+        else:
+            self._wait(waiter, deadline, main)
+        if main:
+            self.interrupts.raise_pending()
         if not waiter.done:
             self.check()
+        return waiter.done
+
+    def _wait(self, waiter: Waiter, deadline: float | None, main: bool) -> bool:
+        """Wait; handlers of the user's signals run in between, and when they return the wait goes on."""
+        while not self.pump.wait(waiter, deadline) and main and self.interrupts.run_deferred():
+            pass
         return waiter.done
 
     # -- who and where this process is

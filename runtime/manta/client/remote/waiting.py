@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import threading
+from queue import Empty, SimpleQueue
 
 from manta.client.waiter import Waiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class Poke:
+    """Wakes one thread. From signal handlers too, so without a lock that the interrupted code may hold."""
+
+    def __init__(self) -> None:
+        self._pokes: SimpleQueue[None] = SimpleQueue()
+
+    def set(self) -> None:
+        """Wake it."""
+        self._pokes.put(None)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until then, or until woken; whether it was."""
+        try:
+            self._pokes.get(timeout=timeout_s)
+            while True:
+                self._pokes.get_nowait()
+        except Empty:
+            return True
 
 
 class Pump:
@@ -18,14 +39,17 @@ class Pump:
         self._lock = lock
         self._look = look
         self._now = now
+        #: A signal handler asks the main thread to leave its wait: see `signals`.
+        self.interrupted: Callable[[], bool] = lambda: False
+        self._main_waiter: Waiter | None = None
+        self._main = threading.main_thread().ident
 
     def finish(self, waiter: Waiter) -> None:
         """What a thread waits for has come. Called under the lock."""
         waiter.done = True
         if waiter.sleeping:
             waiter.sleeping = False
-            assert waiter.wakeup is not None
-            waiter.wakeup.release()
+            self._let_go(waiter)
 
     def wait(self, waiter: Waiter, deadline: float | None) -> bool:
         """Wait until `waiter` is done; False when the deadline, in monotonic seconds, has passed."""
@@ -37,13 +61,31 @@ class Pump:
                 waiter.wakeup.acquire()
             waiter.sleeping = True
         timeout = -1.0 if deadline is None else max(0.0, deadline - self._now())
-        try:
+        main = threading.get_ident() == self._main
+        if main:
+            self._main_waiter = waiter
+        if not main or not self.interrupted():
             waiter.wakeup.acquire(timeout=timeout)
-        finally:
-            with self._lock:
-                if waiter.sleeping:
-                    waiter.sleeping = False
+        self._main_waiter = None if main else self._main_waiter
+        with self._lock:
+            waiter.sleeping = False
+            # Held again, for the next wait: a signal and the answer may both have let it go, or neither.
+            waiter.wakeup.acquire(blocking=False)
         return waiter.done
+
+    def interrupt_main(self) -> None:
+        """Make the main thread leave its wait soon. Called from a signal handler: takes no lock that could be held."""
+        waiter = self._main_waiter
+        if waiter is not None and waiter.sleeping and waiter.wakeup is not None:
+            self._let_go(waiter)
+
+    @staticmethod
+    def _let_go(waiter: Waiter) -> None:
+        assert waiter.wakeup is not None
+        try:
+            waiter.wakeup.release()
+        except RuntimeError:
+            pass
 
     def attend(self) -> None:
         """Make sure that what was said goes out soon."""
