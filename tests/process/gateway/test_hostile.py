@@ -8,7 +8,6 @@ import shutil
 import socket
 import ssl
 import threading
-import time
 from contextlib import suppress
 
 import grpc
@@ -121,12 +120,12 @@ ACTIONS = [
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: str(action)[:30].replace("\n", " "))
 def test_an_action_that_cannot_be_ends_its_session_with_a_reason(door, channel, healthy, action):
-    message = gw.ConnectRequest(number=1, actions=[action])
+    message, done = gw.ConnectRequest(number=1, actions=[action]), threading.Event()
 
     def said():
         yield opening().SerializeToString()
         yield message.SerializeToString()
-        time.sleep(10)
+        done.wait(20)
 
     call = channel.stream_stream(METHOD)(said(), metadata=auth.metadata(door.submitter), timeout=20)
     reasons = []
@@ -135,6 +134,7 @@ def test_an_action_that_cannot_be_ends_its_session_with_a_reason(door, channel, 
         reasons += [status.error_of(told.over.error) for told in actions if told.HasField("over")]
         if reasons:
             break
+    done.set()
     call.cancel()
     assert isinstance(reasons[0], MantaError)
     assert reasons[0].code == "PROTOCOL_ERROR"
@@ -172,7 +172,7 @@ def test_a_connection_that_is_let_in_and_asks_nothing_is_closed(door):
 
 def test_a_driver_that_does_not_read_costs_a_bounded_amount_and_only_itself(door, channel, healthy):
     """It fetches what it never reads: the gateway keeps no more than one window."""
-    all_said = threading.Event()
+    all_said, done = threading.Event(), threading.Event()
 
     def said():
         yield opening().SerializeToString()
@@ -187,7 +187,7 @@ def test_a_driver_that_does_not_read_costs_a_bounded_amount_and_only_itself(door
             ]
             yield gw.ConnectRequest(number=number, actions=wants).SerializeToString()
         all_said.set()
-        time.sleep(15)
+        done.wait(30)
 
     before = psutil.Process(door.process.pid).memory_info().rss
     call = channel.stream_stream(METHOD)(said(), metadata=auth.metadata(door.submitter), timeout=30)
@@ -195,6 +195,7 @@ def test_a_driver_that_does_not_read_costs_a_bounded_amount_and_only_itself(door
     assert all_said.wait(20)
     grown = psutil.Process(door.process.pid).memory_info().rss - before
     assert grown < 100 << 20
+    done.set()
     call.cancel()
 
 
