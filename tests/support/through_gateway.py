@@ -89,8 +89,10 @@ def install() -> None:
             finally:
                 if door in doors and session.pid == os.getpid():
                     doors.remove(door)
-                    gateway.stop(door)
-                    shutil.rmtree(folder, ignore_errors=True)
+                    try:
+                        gateway.stop(door)
+                    finally:
+                        shutil.rmtree(folder, ignore_errors=True)
 
         session.close = close_both  # type: ignore[method-assign]
         return session

@@ -40,6 +40,9 @@ STARTING_AT_ONCE = 4
 #: Above so many bytes that a session process has not read, its driver is not read from.
 HIGH_BYTES = 4 << 20
 
+#: What the kernel holds between gateway and session process, where it lets: a part of a large value goes in one step.
+BUFFER_BYTES = 2 << 20
+
 _READY, _REFUSED = NUMBER[pb.GatewayReady], NUMBER[pb.Refused]
 _ATTACHED, _DATA = NUMBER[pb.GatewayAttached], NUMBER[pb.GatewayData]
 
@@ -205,6 +208,8 @@ class Sessions:
 
     def _start(self) -> Session:
         ours, theirs = socket.socketpair()
+        for sock in (ours, theirs):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
         with theirs:
             environment = {name: text for name, text in os.environ.items() if name not in _SECRETS}
             here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
