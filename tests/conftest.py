@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from tests.process.outside import why_not
 from tests.support import leaks
 
 TESTS = Path(__file__).resolve().parent
@@ -20,6 +22,20 @@ hypothesis.settings.register_profile("standard", deadline=None, derandomize=True
 hypothesis.settings.register_profile("quick", parent=hypothesis.settings.get_profile("standard"), max_examples=20)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "standard"))
+
+
+# Read by tests.process.implementation, which conftests further down import before pytest has parsed its options.
+if "--through-gateway" in sys.argv:
+    os.environ["MANTA_TEST_GATEWAY"] = "1"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """See tests/process/README.md."""
+    parser.addoption(
+        "--through-gateway",
+        action="store_true",
+        help="drivers of the process tests join their clusters through a gateway",
+    )
 
 
 def pytest_configure() -> None:
@@ -34,6 +50,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parts = item.path.relative_to(TESTS).parts if item.path.is_relative_to(TESTS) else ()
         if parts and parts[0] in FOLDERS:
             item.add_marker(parts[0])
+        why = why_not(item.nodeid) if "MANTA_TEST_GATEWAY" in os.environ else None
+        if why is not None:
+            item.add_marker(pytest.mark.skip(reason=f"not through a gateway: {why}"))
 
 
 def leak_kinds(node: pytest.Item | pytest.Collector) -> list[str]:

@@ -25,6 +25,12 @@ VENV = ROOT / ".venv"
 PEERS_VENV = ROOT / ".venv-peers"
 #: The wire as last released (CONTRIBUTING.md says how it is written); absent before the first release.
 RELEASED_PROTOS = ROOT / "proto" / "released.json"
+#: Process tests that `./dev test` runs a second time, with every driver outside of its cluster; a minute's worth. All of them go
+#: that way by `./dev test tests/process/semantics --through-gateway`.
+OUTSIDE_TOO = tuple(
+    f"tests/process/semantics/test_{name}.py"
+    for name in ("tasks", "actors", "get_put_wait", "generators", "futures", "objects", "cancel")
+)
 #: What decides whether an environment has to be installed again.
 INSTALL_INPUTS = ("pyproject.toml", "hatch_build.py")
 
@@ -239,8 +245,9 @@ def test(arguments: Sequence[str]) -> None:
     failed = static_checks()
     if failed:
         say(f"not clean: {', '.join(failed)} (shown above); the tests run all the same, and this run counts as failed")
+    outside = pytest([*OUTSIDE_TOO, "--through-gateway"])
     status = pytest(["tests"])
-    sys.exit(status or bool(failed))
+    sys.exit(status or outside or bool(failed))
 
 
 def pytest(arguments: Sequence[str]) -> int:

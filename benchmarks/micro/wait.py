@@ -13,8 +13,8 @@ from typing import Any
 
 from manta.api.objects import wait
 from manta.client import current
-from manta.client.direct import DirectSession
 from manta.client.refs import make_ref
+from manta.client.user import UserSession
 from manta.rpc.v1 import channel_pb2 as pb
 
 
@@ -25,7 +25,7 @@ def best_us(call: Any, number: int = 2_000, repeat: int = 7) -> float:
 
 def main() -> None:
     """Measure and print."""
-    session = DirectSession(pb.ROLE_DRIVER, os.urandom(28))
+    session = UserSession(pb.ROLE_DRIVER, os.urandom(28))
     current.session = session
     known = session.values.known
     print(f"{'refs':>6} {'first':>8} {'middle':>8} {'all':>8}   us per wait")

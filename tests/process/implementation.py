@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import sys
 
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
 #: "manta" (default) or "ray".
 NAME = os.environ.get("MANTA_TEST_IMPLEMENTATION", "manta")
 if NAME not in ("manta", "ray"):
@@ -18,6 +20,9 @@ if NAME not in ("manta", "ray"):
 IS_RAY = NAME == "ray"
 IS_MANTA = not IS_RAY
 
+#: Drivers are outside of their cluster: `pytest --through-gateway`.
+THROUGH_GATEWAY = IS_MANTA and os.environ.get("MANTA_TEST_GATEWAY", "") not in ("", "0")
+
 
 def install() -> None:
     """Make `import ray` mean the chosen implementation in this process."""
@@ -25,11 +30,17 @@ def install() -> None:
         from manta import compat
 
         compat.install()
+        if THROUGH_GATEWAY:
+            from tests.support import through_gateway
+
+            through_gateway.warm_up()
+            through_gateway.install()
 
 
 def driver_command(*argv: str) -> list[str]:
     """The command line of a driver process that runs `argv` (a script and its arguments)."""
-    return [sys.executable, "-u", *([] if IS_RAY else ["-m", "manta.compat"]), *argv]
+    starter = "tests.support.through_gateway" if THROUGH_GATEWAY else "manta.compat"
+    return [sys.executable, "-u", *([] if IS_RAY else ["-m", starter]), *argv]
 
 
 def driver_environment(**extra: str) -> dict[str, str]:
@@ -37,8 +48,10 @@ def driver_environment(**extra: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("RAY_", "MANTA_")) or name == "MANTA_TEST_IMPLEMENTATION"
+        if not name.startswith(("RAY_", "MANTA_")) or name in ("MANTA_TEST_IMPLEMENTATION", "MANTA_TEST_GATEWAY")
     }
+    if THROUGH_GATEWAY:
+        kept["PYTHONPATH"] = os.pathsep.join(filter(None, (_ROOT, kept.get("PYTHONPATH"))))
     settled = {
         "RAY_COLOR_PREFIX": "0",
         # Ray folds equal-but-for-digits lines of several workers into one; the programs were recorded before it did.

@@ -7,45 +7,65 @@ import os
 import sys
 
 from manta.api.output import Printer
-from manta.client.direct import DirectSession
-from manta.client.failures import exception_of
+from manta.client.reading import exception_of
 from manta.core import errors
 from manta.core.environment import setting
 from manta.rpc.v1 import channel_pb2 as pb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from manta.client.remote.session import RemoteSession
+    from manta.client.user import UserSession
     from manta.core.options.init import InitOptions
 
 log = logging.getLogger("manta")
 
 
-def connect_driver(options: InitOptions, raylet: str) -> DirectSession:
+def connect_driver(options: InitOptions, raylet: str) -> UserSession:
     """Join the node whose raylet listens at `raylet` as a driver.
 
     Raises:
         ClusterNotFoundError: Nobody listens there.
         VersionMismatchError, AuthenticationError: It does not want us.
     """
-    show = options.log_to_driver if options.log_to_driver is not None else setting("LOG_TO_DRIVER")
-    config = pb.JobConfig(
-        sys_path=_import_path(),
-        working_directory=_working_directory(),
-        env_vars=dict(options.env_vars),
-        compat=_compat_installed(),
-        entrypoint=" ".join(sys.argv)[:2000],
-        log_to_driver=show,
-    )
-    hello = pb.Hello(
-        job_config=config.SerializeToString(deterministic=True),
-        python=".".join(map(str, sys.version_info[:3])),
-        namespace=options.namespace or setting("NAMESPACE") or "",
-    )
-    session = DirectSession(pb.ROLE_DRIVER, os.urandom(28))
+    from manta.client.user import UserSession  # late: what it needs, only Linux has
+
+    show, job_config = _job_config(options)
+    hello = pb.Hello(job_config=job_config, python=_python(), namespace=_namespace(options))
+    session = UserSession(pb.ROLE_DRIVER, os.urandom(28))
     try:
         session.connect(raylet, hello, directory=os.path.dirname(raylet))
     except (FileNotFoundError, ConnectionRefusedError) as gone:
         raise errors.ClusterNotFoundError(raylet, f"nobody listens there: {gone}") from gone
+    _talk(session, options, show)
+    return session
+
+
+def connect_outside(options: InitOptions, address: str) -> RemoteSession:
+    """Join the cluster of the gateway at `address` (manta://HOST:PORT) as a driver outside.
+
+    Raises:
+        ClusterNotFoundError: No gateway is there.
+        AuthenticationError: It is not the right one, or the token is not.
+        VersionMismatchError: Python or Manta differ too much.
+    """
+    from manta.client.remote.address import Gateway
+    from manta.client.remote.session import RemoteSession
+    from manta.rpc.v1 import gateway_pb2 as gw
+    from manta.version import __version__
+
+    gateway = Gateway(address, _token(address), _authorities())
+    show, job_config = _job_config(options)
+    session = RemoteSession(gateway)
+    session.connect(
+        gw.OpenSession(job_config=job_config, python=_python(), namespace=_namespace(options), manta=__version__)
+    )
+    _talk(session, options, show)
+    return session
+
+
+def _talk(session: UserSession | RemoteSession, options: InitOptions, show: bool) -> None:
+    """What of the cluster's news this process shows."""
     session.environment = dict(options.env_vars)
     printer = Printer(session.welcome.node_ip)
     if show:
@@ -56,7 +76,58 @@ def connect_driver(options: InitOptions, raylet: str) -> DirectSession:
             "Unhandled error (suppress with 'RAY_IGNORE_UNHANDLED_ERRORS=1'): %s", exception_of(failure)
         )
     session.on_infeasible = lambda text: session.background.run(lambda: log.warning("%s", text))
-    return session
+
+
+def _job_config(options: InitOptions) -> tuple[bool, bytes]:
+    """Whether workers' lines are shown here, and what the job's workers are told."""
+    show = options.log_to_driver if options.log_to_driver is not None else setting("LOG_TO_DRIVER")
+    config = pb.JobConfig(
+        sys_path=_import_path(),
+        working_directory=_working_directory(),
+        env_vars=dict(options.env_vars),
+        compat=_compat_installed(),
+        entrypoint=" ".join(sys.argv)[:2000],
+        log_to_driver=show,
+    )
+    return show, config.SerializeToString(deterministic=True)
+
+
+def _python() -> str:
+    return ".".join(map(str, sys.version_info[:3]))
+
+
+def _namespace(options: InitOptions) -> str:
+    return options.namespace or setting("NAMESPACE") or ""
+
+
+def _token(address: str) -> str:
+    """What to show the gateway."""
+    token: str | None = setting("TOKEN")
+    path: str | None = setting("TOKEN_FILE")
+    if token is not None:
+        # It travels in a header, which takes no other characters; and nothing else is a token.
+        if not token.isascii() or not token.isalnum():
+            raise errors.AuthenticationError("MANTA_TOKEN holds no token: one has letters and digits alone")
+        return token
+    if path is not None:
+        from manta.transport.auth import read_token
+
+        return read_token(path)
+    raise errors.AuthenticationError(
+        f"{address} wants a token: set MANTA_TOKEN, or MANTA_TOKEN_FILE to the file that holds it"
+    )
+
+
+def _authorities() -> bytes | None:
+    """Who may vouch for the gateway; None for whom the machine trusts."""
+    path: str | None = setting("CA_FILE")
+    if path is None:
+        return None
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as wrong:
+        raise errors.AuthenticationError(f"MANTA_CA_FILE cannot be read: {path}: {wrong.strerror}") from wrong
 
 
 def _import_path() -> list[str]:

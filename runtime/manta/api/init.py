@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: Descriptors that a driver and its cluster may have, where the machine lets them: a connection costs one.
 WANTED_FILES = 65536
 
+#: How addresses of gateways begin.
+OUTSIDE = "manta://"
+
 _lock = threading.RLock()
 _context: RayContext | None = None
 _cluster: Embedded | None = None
@@ -37,7 +40,8 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
     Args:
         address: None joins the cluster that MANTA_ADDRESS (or RAY_ADDRESS) names, else starts one; "local" always starts one;
             "auto" joins the newest one of this user on this machine; "HOST:7600" the one with its head there, through this
-            machine's node of it.
+            machine's node of it; "manta://HOST:7620" joins one from outside through its gateway, with the token of MANTA_TOKEN
+            or MANTA_TOKEN_FILE and the authority of MANTA_CA_FILE.
         arguments: `num_cpus`, `num_gpus`, `resources` (name to amount), `labels`, `object_store_memory` (bytes),
             `namespace`, `runtime_env` ({"env_vars": ...}), `ignore_reinit_error`, `log_to_driver`, `logging_level`,
             `configure_logging` and the rest of Ray's; see `manta.core.options.init`.
@@ -71,14 +75,16 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
                 "Maybe you called ray.init twice by accident? This error can be suppressed by passing in "
                 "'ignore_reinit_error=True' or by calling 'ray.shutdown()' prior to 'ray.init()'."
             )
-        if sys.platform != "linux":
-            raise errors.UnsupportedPlatformError(sys.platform)
-        if options.configure_logging:
-            _configure_logging(options)
-        allow_many_files()
         where = options.address
         if where is None or where == "auto":
             where = env("ADDRESS") or where
+        outside = where is not None and where.startswith(OUTSIDE)
+        if sys.platform != "linux" and not outside:
+            raise errors.UnsupportedPlatformError(sys.platform)
+        if options.configure_logging:
+            _configure_logging(options)
+        if not outside:
+            allow_many_files()
         _context = _join(options, where)
         return _context
 
@@ -118,6 +124,11 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
             raise
         embedded.record(_cluster, session.welcome.node_id)
         _log().info("Started a local Ray instance.")
+    elif where.startswith(OUTSIDE):
+        from manta.api.driver import connect_outside
+
+        options.refuse_cluster_shape()
+        session = current.session = connect_outside(options, where)
     elif where.startswith(("unix:", "/")):
         options.refuse_cluster_shape()
         session = _connect(options, where.removeprefix("unix:"))
@@ -128,7 +139,8 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
         raise errors.ClusterNotFoundError(
             where,
             "this machine is no node of a cluster with its head there (`manta start --join-file FILE` makes it one); pass "
-            "nothing or 'local' to start a cluster, 'auto' to join the one that runs here",
+            "nothing or 'local' to start a cluster, 'auto' to join the one that runs here, manta://HOST:7620 to join another one "
+            "through its gateway",
         )
     _at_exit()
     return RayContext(_address_info(session), shutdown)

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from manta.client import failures
 from manta.client.arguments import Extra
-from manta.client.refs import ObjectRef, make_ref
 from manta.client.submit import GATHER, GATHER_S, Waiting
-from manta.client.values import INLINE_BYTES, Failure
+from manta.client.values import Failure
 from manta.core import errors
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import control_pb2 as ctl
-from manta.serde import serialize, to_bytes
 from manta.transport.channel import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Iterable
 
     from manta.client.actor_client import ActorClient
     from manta.client.actors import ActorClients
@@ -43,7 +41,7 @@ class ActorCalls:
         self._values = session.values
         self._extras = session.submitter.extras
         self._finish_failed = session.submitter.fail_results
-        self._note_child = session.submitter.note_child
+        self.note_child = session.submitter.note_child
         self._templates = session.templates.all
         self._by_id = actors.by_id
         self._by_worker = actors.by_worker
@@ -54,41 +52,8 @@ class ActorCalls:
 
     # -- calling
 
-    def call(self, client: ActorClient, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call a method. Returns its ref, a list of refs, or None, as the template says."""
-        session = self._session
-        special = template.num_returns != 1
-        if not special:
-            for arg in args:
-                if type(arg) is ObjectRef:
-                    special = True
-                    break
-            else:
-                for arg in kwargs.values():
-                    if type(arg) is ObjectRef:
-                        special = True
-                        break
-        if not special:
-            serialized = serialize((args, kwargs))
-            special = serialized.size > INLINE_BYTES or bool(serialized.refs) or bool(serialized.handles)
-        if special:
-            return self._call_special(client, template, args, kwargs)
-        payload = to_bytes(serialized)
-        oid = client.ids.next() + b"\1\0\0\0"
-        if session.runs_tasks:
-            self._note_child(oid)
-        with session.lock:
-            if session.broken is not None or session.closed:
-                session.check()
-            if client.max_pending > 0:
-                self._check_pending(client, template.name)
-            self._counts[oid] = 1
-            look = self._enqueue(client, (oid, template.number, payload))
-        if look:
-            session.pump.poll_once()
-        return make_ref(oid)
-
-    def _check_pending(self, client: ActorClient, name: str) -> None:
+    def check_pending(self, client: ActorClient, name: str) -> None:
+        """Raise PendingCallsLimitExceeded if no more calls may wait. Called under the lock."""
         if len(client.queue) + len(client.inflight) >= client.max_pending:
             raise errors.PendingCallsLimitExceeded(
                 f"The task {name} could not be submitted to Actor({client.class_name}, {client.actor_id.hex()}) because more "
@@ -96,59 +61,49 @@ class ActorCalls:
                 "`max_pending_calls` actor option."
             )
 
-    def _call_special(
-        self, client: ActorClient, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def enter(
+        self,
+        client: ActorClient,
+        template: Template,
+        task_id: bytes,
+        payload: bytes,
+        extra: Extra,
+        missing: Iterable[bytes],
+    ) -> list[bytes]:
+        """As `Submitter.enter`, for a call."""
         session = self._session
-        extra = Extra()
-        payload, missing = session.prepare(args, kwargs, extra)
-        task_id = client.ids.next()
         oid = task_id + b"\1\0\0\0"
-        if session.runs_tasks:
-            self._note_child(oid)
-        count = template.num_returns
-        result: Any = None
-        with session.lock:
-            session.check()
-            if client.max_pending > 0:
-                self._check_pending(client, template.name)
-            oids = [task_id + (number + 1).to_bytes(4, "little") for number in range(max(count, 0))]
-            for one in oids:
-                self._counts[one] = 1
-            if count == -1:
-                from manta.client.generators import open_stream
+        oids = [task_id + (number + 1).to_bytes(4, "little") for number in range(max(template.num_returns, 0))]
+        for one in oids:
+            self._counts[one] = 1
+        if template.num_returns == -1:
+            session.open_stream(task_id, extra, template.definition.backpressure)
+        if extra.held or extra.stream is not None:
+            self._extras[oid] = extra
+        record = (oid, template.number, payload)
+        if not missing or client.cause is not None:
+            self.enqueue(client, record)
+            return oids
+        client.waiting.add(oid)
 
-                result = open_stream(session, task_id, extra, template.definition.backpressure)
-            if extra.held or extra.stream is not None:
-                self._extras[oid] = extra
-            record = (oid, template.number, payload)
-            if missing and client.cause is None:
-                client.waiting.add(oid)
+        def go() -> None:
+            client.waiting.discard(oid)
+            self._dirty.add(client)
+            session.pump.schedule(0.0)
 
-                def go() -> None:
-                    client.waiting.discard(oid)
-                    self._dirty.add(client)
-                    session.pump.schedule(0.0)
+        def failed(failure: Failure) -> None:
+            client.waiting.discard(oid)
+            self._argument_failed(client, record, failure)
 
-                def failed(failure: Failure) -> None:
-                    client.waiting.discard(oid)
-                    self._argument_failed(client, record, failure)
+        wanted = set(missing)
+        waiting = Waiting(len(wanted), go, failed)
+        self.enqueue(client, record)
+        for one in wanted:
+            session.watch(one, waiting)
+        return oids
 
-                waiting = Waiting(len(set(missing)), go, failed)
-                self._enqueue(client, record)
-                for one in set(missing):
-                    session.watch(one, waiting)
-            else:
-                self._enqueue(client, record)
-        if count == 1:
-            return make_ref(oid)
-        if count == 0:
-            return None
-        if count == -1:
-            return result
-        return [make_ref(one) for one in oids]
-
-    def _enqueue(self, client: ActorClient, record: Record) -> bool:
+    def enqueue(self, client: ActorClient, record: Record) -> bool:
+        """As `Submitter.enqueue`."""
         if client.cause is not None:
             self._finish_failed(record, client.cause)
             return False

@@ -1,12 +1,9 @@
-"""Creating actors: announced to control, again after control was replaced, and named ones for sure before the call returns."""
+"""Creating actors: announced to control, and again after control was replaced. What users call is in `actor_making`."""
 
 from __future__ import annotations
 
 import os
 
-from manta.client.actor_client import handle_id
-from manta.client.arguments import Extra
-from manta.client.handles import ActorHandle, handle_of
 from manta.client.submit import Waiting
 from manta.client.values import Failure
 from manta.rpc.v1 import channel_pb2 as pb
@@ -15,10 +12,10 @@ from manta.rpc.v1 import control_pb2 as ctl
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from manta.client.actor_client import ActorClient
     from manta.client.actors import ActorClients
+    from manta.client.arguments import Extra
     from manta.client.direct import DirectSession
 
 
@@ -33,59 +30,18 @@ class ActorCreation:
         #: Those whose announcement control has not answered: it reaches control in any case, and is not said twice.
         self._unanswered: set[bytes] = set()
         #: What control answered for named actors whose handle is about to exist.
-        self._named: dict[bytes, ctl.ActorInfo] = {}
+        self.named: dict[bytes, ctl.ActorInfo] = {}
         #: Objects held for constructors that have not ended.
         self._held: dict[bytes, Sequence[bytes]] = {}
 
-    def create_actor(
-        self,
-        request: ctl.CreateActorRequest,
-        spec: pb.ActorSpec,
-        table: pb.MethodTable,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> ActorHandle[Any]:
-        """Create an actor and return its handle; a named one is known to control by then. From any thread.
-
-        Args:
-            request: What control is told; its owner and `spec` are filled in here.
-            spec: What the actor's worker is told; its owner and arguments are filled in here.
-            table: The methods of its handle.
-            args: For the constructor.
-            kwargs: For the constructor.
-        Raises:
-            ActorAlreadyExistsError: Another living actor has the name.
-        """
-        session = self._session
-        extra = Extra()
-        spec.args, missing = session.prepare(args, kwargs, extra)
-        spec.owner.CopyFrom(session.address)
-        request.owner.CopyFrom(session.address)
-        actor_id: bytes = request.actor_id
-        if request.name:
-            found = self._create_named(request, extra, missing, spec)
-            if found is not None:
-                return handle_of(found)
-        counted = not request.detached
-        if counted:
-            with session.lock:
-                session.ownership.add(handle_id(actor_id))
-        handle: ActorHandle[Any] = ActorHandle(actor_id, table, session.address_bytes, counted=counted)
-        if request.name:
-            self._named_created(actor_id)
-        else:
-            with session.lock:
-                self._create(request, extra, missing, spec)
-        return handle
-
-    def _create(
+    def create(
         self, request: ctl.CreateActorRequest, extra: Extra, missing: Sequence[bytes], spec: pb.ActorSpec
     ) -> None:
         """Announce a new actor to control; its constructor's arguments may not be there yet. Called under the lock."""
         client = self._actors.by_id[request.actor_id]
 
         def go() -> None:
-            self._fill_spec(spec, extra)
+            self.fill_spec(spec, extra)
             request.spec = spec.SerializeToString()
             self._created[request.actor_id] = request
             self._held[request.actor_id] = extra.held
@@ -102,7 +58,8 @@ class ActorCreation:
         else:
             go()
 
-    def _fill_spec(self, spec: pb.ActorSpec, extra: Extra) -> None:
+    def fill_spec(self, spec: pb.ActorSpec, extra: Extra) -> None:
+        """Write the constructor's arguments that are objects into the spec. Called under the lock, when they are there."""
         holder = pb.TaskExtra()
         self._session.fill_extra(holder, 0, extra)
         spec.refs.extend(holder.refs)
@@ -118,41 +75,12 @@ class ActorCreation:
             return
         self._actors.state_info(ctl.CreateActorResponse.FromString(frame.payload).actor)
 
-    def _create_named(
-        self, request: ctl.CreateActorRequest, extra: Extra, missing: Sequence[bytes], spec: pb.ActorSpec
-    ) -> ctl.ActorInfo | None:
-        """Create a named actor and wait until its name is taken for good.
-
-        Returns:
-            The actor that had the name already (`get_if_exists`); None when this one has it now.
-
-        Raises:
-            ActorAlreadyExistsError: Another living actor has the name.
-        """
-        session = self._session
-        if missing:
-            session.wait_for_values(missing)
-        with session.lock:
-            self._fill_spec(spec, extra)
-        request.spec = spec.SerializeToString()
-        try:
-            answer = session.control("CreateActor", request, ctl.CreateActorResponse)
-        finally:
-            with session.lock:
-                session.ownership.drop_many(extra.held)
-                extra.held = ()
-                session.perform()
-        if answer.actor.actor_id != request.actor_id:
-            return answer.actor  # type: ignore[no-any-return]
-        self._named[request.actor_id] = answer.actor
-        return None
-
-    def _named_created(self, actor_id: bytes) -> None:
+    def named_created(self, actor_id: bytes) -> None:
         """The handle of a named actor exists now: take over what control said of it."""
         with self._session.lock:
             client = self._actors.by_id[actor_id]
             client.owned = client.counted
-            info = self._named.pop(actor_id, None)
+            info = self.named.pop(actor_id, None)
             if info is not None:
                 self._actors.state_info(info)
 

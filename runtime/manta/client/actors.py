@@ -34,7 +34,12 @@ SWEEP = 256
 class ActorClients:
     """All actors this process knows."""
 
-    def __init__(self, session: DirectSession) -> None:
+    def __init__(
+        self,
+        session: DirectSession,
+        calls: type[ActorCalls] = ActorCalls,
+        creation: type[ActorCreation] = ActorCreation,
+    ) -> None:
         self._session = session
         self._ownership = session.ownership
         self.by_id: dict[bytes, ActorClient] = {}
@@ -43,8 +48,8 @@ class ActorClients:
         #: Clients without a handle, the longest so first.
         self.unused: dict[ActorClient, None] = {}
         self._sequences = 0
-        self.calls = ActorCalls(session, self)
-        self.creation = ActorCreation(session, self)
+        self.calls = calls(session, self)
+        self.creation = creation(session, self)
         self.links = ActorLinks(session, self)
 
     def know(self, actor_id: bytes, class_name: str, *, counted: bool, ordered: bool) -> ActorClient:

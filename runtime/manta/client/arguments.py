@@ -1,13 +1,8 @@
-"""Arguments of calls on their way: what is pickled, what becomes an object of its own, what is filled in when it is there."""
+"""Arguments of calls on their way, pickled already: which are objects, and what is filled in when those are there."""
 
 from __future__ import annotations
 
-from itertools import chain
-
-from manta.client.counting import counted_inside
-from manta.client.refs import ObjectRef
-from manta.client.values import INLINE_BYTES, Failure, Stored
-from manta.serde import serialize, to_bytes
+from manta.client.values import Failure, Stored
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,71 +38,24 @@ class Extra:
 
 
 class Arguments:
-    """Prepares the arguments of every call that is not plain: with refs, handles or large values in it."""
+    """The arguments of every call that is not plain: with refs, handles or large values in it."""
 
     def __init__(self, session: DirectSession) -> None:
         self._session = session
         self._ownership = session.ownership
         self._known = session.values.known
 
-    def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any], extra: Extra) -> tuple[bytes, list[bytes]]:
-        """Serialise arguments: refs at the top become values later, large ones become objects.
+    def hold(self, extra: Extra) -> list[bytes]:
+        """Count what the call holds while it is not over. Called under the lock.
 
         Returns:
-            The bytes, and the argument objects that are not there yet.
+            The argument objects that are not there yet.
         """
-        session = self._session
-        refs: list[tuple[int, str, bytes]] = []
-        held: list[bytes] = []
-        keep: list[ObjectRef[Any]] = []
-        plain_args = list(args)
-        plain_kwargs = dict(kwargs)
-        for position, keyword, arg in chain(
-            ((at, "", arg) for at, arg in enumerate(args)), ((0, name, arg) for name, arg in kwargs.items())
-        ):
-            if type(arg) is not ObjectRef:
-                continue
-            refs.append((position, keyword, arg._id))
-            held.append(arg._id)
-            if keyword:
-                plain_kwargs[keyword] = None
-            else:
-                plain_args[position] = None
-        serialized = serialize((tuple(plain_args), plain_kwargs))
-        # The large ones become objects of their own, so that a queued task stays small and a retry copies nothing; all of them do
-        # if there are so many small ones that no frame would take them.
-        for together, alone in ((INLINE_BYTES, INLINE_BYTES // 8), (INLINE_TOGETHER_BYTES, 0)):
-            if serialized.size <= together:
-                break
-            for position, keyword, arg in [
-                *((at, "", arg) for at, arg in enumerate(plain_args)),
-                *((0, name, arg) for name, arg in plain_kwargs.items()),
-            ]:
-                if arg is None or type(arg) in (int, float, bool):
-                    continue
-                if serialize(arg).size <= alone:
-                    continue
-                ref = session.put(arg)
-                keep.append(ref)
-                refs.append((position, keyword, ref._id))
-                held.append(ref._id)
-                if keyword:
-                    plain_kwargs[keyword] = None
-                else:
-                    plain_args[position] = None
-            serialized = serialize((tuple(plain_args), plain_kwargs))
-        held.extend(counted_inside(serialized))
-        payload = to_bytes(serialized)
-        with session.lock:
-            session.counting.check_current(held, serialized)
-            for oid in held:
-                self._ownership.add(oid)
-            known = self._known
-            # One that has failed counts as missing: whoever waits for it hears of the failure at once.
-            missing = [oid for _, _, oid in refs if type(known.get(oid)) in _NO_VALUE]
-        extra.refs = refs
-        extra.held = held
-        return payload, missing
+        for oid in extra.held:
+            self._ownership.add(oid)
+        known = self._known
+        # One that has failed counts as missing: whoever waits for it hears of the failure at once.
+        return [oid for _, _, oid in extra.refs if type(known.get(oid)) in _NO_VALUE]
 
     def most_bytes_at(self, extra: Extra | None) -> bytes:
         """The node that holds most bytes of a task's large arguments; empty when it has none. Called under the lock."""

@@ -11,14 +11,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from manta.client.direct import DirectSession
     from manta.client.templates import Template
+    from manta.client.user import UserSession
 
 
 class Capturing:
     """Stands before a worker's `submit` from the first time on that something here captures; others never pay for it."""
 
-    def __init__(self, session: DirectSession) -> None:
+    def __init__(self, session: UserSession) -> None:
         self._session = session
         self._submit = session.submit
         self._captured: dict[tuple[int, bytes], Template] = {}

@@ -13,15 +13,19 @@ from manta.client.refs import Arriving, rebuild, released
 from manta.client.values import Failure, Stored
 from manta.core import errors
 from manta.rpc.v1 import channel_pb2 as pb
-from manta.serde import deserialize
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Any
+    from typing import Any, Protocol
 
     from manta.client.direct import DirectSession
-    from manta.serde import Serialized
+
+    class Pickled(Protocol):
+        """A pickled value and what is inside."""
+
+        refs: Sequence[Any]
+        handles: Sequence[Any]
 
 
 #: How pickles name what makes a ref.
@@ -137,24 +141,12 @@ class Counting:
             borrow = self._ownership.borrows.get(oid)
             return session.address_bytes if borrow is None else borrow.owner
 
-    def load(self, data: bytes | memoryview, noted: list[bytes] | None) -> Any:
-        """Deserialise a value that may hold many refs: all are counted when this returns or raises.
+    def arrived(self, arriving: Arriving) -> None:
+        """A value's refs are all there: count them."""
+        with self._session.lock:
+            self.count(arriving)
 
-        Args:
-            data: The value.
-            noted: Takes the ids of refs and handles that come out, one for each.
-        """
-        capture = self.capture
-        before, capture.refs = capture.refs, noted
-        arriving = capture.arriving = Arriving(noted, capture.arriving)
-        try:
-            return deserialize(data, {REBUILD: arriving.take})
-        finally:
-            capture.refs, capture.arriving = before, arriving.outer
-            with self._session.lock:
-                self._count(arriving)
-
-    def _count(self, arriving: Arriving) -> None:
+    def count(self, arriving: Arriving) -> None:
         """Count what has arrived so far. Called under the lock."""
         taken = arriving.taken
         ids = [ref._id for ref in taken[::2]]
@@ -167,10 +159,10 @@ class Counting:
         """User code that runs while its value is unpickled uses a ref of that value. Called under the lock."""
         arriving = self.capture.arriving
         while arriving is not None:
-            self._count(arriving)
+            self.count(arriving)
             arriving = arriving.outer
 
-    def check_current(self, held: Iterable[bytes], serialized: Serialized) -> None:
+    def check_current(self, held: Iterable[bytes], serialized: Pickled) -> None:
         """Refs and handles that are about to travel are of this session. Called under the lock.
 
         Raises:
@@ -222,7 +214,7 @@ class Counting:
             self._values.set(oid, value.value)
 
 
-def counted_inside(serialized: Serialized) -> list[bytes]:
+def counted_inside(serialized: Pickled) -> list[bytes]:
     """Ids of the refs and of the counted actor handles inside a value."""
     inner = [ref._id for ref in serialized.refs]
     inner.extend(handle._client.handle for handle in serialized.handles if handle._counted)

@@ -1,7 +1,10 @@
 """A session of a process that lives on a node: it talks to its raylet, to workers and to other owners by itself.
 
-Everything meets here, and nothing else happens: `objects` (put, get, wait), `submit` and `leasing` (tasks), `actors`, `counting`
-and `borrowing` (references), `arguments`, `relay` (control), `store` (large values), `pump` (who reads the sockets).
+Everything meets here, and nothing else happens: `submit` and `leasing` (tasks), `actors`, `counting` and `borrowing`
+(references), `arguments`, `relay` (control), `store` (large values), `pump` (who reads the sockets).
+
+An owner need not look into values: nothing here pickles or unpickles, and nothing here can (import-linter). The processes that
+run user code have a `user.UserSession`, which does; the gateway owns objects for drivers outside with what is here.
 """
 
 from __future__ import annotations
@@ -21,24 +24,22 @@ from manta.client.borrowing import Borrowing
 from manta.client.cancelling import Cancelling
 from manta.client.counting import Counting
 from manta.client.fetching import Fetching
-from manta.client.generators import closing, unwanted_item
-from manta.client.handles import ActorHandle, reduce_handle
+from manta.client.generators import StreamReader, closing, open_stream, unwanted_item
 from manta.client.links import Link, Links
-from manta.client.objects import Objects
 from manta.client.ownership import Ownership
-from manta.client.pump import Pump, Waiter
-from manta.client.refs import ObjectRef, reduce_ref, released
+from manta.client.pump import Pump
+from manta.client.refs import released
 from manta.client.relay import Relay
 from manta.client.signals import Interrupts
 from manta.client.store import StoreClient
 from manta.client.submit import Submitter
 from manta.client.templates import Templates
 from manta.client.values import Values
+from manta.client.waiter import Waiter
 from manta.core import errors
 from manta.core.ids import IdMaker
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
-from manta.serde import install_hooks
 from manta.transport.channel import NUMBER, PROTOCOL, Connection
 from manta.transport.convert import error_from_proto
 
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from manta.client.generators import StreamReader
+    from manta.client.arguments import Extra
     from manta.client.templates import Template
     from manta.client.values import Failure
 
@@ -67,7 +68,7 @@ MAX_FRAMES_TO_PRINT = 10_000
 
 
 class DirectSession:
-    """The process's connection to its cluster; a `session.Session`.
+    """The process's connection to its cluster, as an owner; `user.UserSession` makes a `session.Session` of it.
 
     Ownership: `connect` opens everything, `close` closes everything; the process has at most one (`current.session`).
     Thread safety: every method may be called from any thread.
@@ -91,15 +92,12 @@ class DirectSession:
         self.links = Links(self.pump, worker_id, self._link_closed, self._pressure)
         self.counting = Counting(self)
         self.borrowing = Borrowing(self)
-        self.arguments = Arguments(self)
         self.relay = Relay(self)
-        self.submitter = Submitter(self)
-        self.leasing = self.submitter.leasing
-        self.actors = ActorClients(self)
-        self.actor_calls = self.actors.calls
         self.fetching = Fetching(self)
+        self._make_parts()
+        self.leasing = self.submitter.leasing
+        self.actor_calls = self.actors.calls
         self.cancelling = Cancelling(self)
-        self.objects = Objects(self)
         self.background = Background()
         self.interrupts = Interrupts(self.pump.interrupt_main, self._attend)
         self._main = threading.main_thread().ident
@@ -133,16 +131,22 @@ class DirectSession:
         self.on_pressure: Callable[[Link], None] = lambda link: None
         self.on_exit: Callable[[str], None] = lambda reason: None
 
+    arguments: Arguments
+    submitter: Submitter
+    actors: ActorClients
+
+    def _make_parts(self) -> None:
+        """The parts of which processes that run user code have others."""
+        self.arguments = Arguments(self)
+        self.submitter = Submitter(self)
+        self.actors = ActorClients(self)
+
     def _name_parts(self) -> None:
         """What others call is looked up on the session and found in its part: a method here for each would be one more call."""
-        links, objects, counting, borrowing = self.links, self.objects, self.counting, self.borrowing
+        links, counting, borrowing = self.links, self.counting, self.borrowing
         self.send, self.send_bytes = links.send, links.send_bytes
-        self.put, self.get_one, self.get_many, self.wait = objects.put, objects.get_one, objects.get_many, objects.wait
-        self.read, self.future_of, self.wait_for_values = objects.read, objects.future_of, objects.wait_for_values
-        self.submit = self.submitter.submit
-        self.call_actor, self.know_actor = self.actor_calls.call, self.actors.know
-        self.create_actor, self.kill_actor = self.actors.creation.create_actor, self.actors.kill_actor
-        self.prepare, self.fill_extra = self.arguments.prepare, self.arguments.fill
+        self.know_actor, self.kill_actor = self.actors.know, self.actors.kill_actor
+        self.fill_extra = self.arguments.fill
         self.control, self.control_async = self.relay.control, self.relay.control_async
         self.capture, self.drain_released, self.perform = counting.capture, counting.drain_released, counting.perform
         self.ref_made, self.ref_received, self.export_ref = (
@@ -173,7 +177,6 @@ class DirectSession:
             raise
 
     def _connect(self, raylet: str, hello: pb.Hello, directory: str) -> None:
-        install_hooks(ObjectRef, reduce_ref, ActorHandle, reduce_handle)
         self.links.listen(os.path.join(directory, f"p-{self.worker_id[:8].hex()}.sock"))
         hello.protocol = PROTOCOL
         hello.role = self.role
@@ -252,11 +255,13 @@ class DirectSession:
         if self.closed:
             return
         self.closed = True
-        if current.session is self:
+        ended: object = self
+        if current.session is ended:
             current.session = None
         self.interrupts.remove()
         if self.broken is None and not self.raylet.connection.closed:
             self._say_goodbye()
+        self.left()
         self.pump.close()
         self.background.run(self.finish_lines)
         self.background.finish(2.0)
@@ -267,6 +272,9 @@ class DirectSession:
             self.store.close()
         released.clear()
         gone.clear()
+
+    def left(self) -> None:
+        """Everything of before was handled, and nothing is closed yet. For sessions that have to say so."""
 
     def _say_goodbye(self) -> None:
         farewell = self._farewell_waiter = Waiter()
@@ -463,6 +471,19 @@ class DirectSession:
         """The template of an actor's method."""
         with self.lock:
             return self.templates.add(definition, None, max_retries=max_retries)
+
+    def where(self, oid: bytes) -> str:
+        """How far an object's task is, in parentheses; empty when this process does not know. Called under the lock."""
+        first = oid[:24] + b"\1\0\0\0"
+        text = self.submitter.where(first) or self.actor_calls.where(first)
+        borrow = self.ownership.borrows.get(oid)
+        if not text and borrow is not None:
+            text = f"owned by the process at {common.Address.FromString(borrow.owner).endpoint}"
+        return f" ({text})" if text else ""
+
+    def open_stream(self, task_id: bytes, extra: Extra, backpressure: int) -> None:
+        """A generator task is about to be submitted: its stream has a reader. Called under the lock."""
+        open_stream(StreamReader(self, task_id, backpressure), extra)
 
     # -- from the raylet and workers
 

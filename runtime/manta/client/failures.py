@@ -1,6 +1,7 @@
 """Failures in fields, and the exceptions their readers get.
 
-An owner makes, stores and forwards failures without unpickling anything; `exception_of` runs in the process that reads one.
+An owner makes, stores and forwards failures without unpickling anything; `reading.exception_of` runs in the process that reads
+one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from manta.client.values import Failure
 from manta.core import errors
 from manta.core.errors.failure import Failure as Described
 from manta.rpc.v1 import channel_pb2 as pb
-from manta.transport.convert import encodable, error_from_proto, error_to_proto, fields_from_proto, fields_to_proto
+from manta.transport.convert import encodable, error_to_proto, fields_from_proto, fields_to_proto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def result_lost(actor_id: bytes, class_name: str) -> Failure:
 
 def constructor_raised(fields: pb.TaskFailure) -> Failure:
     """The actor never came to be: its constructor raised."""
-    raised = _describe(fields).to_error(None)
+    raised = describe(fields).to_error(None)
     return system(errors.ActorDiedError(raised if isinstance(raised, errors.RayTaskError) else None))
 
 
@@ -93,7 +94,8 @@ def described(failure: Described, kind: int = pb.FAILURE_KIND_APPLICATION) -> pb
     return message
 
 
-def _describe(fields: pb.TaskFailure) -> Described:
+def describe(fields: pb.TaskFailure) -> Described:
+    """What user code raised, back from the wire; nothing is unpickled."""
     return Described(
         fields.function,
         fields.traceback,
@@ -114,20 +116,11 @@ def of_argument(argument: Failure, function: str, pid: int, ip: str) -> Failure:
     fields = argument.fields
     if fields.kind == pb.FAILURE_KIND_CANCELLED:
         return argument
-    upstream = _describe(fields) if fields.kind in _RAISED else fields_from_proto(fields.error)
+    upstream = describe(fields) if fields.kind in RAISED else fields_from_proto(fields.error)
     return Failure(
         described(Described.of_argument(upstream, function=function, pid=pid, ip=ip), pb.FAILURE_KIND_DEPENDENCY)
     )
 
 
-_RAISED = (pb.FAILURE_KIND_APPLICATION, pb.FAILURE_KIND_DEPENDENCY)
-
-
-def exception_of(failure: Failure) -> BaseException:
-    """The exception that `get` raises."""
-    from manta.serde import deserialize
-
-    fields = failure.fields
-    if fields.kind in _RAISED:
-        return _describe(fields).to_error(deserialize)
-    return error_from_proto(fields.error, deserialize)
+#: Kinds that `describe` reads.
+RAISED = (pb.FAILURE_KIND_APPLICATION, pb.FAILURE_KIND_DEPENDENCY)

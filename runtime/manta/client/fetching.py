@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from itertools import islice
 
-from manta.client.pump import Waiter
 from manta.client.values import Stored
+from manta.client.waiter import Waiter
 from manta.rpc.v1 import channel_pb2 as pb
 
 TYPE_CHECKING = False

@@ -8,8 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from manta.client.direct import DirectSession
     from manta.client.refs import ObjectRef
+    from manta.client.user import UserSession
     from manta.client.values import Value
 
 
@@ -21,7 +21,7 @@ class ObjectFuture(Future):  # type: ignore[type-arg]
         #: Keeps the object alive.
         self.object_ref = ref
 
-    def complete(self, session: DirectSession, oid: bytes, value: Value) -> None:
+    def complete(self, session: UserSession, oid: bytes, value: Value) -> None:
         """The object is there. Runs outside of the pump: reading is user code, and so are callbacks."""
         if not self.set_running_or_notify_cancel():
             return

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from manta.client import current, failures
-from manta.client.pump import Waiter
 from manta.client.refs import make_ref, released
+from manta.client.waiter import Waiter
 from manta.core.generics import Generic, T_co
 from manta.rpc.v1 import channel_pb2 as pb
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from manta.client.refs import ObjectRef
     from manta.client.session import Session
     from manta.client.values import Failure
+
+
+#: What None is when it is pickled: the value of a stream that has ended.
+NONE = b"\x80\x05N."
 
 
 def item_id(task_id: bytes, index: int) -> bytes:
@@ -99,9 +103,7 @@ class StreamReader:
         session = self._session
         session.streams.pop(self.task_id, None)
         if self.whole not in session.values.known and session.ownership.alive(self.whole):
-            from manta.serde import serialize, to_bytes
-
-            session.values.set(self.whole, to_bytes(serialize(None)))
+            session.values.set(self.whole, NONE)
         self._wake()
 
     def _wake(self) -> None:
@@ -135,13 +137,12 @@ class StreamReader:
         self._session.perform()
 
 
-def open_stream(session: DirectSession, task_id: bytes, extra: Extra, backpressure: int) -> ObjectRefGenerator[Any]:
-    """The reader of a task about to be submitted. Called under the lock."""
-    reader = StreamReader(session, task_id, backpressure)
-    session.streams[task_id] = reader
+def open_stream(reader: StreamReader, extra: Extra) -> None:
+    """A task about to be submitted has this reader. Called under the lock."""
+    session = reader._session
+    session.streams[reader.task_id] = reader
     extra.stream = reader
     session.ownership.add(reader.whole)
-    return ObjectRefGenerator(session, reader)
 
 
 class ObjectRefGenerator(Generic[T_co]):

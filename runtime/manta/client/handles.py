@@ -178,9 +178,7 @@ class ActorHandle(Generic[T_co]):
         elif retry is True or retry == []:
             definition.retry_any = True
         elif retry:
-            from manta.serde import serialize, to_bytes
-
-            definition.retry_exceptions = to_bytes(serialize(tuple(retry)))
+            definition.retry_exceptions = self._session.dump(tuple(retry))
         backpressure = options.get("_generator_backpressure_num_objects")
         if backpressure and backpressure > 0:
             definition.backpressure = backpressure

@@ -5,12 +5,11 @@ from __future__ import annotations
 from itertools import compress, filterfalse, islice
 from operator import not_
 
-from manta.client import failures
 from manta.client.counting import counted_inside
+from manta.client.reading import exception_of, load
 from manta.client.refs import make_ref, released
 from manta.client.values import INLINE_BYTES, All, Call, Failure, Some, Stored
 from manta.core import errors
-from manta.rpc.v1 import common_pb2 as common
 from manta.serde import deserialize, serialize, to_bytes
 
 TYPE_CHECKING = False
@@ -19,15 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from manta.client.direct import DirectSession
     from manta.client.refs import ObjectRef
+    from manta.client.user import UserSession
     from manta.client.values import Value
 
 
 class Objects:
     """Stores and reads values. From any thread."""
 
-    def __init__(self, session: DirectSession) -> None:
+    def __init__(self, session: UserSession) -> None:
         self._session = session
         self._values = session.values
         self._fetching = session.fetching
@@ -125,7 +124,7 @@ class Objects:
         kind = type(value)
         if kind is Failure:
             value.read = True  # type: ignore[union-attr]
-            raise failures.exception_of(value)  # type: ignore[arg-type]
+            raise exception_of(value)  # type: ignore[arg-type]
         if kind is Stored:
             if view is None:
                 store = session.store
@@ -137,10 +136,10 @@ class Objects:
             value = view  # type: ignore[assignment]
         if oid not in self._borrows:
             if oid in self._ownership.contains:
-                return session.counting.load(value, session.capture.refs)  # type: ignore[arg-type]
+                return load(session.counting, value, session.capture.refs)  # type: ignore[arg-type]
             return deserialize(value)  # type: ignore[arg-type]
         refs: list[bytes] = []
-        result = session.counting.load(value, refs)  # type: ignore[arg-type]
+        result = load(session.counting, value, refs)  # type: ignore[arg-type]
         if refs:
             with session.lock:
                 # The lender is the object whose value brought them: it stays until their owners know us.
@@ -269,22 +268,12 @@ class Objects:
         first = left[0].hex() if left else "?"
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
         with session.lock:
-            where = self.where(left[0]) if left else ""
+            where = session.where(left[0]) if left else ""
             statistics = session.submitter.statistics()
         return (
             f"ObjectRef({first}){where}{more}; of this process's tasks {statistics['inflight']} are with workers, "
             f"{statistics['pending']} wait for one"
         )
-
-    def where(self, oid: bytes) -> str:
-        """How far an object's task is, in parentheses; empty when this process does not know. Called under the lock."""
-        session = self._session
-        first = oid[:24] + b"\1\0\0\0"
-        text = session.submitter.where(first) or session.actors.calls.where(first)
-        borrow = self._borrows.get(oid)
-        if not text and borrow is not None:
-            text = f"owned by the process at {common.Address.FromString(borrow.owner).endpoint}"
-        return f" ({text})" if text else ""
 
 
 def _timed_out(missing: Sequence[bytes]) -> errors.GetTimeoutError:

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from manta.client.waiter import Waiter
 from manta.core.signals import leave_signals_to_main
 
 #: How long nobody may hold the baton before the service thread takes it.
@@ -47,20 +48,6 @@ READ: Final = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 WRITE: Final = select.EPOLLOUT
 
 Handler = Callable[[int], None]
-
-
-class Waiter:
-    """Something a thread waits for. A handler sets `done` under the lock, through `Pump.finish`."""
-
-    __slots__ = ("done", "sleeping", "wakeup")
-
-    def __init__(self) -> None:
-        #: What was waited for has come.
-        self.done = False
-        #: The thread sleeps on `wakeup` rather than reading the sockets.
-        self.sleeping = False
-        #: Made when first needed: most waits read the sockets themselves.
-        self.wakeup: threading.Lock | None = None
 
 
 class Pump:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from manta.client.pump import Waiter
+from manta.client.waiter import Waiter
 from manta.core import errors
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.convert import error_from_proto, error_to_proto
@@ -91,10 +91,14 @@ class Relay:
 
         Only a session that is closed calls nothing any more. Called under the lock.
         """
+        self.pass_on(method, request.SerializeToString(), then)
+
+    def pass_on(self, method: str, payload: bytes, then: Callable[[pb.ControlReply], None]) -> None:
+        """`control_async` for a request that is encoded already."""
         if self._session.broken is not None:
             then(pb.ControlReply(error=error_to_proto(self._session.broken)))
             return
-        call = (method, request.SerializeToString(), then)
+        call = (method, payload, then)
         if len(self.open) < MAX_OPEN:
             self._begin(call)
         elif len(self._queued) < MAX_QUEUED:

@@ -1,7 +1,7 @@
 """The port between what users call and the process's session: `api`, handles and refs know nothing else of it.
 
-`direct.DirectSession` is the one for processes on a node. The one for drivers outside of the cluster, through the gateway, will
-implement the same; type checkers compare both with what is written here.
+`user.UserSession` is the one for processes on a node, `remote.RemoteSession` the one for drivers outside of the cluster, through
+the gateway. Type checkers compare both with what is written here.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from manta.client.counting import Capture
     from manta.client.handles import ActorHandle
     from manta.client.ownership import Ownership
-    from manta.client.pump import Waiter
     from manta.client.refs import ObjectRef
     from manta.client.templates import Template
     from manta.client.values import Values
+    from manta.client.waiter import Waiter
     from manta.core import errors
     from manta.core.ids import IdMaker
     from manta.rpc.v1 import channel_pb2 as pb
@@ -104,6 +104,10 @@ class Session(Protocol):
         """A future of the value."""
 
     # -- tasks
+
+    @property
+    def dump(self) -> Callable[[Any], bytes]:
+        """Pickle what travels in a field that only its reader unpickles."""
 
     def task_template(
         self,

@@ -38,15 +38,16 @@ _TRANSPARENT_MODULES = ("manta.testing.", "manta.cli.", "manta.compat.", "manta.
 
 
 #: Signals whose handlers people write.
-_GUARDED = (
-    signal.SIGALRM, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP, signal.SIGVTALRM,
-    signal.SIGPROF,
-)  # fmt: skip
+_GUARDED = tuple(
+    getattr(signal, name)
+    for name in ("SIGALRM", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGINT", "SIGHUP", "SIGVTALRM", "SIGPROF")
+    if hasattr(signal, name)  # not every system has all
+)
 
 
 #: What `try_again` sends: a number of its own, so that a signal of the user's is never sent, nor taken for one of theirs. It
 #: announces out-of-band data on sockets that asked for that; everybody else ignores it.
-_NUDGE = signal.SIGURG
+_NUDGE: int | None = getattr(signal, "SIGURG", None)
 
 
 _set, _get = signal.signal, signal.getsignal
@@ -127,7 +128,7 @@ class Interrupts:
             return
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             self._before = _set(signal.SIGINT, self._handle)
-        if signal.getsignal(_NUDGE) is signal.SIG_DFL:
+        if _NUDGE is not None and _get(_NUDGE) is signal.SIG_DFL:
             _set(_NUDGE, self._nudged)
         if signal.signal is _set:
             signal.signal = self._signal  # type: ignore[assignment]
@@ -145,7 +146,7 @@ class Interrupts:
             handler: Any = getsignal(number)
             if type(handler) is Guarded and handler.owner is self:
                 _set(number, handler.handler)
-        if _get(_NUDGE) == self._nudged:
+        if _NUDGE is not None and _get(_NUDGE) == self._nudged:
             _set(_NUDGE, signal.SIG_DFL)
         if self._before is None:
             return
@@ -249,7 +250,8 @@ class Interrupts:
         """
         main = threading.main_thread().ident
         assert main is not None
-        signal.pthread_kill(main, _NUDGE)
+        if _NUDGE is not None:
+            signal.pthread_kill(main, _NUDGE)
 
     def _nudged(self, number: int, frame: FrameType | None) -> None:
         if self.pending() and not in_our_code(frame):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import gc
 import os
 
-from manta.client.pump import Waiter
 from manta.client.values import Stored
+from manta.client.waiter import Waiter
 from manta.core import errors
 from manta.rpc.v1 import channel_pb2 as pb
-from manta.serde import Serialized, write_into
 from manta.shm.block import Blocks
 from manta.shm.client import Arena
 from manta.shm.copy import copy, end_helper
@@ -17,10 +16,20 @@ from manta.transport.convert import error_from_proto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, Protocol
 
     from manta.client.direct import DirectSession
     from manta.client.values import Value
+
+    class Writable(Protocol):
+        """A value that can be written into the arena."""
+
+        size: int
+
+        def write_into(self, target: memoryview, copy: Callable[[memoryview, memoryview], Any]) -> object:
+            """Write it to the start of `target`."""
+
 
 #: Ranges smaller than this are not worth filling page tables for ahead of the copy.
 WARM_FROM_BYTES = 4 << 20
@@ -69,7 +78,7 @@ class StoreClient:
 
     # -- creating
 
-    def create(self, oid: bytes, value: Serialized, owner: bytes) -> None:
+    def create(self, oid: bytes, value: Writable, owner: bytes) -> None:
         """Write a value into the arena and seal it.
 
         Args:
@@ -134,12 +143,12 @@ class StoreClient:
         with session.lock:
             session.raylet_send(pb.SealObject(object_id=oid))
 
-    def _write(self, offset: int, value: Serialized) -> None:
+    def _write(self, offset: int, value: Writable) -> None:
         if value.size >= WARM_FROM_BYTES:
             self._arena.warm(offset, value.size)
         view = self._arena.create_view(offset, value.size)
         try:
-            write_into(value, view, copy)
+            value.write_into(view, copy)
         finally:
             view.release()
 

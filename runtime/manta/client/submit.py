@@ -1,8 +1,8 @@
 """Tasks on their way: submitted, waiting for arguments, finished, retried, cancelled.
 
-One `Submitter` per process. Everything here runs under the process's lock and never blocks, but for `submit`, which users call.
-The submit and result paths are flat: one record per task, made of bytes and an int, columns instead of messages (benchmarks:
-tasks pipelined; each avoided call is 2-3 % of that row). Which worker gets what is in `leasing`.
+One `Submitter` per process. Everything here runs under the process's lock and never blocks. Arguments are pickled already: what
+users call is in `calling`. The submit and result paths are flat: one record per task, made of bytes and an int, columns instead
+of messages (benchmarks: tasks pipelined; each avoided call is 2-3 % of that row). Which worker gets what is in `leasing`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,14 @@ from __future__ import annotations
 from manta.client import failures
 from manta.client.arguments import Extra
 from manta.client.leasing import Leasing
-from manta.client.refs import ObjectRef, make_ref, released
 from manta.client.running import running
-from manta.client.values import INLINE_BYTES, Failure
+from manta.client.values import Failure
 from manta.core.resources import show
 from manta.rpc.v1 import channel_pb2 as pb
-from manta.serde import serialize, to_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
 
     from manta.client.direct import DirectSession
     from manta.client.lease import Lease, Record
@@ -86,70 +83,29 @@ class Submitter:
 
     # -- submitting
 
-    def submit(self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call a task. Returns its ref, a list of refs, or None, as the template says. From any thread."""
-        for arg in args:
-            if type(arg) is ObjectRef:
-                return self._submit_special(template, args, kwargs)
-        for arg in kwargs.values():
-            if type(arg) is ObjectRef:
-                return self._submit_special(template, args, kwargs)
-        serialized = serialize((args, kwargs))
-        if serialized.size > INLINE_BYTES or serialized.refs or serialized.handles or template.num_returns != 1:
-            return self._submit_special(template, args, kwargs)
-        session = self._session
-        # All that may be interrupted comes before the first change of state.
-        payload = to_bytes(serialized)
-        oid = session.ids.task() + b"\1\0\0\0"
-        if session.runs_tasks:
-            self.note_child(oid)
-        with session.lock:
-            if session.broken is not None or session.closed:
-                session.check()
-            self._counts[oid] = 1
-            self.unfinished += 1
-            look = self._enqueue(template, (oid, template.number, payload))
-        if look:
-            if len(released) > 64:
-                with session.lock:
-                    session.drain_released()
-            session.pump.poll_once()
-        return make_ref(oid)
+    def enter(
+        self, template: Template, task_id: bytes, payload: bytes, extra: Extra, missing: Iterable[bytes]
+    ) -> list[bytes]:
+        """A task that is not plain is on its way: it has several results, a stream, refs or large values.
 
-    def _submit_special(self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        session = self._session
-        extra = Extra()
-        payload, missing = session.prepare(args, kwargs, extra)
-        task_id = session.ids.task()
+        Returns:
+            Ids of its results, counted once each; a stream is in `extra`.
+        """
         oid = task_id + b"\1\0\0\0"
-        if session.runs_tasks:
-            self.note_child(oid)
-        count = template.num_returns
-        result: Any
-        with session.lock:
-            session.check()
-            oids = [task_id + (number + 1).to_bytes(4, "little") for number in range(max(count, 0))]
-            for one in oids:
-                self._counts[one] = 1
-            if count == -1:
-                from manta.client.generators import open_stream
-
-                result = open_stream(session, task_id, extra, template.definition.backpressure)
-            self.unfinished += 1
-            if extra.held or extra.stream is not None:
-                self.extras[oid] = extra
-            record = (oid, template.number, payload)
-            if missing:
-                self._submit_waiting(template, record, set(missing))
-            else:
-                self._enqueue(template, record)
-        if count == 1:
-            return make_ref(oid)
-        if count == 0:
-            return None
-        if count == -1:
-            return result
-        return [make_ref(one) for one in oids]
+        oids = [task_id + (number + 1).to_bytes(4, "little") for number in range(max(template.num_returns, 0))]
+        for one in oids:
+            self._counts[one] = 1
+        if template.num_returns == -1:
+            self._session.open_stream(task_id, extra, template.definition.backpressure)
+        self.unfinished += 1
+        if extra.held or extra.stream is not None:
+            self.extras[oid] = extra
+        record = (oid, template.number, payload)
+        if missing:
+            self._submit_waiting(template, record, set(missing))
+        else:
+            self.enqueue(template, record)
+        return oids
 
     def note_child(self, oid: bytes) -> None:
         """A task or call was submitted by what runs in this thread, so that cancelling that can cancel this too."""
@@ -168,7 +124,7 @@ class Submitter:
                 children[:] = [one for one in children if one in under_way]
             now.prune_at = max(1024, 2 * len(children))
 
-    def _enqueue(self, template: Template, record: Record) -> bool:
+    def enqueue(self, template: Template, record: Record) -> bool:
         """A task is ready to run: it goes out at once if a worker is free, else it gathers.
 
         Returns:
@@ -427,7 +383,7 @@ class Submitter:
         extra = self.extras.get(oid)
         for _, _, argument in extra.refs if extra is not None else ():
             if argument not in self._values.known:
-                return f"its task waits for its argument ObjectRef({argument.hex()}){self._session.objects.where(argument)}"
+                return f"its task waits for its argument ObjectRef({argument.hex()}){self._session.where(argument)}"
         return ""
 
     def statistics(self) -> dict[str, int]:

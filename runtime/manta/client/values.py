@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manta.client.pump import Waiter
+from manta.client.waiter import Waiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from manta.client.generators import ObjectRefGenerator
-from manta.client.pump import Waiter
 from manta.client.refs import ObjectRef
 from manta.client.values import Call
+from manta.client.waiter import Waiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

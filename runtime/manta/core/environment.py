@@ -111,6 +111,9 @@ _YES_NO = "1 or 0"
 
 _TABLE = (
     Variable("ADDRESS", None, "an address", str, "The cluster that init() joins when it is told none, or 'auto'."),
+    Variable("TOKEN", None, "a token", str, "What a driver outside shows a gateway; a secret."),
+    Variable("TOKEN_FILE", None, "a file's path", str, "The file that holds that token."),
+    Variable("CA_FILE", None, "a file's path", str, "The authorities by which a gateway has to prove who it is, PEM."),
     Variable("NAMESPACE", None, "a name", str, "The namespace of named actors when init() is told none."),
     Variable(
         "JOB_CONFIG_JSON_ENV_VAR",

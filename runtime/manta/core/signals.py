@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import signal
 
-# The public one spends 150 us on making enums of what it returns.
-from _signal import pthread_sigmask  # type: ignore[import-not-found]
+try:
+    # The public one spends 150 us on making enums of what it returns.
+    from _signal import SIG_BLOCK, SIG_UNBLOCK, pthread_sigmask  # type: ignore[import-not-found]
+except ImportError:  # a system where threads have no masks
+    SIG_BLOCK = SIG_UNBLOCK = 0
+
+    def pthread_sigmask(how: int, signals: object) -> None:  # noqa: D103
+        pass
+
 
 #: What a fault of the thread itself raises stays deliverable to it (faulthandler reports those), and so does a profiler's clock.
-_KEPT = frozenset(
-    {
-        signal.SIGSEGV,
-        signal.SIGBUS,
-        signal.SIGFPE,
-        signal.SIGILL,
-        signal.SIGABRT,
-        signal.SIGTRAP,
-        signal.SIGSYS,
-        signal.SIGPROF,
-    }
-)
-_OTHERS = frozenset(map(int, signal.valid_signals() - _KEPT))
+_KEPT = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS", "SIGPROF")
+_OTHERS = frozenset(map(int, signal.valid_signals())) - {int(getattr(signal, name, 0)) for name in _KEPT}
 
 
 def leave_signals_to_main() -> None:
@@ -30,12 +26,12 @@ def leave_signals_to_main() -> None:
     `time.sleep`: a SIGTERM taken by another thread would be answered when the sleep is over. The kernel picks others when the
     main thread has a signal pending, as right after SIGCONT.
     """
-    pthread_sigmask(signal.SIG_BLOCK, _OTHERS)
+    pthread_sigmask(SIG_BLOCK, _OTHERS)
 
 
 def take_signals() -> None:
     """Undo `leave_signals_to_main`: for user code that runs in the thread, whose children inherit what is blocked."""
-    pthread_sigmask(signal.SIG_UNBLOCK, _OTHERS)
+    pthread_sigmask(SIG_UNBLOCK, _OTHERS)
 
 
 def mark_as_handler_s(error: BaseException) -> None:

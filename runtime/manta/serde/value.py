@@ -48,6 +48,10 @@ class Serialized:
         #: every actor handle inside, likewise
         self.handles = handles
 
+    def write_into(self, target: memoryview, copy: Copy | None = None) -> int:
+        """See `write_into` below."""
+        return write_into(self, target, copy)
+
 
 def serialize(
     value: Any, what: str | None = "value", *, parameters: Sequence[str] | None = None, limit: int | None = None

@@ -23,7 +23,6 @@ import ctypes
 import itertools
 import os
 import threading
-from pickle import PickleBuffer
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
@@ -88,7 +87,7 @@ def copy(dst: memoryview, src: "Buffer") -> None:
     """
     source = memoryview(src)
     if source.format != "B" or source.ndim != 1 or not source.c_contiguous:
-        source = PickleBuffer(src).raw()
+        source = _flat(source)
     size = source.nbytes
     if size != dst.nbytes:
         raise ValueError(f"cannot copy {size} bytes into a range of {dst.nbytes}: both must have the same size")
@@ -112,6 +111,16 @@ def copy(dst: memoryview, src: "Buffer") -> None:
             _release_buffer(ctypes.byref(origin))
     finally:
         _release_buffer(ctypes.byref(to))
+
+
+def _flat(source: memoryview) -> memoryview:
+    """The same bytes in one dimension, as they lie in memory. What serde hands over is flat already, so a copy here is nobody's.
+
+    `pickle.PickleBuffer` could do without one; but processes that never unpickle copy too, and have no way to `pickle`.
+    """
+    if not source.contiguous:
+        raise BufferError("cannot copy from a buffer with gaps: pass one that is contiguous")
+    return memoryview(source.tobytes("A"))
 
 
 class _Job:

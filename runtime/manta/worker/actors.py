@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 
-from manta.client.pump import Waiter
 from manta.client.running import Running, running
 from manta.client.values import INLINE_BYTES
+from manta.client.waiter import Waiter
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
 from manta.serde import deserialize, serialize, to_bytes

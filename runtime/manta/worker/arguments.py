@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from manta.client.direct import DirectSession
+    from manta.client.user import UserSession
     from manta.rpc.v1 import channel_pb2 as pb
 
 
@@ -46,7 +46,7 @@ class Functions:
 
 
 def fill(
-    session: DirectSession, args: tuple[Any, ...], kwargs: dict[str, Any], refs: Iterable[pb.ArgRef]
+    session: UserSession, args: tuple[Any, ...], kwargs: dict[str, Any], refs: Iterable[pb.ArgRef]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Put the values of objects where their refs stood. Large ones are waited for, all at once, and so are those that found no
     room in the frame.

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from manta.client.direct import DirectSession
     from manta.client.links import Link
+    from manta.client.user import UserSession
     from manta.rpc.v1 import channel_pb2 as pb
 
 #: A finished result is not held back while a task starts that is expected to take longer than this, in microseconds.
@@ -71,7 +71,7 @@ def nth(oid: bytes, number: int) -> bytes:
     return oid if not number else oid[:24] + (number + 1).to_bytes(4, "little")
 
 
-def leave_if_forked(session: DirectSession, error: BaseException | None) -> None:
+def leave_if_forked(session: UserSession, error: BaseException | None) -> None:
     """In a child that user code forked and let come back here: end it, as a script ends.
 
     The loop above is the parent's: in the child it would take tokens of the parent's tasks, write into its memory, and turn off

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from manta.client.direct import DirectSession
     from manta.client.links import Link
+    from manta.client.user import UserSession
 
 
 class Delivery:
@@ -30,7 +30,7 @@ class Delivery:
 
     __slots__ = ("_broken", "_homing", "_session", "outboxes")
 
-    def __init__(self, session: DirectSession) -> None:
+    def __init__(self, session: UserSession) -> None:
         self._session = session
         self.outboxes: dict[Link, Outbox] = {}
         #: Those of callers whose connection broke, until they are back.

@@ -16,10 +16,10 @@ import threading
 import time
 
 from manta.client import current
-from manta.client.direct import DirectSession
-from manta.client.pump import Waiter
 from manta.client.running import Running, running
+from manta.client.user import UserSession
 from manta.client.values import INLINE_BYTES
+from manta.client.waiter import Waiter
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.serde import deserialize, serialize, to_bytes
 from manta.worker import raised
@@ -54,7 +54,7 @@ OWNER_LINGERS_S = 0.2
 class Executor:
     """Runs what owners push."""
 
-    def __init__(self, session: DirectSession) -> None:
+    def __init__(self, session: UserSession) -> None:
         self.session = session
         self.inbox = Inbox()
         self.delivery = Delivery(session)
@@ -412,7 +412,7 @@ class Executor:
 
 def run_worker(worker_id: bytes, raylet: str) -> int:
     """Be a worker until told otherwise. Called in the process that the factory forked."""
-    session = DirectSession(pb.ROLE_WORKER, worker_id)
+    session = UserSession(pb.ROLE_WORKER, worker_id)
     # Before the first frame can arrive: the service thread reads as soon as the process is connected.
     executor = Executor(session)
     path = raylet.removeprefix("unix:")
@@ -430,7 +430,7 @@ def run_worker(worker_id: bytes, raylet: str) -> int:
         session.close()
 
 
-def _hand_over(session: DirectSession) -> None:
+def _hand_over(session: UserSession) -> None:
     """Wait until the kernel has every result: what waits in this process would end with it."""
     deadline = session.now() + HAND_OVER_S
     while session.broken is None and session.links.unsent() and session.now() < deadline:

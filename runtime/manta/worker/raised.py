@@ -14,8 +14,8 @@ from manta.serde import deserialize, dump_exception
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from manta.client.direct import DirectSession
     from manta.client.running import Running
+    from manta.client.user import UserSession
     from manta.worker.calls import WorkerTemplate
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def cancelled(name: str, oid: bytes) -> pb.ResultExtra:
     return pb.ResultExtra(failure=failures.cancelled(name, oid).fields)
 
 
-def failed(session: DirectSession, template: WorkerTemplate, error: BaseException, now: Running) -> pb.ResultExtra:
+def failed(session: UserSession, template: WorkerTemplate, error: BaseException, now: Running) -> pb.ResultExtra:
     """The result of a call out of which `error` came.
 
     User code runs here (`__str__`, `__reduce__` of the exception): what it raises changes a text and nothing else.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from manta.client.counting import counted_inside
-from manta.client.pump import Waiter
 from manta.client.values import INLINE_BYTES
+from manta.client.waiter import Waiter
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
 from manta.serde import serialize, to_bytes
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Any
 
-    from manta.client.direct import DirectSession
     from manta.client.links import Link
+    from manta.client.user import UserSession
     from manta.worker.calls import WorkerTemplate
     from manta.worker.delivery import Delivery
 
@@ -30,7 +30,7 @@ class Results:
 
     __slots__ = ("_delivery", "_session")
 
-    def __init__(self, session: DirectSession, delivery: Delivery) -> None:
+    def __init__(self, session: UserSession, delivery: Delivery) -> None:
         self._session = session
         self._delivery = delivery
 

@@ -13,10 +13,10 @@ from manta.worker.logs import wrap_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from manta.client.direct import DirectSession
+    from manta.client.user import UserSession
 
 
-def apply_job(session: DirectSession) -> None:
+def apply_job(session: UserSession) -> None:
     """Make this process look like its driver to the code it will run."""
     config = pb.JobConfig.FromString(session.welcome.job_config)
     os.environ.update(config.env_vars)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manta.client.pump import Waiter
+from manta.client.waiter import Waiter
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.serde import serialize
 from manta.worker.calls import call, leave_if_forked, nth

@@ -6,8 +6,8 @@ import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
-from manta.client.pump import Waiter
 from manta.client.running import Running
+from manta.client.waiter import Waiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

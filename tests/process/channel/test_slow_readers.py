@@ -15,9 +15,9 @@ import pytest
 
 from manta.client import leasing
 from manta.client.arguments import Extra
-from manta.client.direct import DirectSession
 from manta.client.lease import BATCH_BYTES, FLOOR_US
 from manta.client.links import HIGH_BYTES, LOW_BYTES, Link
+from manta.client.user import UserSession
 from manta.core.errors import LocalRayletDiedError
 from manta.core.ids import IdMaker
 from manta.rpc.v1 import channel_pb2 as pb
@@ -60,9 +60,9 @@ class Peer:
 
 
 @pytest.fixture
-def session() -> Iterator[DirectSession]:
+def session() -> Iterator[UserSession]:
     """A driver's session with a raylet that never says anything."""
-    session = DirectSession(pb.ROLE_DRIVER, os.urandom(28))
+    session = UserSession(pb.ROLE_DRIVER, os.urandom(28))
     mine, theirs = socket.socketpair()
     session.raylet = Link(Connection(mine))
     session.store = SimpleNamespace(link_closed=lambda worker_id: None, release=lambda: None, close=lambda: None)  # type: ignore[assignment]
@@ -76,7 +76,7 @@ def session() -> Iterator[DirectSession]:
 
 
 @pytest.fixture
-def peer(session: DirectSession, tmp_path, monkeypatch) -> Iterator[Callable[[Callable[[str], None]], Peer]]:
+def peer(session: UserSession, tmp_path, monkeypatch) -> Iterator[Callable[[Callable[[str], None]], Peer]]:
     """A peer that `connect(endpoint)` makes the session dial."""
     monkeypatch.setattr(leasing, "STALL_S", 1e9)  # the peer is slow on purpose: its tasks stay with it
     path = str(tmp_path / "peer.sock")
@@ -101,7 +101,7 @@ def ids_in(frames: list[Any]) -> list[bytes]:
     return [frame.ids[at : at + 28] for frame in frames for at in range(0, len(frame.ids), 28)]
 
 
-def read_all(session: DirectSession, peer: Peer, done: Callable[[], bool]) -> None:
+def read_all(session: UserSession, peer: Peer, done: Callable[[], bool]) -> None:
     """Let the peer read, and the owner go on, until it is done; a round without progress fails."""
     still = 0
     while not done():
@@ -111,7 +111,7 @@ def read_all(session: DirectSession, peer: Peer, done: Callable[[], bool]) -> No
         assert still < 100, f"nothing comes any more after {len(peer.frames)} frames"
 
 
-def leased(session: DirectSession, peer) -> tuple[Peer, Any, Any]:
+def leased(session: UserSession, peer) -> tuple[Peer, Any, Any]:
     """A leased worker, its lease, and the template of tasks known to be short."""
     demand = pb.LeaseDemand(name="f")
     template = session.task_template(
@@ -198,7 +198,7 @@ def test_calls_wait_with_their_owner_while_the_actor_does_not_read(session, peer
     assert [first for first, _ in firsts] == [sum(count for _, count in firsts[:at]) for at in range(len(firsts))]
 
 
-def borrower(session: DirectSession) -> tuple[Peer, Link]:
+def borrower(session: UserSession) -> tuple[Peer, Link]:
     mine, theirs = socket.socketpair()
     theirs.setblocking(False)
     link = Link(Connection(mine), worker_id=b"b" * 28)
@@ -267,7 +267,7 @@ def test_argument_objects_count_in_what_one_frame_carries(session, peer):
     assert max(frame.ByteSize() for frame in worker.said(pb.PushTasks)) < BATCH_BYTES + 21 * len(ARGUMENT)
 
 
-def living_actor(session: DirectSession, peer) -> tuple[Peer, Any, Any]:
+def living_actor(session: UserSession, peer) -> tuple[Peer, Any, Any]:
     """An actor that was just found alive, its client, and a template of its method."""
     actor_id = b"a" * 12 + b"jobs"
     with session.lock:

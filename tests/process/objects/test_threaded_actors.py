@@ -11,7 +11,7 @@ import pytest
 
 import manta
 from manta.client import current
-from manta.client.direct import DirectSession
+from manta.client.user import UserSession
 from tests.process.cluster.support import MIB
 from tests.support.waiting import wait_until
 
@@ -103,7 +103,7 @@ def counts() -> dict[str, int]:
     """What this process holds and has lent, with everything counted that was dropped."""
     gc.collect()
     session = current.require()
-    assert isinstance(session, DirectSession)
+    assert isinstance(session, UserSession)
     with session.lock:
         session.drain_released()
         return session.ownership.statistics()

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from manta.client.pump import Pump, Waiter
+from manta.client.pump import Pump
+from manta.client.waiter import Waiter
 from tests.support.waiting import wait_until
 
 #: Reached only when something is broken.

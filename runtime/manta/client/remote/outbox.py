@@ -1,0 +1,143 @@
+"""What the driver says: gathered into messages, numbered, and kept until the session has it. Under the session's lock.
+
+Calls are gathered in columns, and go out at once when nothing went out lately: a loop of calls costs a message each, a burst of a
+thousand costs a few.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from manta.rpc.v1 import gateway_pb2 as gw
+from manta.transport.message_log import MessageLog
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: What has gathered goes out after this long.
+GATHER_S = 0.001
+
+#: Or when it is so much.
+GATHER_CALLS = 512
+GATHER_BYTES = 256 << 10
+
+#: The field number of `ConnectRequest.data` and its wire type: see `Outbox.chunk`.
+_DATA_TAG = b"\x32"
+
+
+class Outbox:
+    """The driver's voice."""
+
+    def __init__(self, lock: threading.RLock, later: Callable[[], None]) -> None:
+        #: Puts one encoded message on the present connection, if there is one.
+        self.pass_on: Callable[[bytes], None] = lambda data: None
+        self.log = MessageLog()
+        self._later = later
+        self._actions: list[gw.DriverAction] = []
+        self._actor = b""
+        self._ids: list[bytes] = []
+        self._numbers: list[int] = []
+        self._args: list[bytes] = []
+        self._extras: list[gw.SubmitExtra] = []
+        self._bytes = 0
+        self._sent_at = 0.0
+        self._poked = False
+        #: Signalled when a full window has room again, or the session is over.
+        self.room = threading.Condition(lock)
+
+    def call(
+        self, actor: bytes, number: int, task_id: bytes, payload: bytes, extra: gw.SubmitExtra | None = None
+    ) -> None:
+        """One more call, of an actor or of none."""
+        ids = self._ids
+        if actor != self._actor and ids:
+            self._close_calls()
+        self._actor = actor
+        if extra is not None:
+            extra.index = len(ids)
+            self._extras.append(extra)
+        ids.append(task_id)
+        self._numbers.append(number)
+        self._args.append(payload)
+        self._bytes += len(payload) + 64
+        if len(ids) >= GATHER_CALLS or self._bytes >= GATHER_BYTES or time.monotonic() - self._sent_at > GATHER_S:
+            self.flush()
+        elif not self._poked:
+            self._poked = True
+            self._later()
+
+    def _close_calls(self) -> None:
+        numbers = self._numbers
+        if numbers.count(numbers[0]) == len(numbers):
+            numbers = numbers[:1]
+        calls = gw.SubmitCalls(
+            actor_id=self._actor,
+            task_ids=b"".join(self._ids),
+            templates=numbers,
+            args=self._args,
+            extras=self._extras,
+        )
+        self._actions.append(gw.DriverAction(submit=calls))
+        self._ids.clear()
+        self._numbers.clear()
+        self._args.clear()
+        self._extras.clear()
+
+    def say(self, action: gw.DriverAction) -> None:
+        """Something, after what was said before."""
+        if self._ids:
+            self._close_calls()
+        self._actions.append(action)
+        self._bytes += action.ByteSize()
+        if self._bytes >= GATHER_BYTES:
+            self.flush()
+        elif not self._poked:
+            self._poked = True
+            self._later()
+
+    def flush(self) -> None:
+        """Send what was gathered."""
+        self._poked = False
+        if self._ids:
+            self._close_calls()
+        if not self._actions:
+            return
+        log = self.log
+        message = gw.ConnectRequest(number=log.next_number(), received=log.received, actions=self._actions)
+        self._actions.clear()
+        self._bytes = 0
+        self._sent_at = time.monotonic()
+        self._send(message.SerializeToString())
+
+    def chunk(self, action: gw.DriverAction, data: bytes | memoryview) -> None:
+        """A part of a large value, at once. The bytes are put behind the encoded rest: one copy, where protobuf makes three."""
+        self.flush()
+        log = self.log
+        head = gw.ConnectRequest(number=log.next_number(), received=log.received, actions=[action]).SerializeToString()
+        self._send(b"".join((head, _DATA_TAG, _varint(len(data)), data)))
+
+    def _send(self, data: bytes) -> None:
+        self.log.add(data)
+        self.pass_on(data)
+
+    def acknowledge(self) -> None:
+        """Tell the session what has come, if it should hear of it and nothing else is said."""
+        if self.log.should_acknowledge:
+            self.log.said()
+            self.pass_on(gw.ConnectRequest(received=self.log.received).SerializeToString())
+
+    def acknowledged(self, number: int) -> None:
+        """The session has the messages up to this one."""
+        if self.log.acknowledged(number):
+            self.room.notify_all()
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

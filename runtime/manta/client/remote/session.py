@@ -1,0 +1,470 @@
+"""A driver's session outside of the cluster; a `session.Session`.
+
+Everything meets here: `line` (the connection, opened again when it breaks), `outbox` and `inbox`, `calling`, `counting`, `store`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+
+from manta.client import current, failures
+from manta.client.actor_client import gone
+from manta.client.background import Background
+from manta.client.generators import closing
+from manta.client.handles import ActorHandle, reduce_handle
+from manta.client.objects import Objects
+from manta.client.ownership import Ownership
+from manta.client.pickling import Pickling, dump
+from manta.client.refs import ObjectRef, make_ref, reduce_ref, released
+from manta.client.remote.calling import Calls
+from manta.client.remote.counting import RemoteCounting, Watching
+from manta.client.remote.inbox import Inbox, Reply, Requests
+from manta.client.remote.outbox import GATHER_S, Outbox
+from manta.client.remote.store import RemoteStore
+from manta.client.remote.waiting import Poke, Pump
+from manta.client.signals import Interrupts
+from manta.client.values import INLINE_BYTES, Stored, Values
+from manta.client.waiter import Waiter
+from manta.core import errors
+from manta.core.ids import IdMaker
+from manta.rpc.v1 import channel_pb2 as pb
+from manta.rpc.v1 import common_pb2 as common
+from manta.rpc.v1 import gateway_pb2 as gw
+from manta.serde import install_hooks, serialize, to_bytes
+from manta.transport.convert import error_from_proto
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from google.protobuf.message import Message
+
+    from manta.client.generators import StreamReader
+    from manta.client.remote.address import Gateway
+    from manta.client.remote.line import Line
+    from manta.client.values import Failure
+
+log = logging.getLogger("manta")
+
+#: Version of `gateway.proto`'s meaning; a gateway that speaks another refuses.
+PROTOCOL = 1
+
+#: A `get` that has waited this long says once what it waits for.
+NOTICE_S = 10.0
+
+#: How often dropped references are looked for while nothing else is said.
+LOOK_S = 0.2
+
+#: Between two tries to connect again.
+AGAIN_S = 0.05
+AGAIN_CAP_S = 1.0
+
+#: How long the gateway may take to have everything settled when the driver leaves.
+FAREWELL_S = 5.0
+
+
+class RemoteSession:
+    """The process's connection to its cluster, through a gateway.
+
+    Ownership: `connect` opens everything, `close` closes everything. Thread safety: every method may be called from any thread.
+    """
+
+    actor_host: Any = None
+    actor_exit: type[BaseException] = SystemExit
+    is_worker = False
+    runs_tasks = False
+    dump = staticmethod(dump)
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self.pid = os.getpid()
+        self.lock = threading.RLock()
+        self.now: Callable[[], float] = time.monotonic
+        self.closed = False
+        self.broken: errors.MantaError | None = None
+        self.environment: dict[str, str] = {}
+        self.values = Values()
+        self.ownership = Ownership()
+        self.streams: dict[bytes, StreamReader] = {}
+        self.background = Background()
+        self._due = Poke()
+        self.pump = Pump(self.lock, self._due.set, self.now)
+        self.interrupts = Interrupts(self.pump.interrupt_main, self._due.set)
+        self.pump.interrupted = self.interrupts.pending
+        self._main = threading.main_thread().ident
+        self.outbox = Outbox(self.lock, self._due.set)
+        self.say = self.outbox.say
+        self.requests = Requests(self)
+        self.store = RemoteStore(self)
+        self.counting = RemoteCounting(self)
+        self.capture, self.perform = self.counting.capture, self.counting.perform
+        self.ref_made, self.ref_received = self.counting.ref_made, self.counting.ref_received
+        self.export_ref, self.store_return = self.counting.export_ref, self.counting.store_return
+        self.borrowing = Watching(self)
+        self.watch, self.register_borrows = self.borrowing.watch, self.borrowing.register_borrows
+        session: Any = self  # what these use of a session is here
+        self.prepare = Pickling(session).prepare
+        objects = self._objects = Objects(session)
+        self.get_one, self.get_many, self.wait = objects.get_one, objects.get_many, objects.wait
+        self.read, self.future_of, self.wait_for_values = objects.read, objects.future_of, objects.wait_for_values
+        calls = self._calls = Calls(self)
+        self.task_template, self.method_template, self.cancel = calls.task_template, calls.method_template, calls.cancel
+        self.submit, self.call_actor, self.know_actor = calls.submit, calls.call, calls.know
+        self.create_actor, self.kill_actor = calls.create_actor, calls.kill
+        self.poll_once, self.finish = self.pump.poll_once, self.pump.finish
+        self.inbox = Inbox(self)
+        self.welcome = pb.Welcome()
+        self.address_bytes = b""
+        self.worker_id = b""
+        self.ids: IdMaker = None  # type: ignore[assignment]
+        #: Stands for the connection where streams name the one that their items come on.
+        self.line_link: Any = object()
+        self._line: Line | None = None
+        self._opened = gw.SessionOpened()
+        self._over = Waiter()
+        self._threads: list[threading.Thread] = []
+        self.print_lines: Callable[[pb.LogLines], None] = lambda lines: None
+        self.finish_lines: Callable[[], None] = lambda: None
+        self.on_unread: Callable[[Failure], None] = lambda failure: None
+        self.on_infeasible: Callable[[str], None] = lambda text: None
+
+    # -- life
+
+    def connect(self, hello: gw.OpenSession) -> None:
+        """Open a session.
+
+        Raises:
+            ClusterNotFoundError, AuthenticationError, VersionMismatchError: Nobody is there, it is not who it should be, or it
+                does not want us.
+        """
+        from manta.client.remote.line import Line
+
+        install_hooks(ObjectRef, reduce_ref, ActorHandle, reduce_handle)
+        hello.protocol = PROTOCOL
+        line = Line(self._gateway)
+        try:
+            opened = line.open(gw.ConnectRequest(open=hello)).opened
+        except BaseException:
+            line.close()
+            raise
+        self._opened = opened
+        self.welcome, self.address_bytes = opened.welcome, opened.address
+        self.worker_id = common.Address.FromString(opened.address).worker_id
+        self.ids = IdMaker(opened.welcome.job_id, os.urandom(12))
+        self._line = line
+        self.outbox.pass_on = line.send
+        self.interrupts.install()
+        _live.append(self)
+        for name, work in (("manta-gateway", self._read), ("manta-service", self._serve)):
+            thread = threading.Thread(target=work, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def check(self) -> None:
+        """Raise if the session has ended."""
+        if self.broken is not None:
+            raise self.broken
+        if self.closed:
+            raise errors.NotConnectedError
+
+    def close(self) -> None:
+        """Leave the cluster. Values that user code holds stay valid."""
+        if self.closed:
+            return
+        ended: object = self
+        if current.session is ended:
+            current.session = None
+        if self.pid != os.getpid():
+            self.closed = True
+            return
+        self.interrupts.remove()
+        with self.lock:
+            if self.broken is None:
+                self.say(gw.DriverAction(goodbye=pb.Goodbye(finished=True)))
+                self.outbox.flush()
+        if self.broken is None:
+            try:
+                self.pump.wait(self._over, self.now() + FAREWELL_S)
+            except KeyboardInterrupt:
+                pass
+        with self.lock:
+            self.closed = True
+            self._end_waits(errors.NotConnectedError("the cluster was left by shutdown() while this waited"))
+        self._due.set()
+        if self._line is not None:
+            self._line.close()
+        self.background.run(self.finish_lines)
+        self.background.finish(2.0)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(2.0)
+        if self in _live:
+            _live.remove(self)
+        released.clear()
+        gone.clear()
+
+    def ended(self, reason: errors.MantaError) -> None:
+        """The session is over, by the gateway's word or for lack of one. Called under the lock."""
+        self.pump.finish(self._over)
+        if self.broken is None and not self.closed:
+            self.broken = reason
+            self._end_waits(reason)
+
+    def _end_waits(self, reason: errors.MantaError) -> None:
+        failure = failures.system(reason)
+        for oid in list(self.values.watchers):
+            self.values.set(oid, failure)
+        for stream in list(self.streams.values()):
+            stream.failed(failure)
+        self.requests.lost()
+        self.store.lost()
+        self.outbox.room.notify_all()
+
+    # -- threads
+
+    def _read(self) -> None:
+        """Take what comes; connect again when the connection breaks."""
+        while (line := self._line) is not None:
+            for data in line:
+                with self.lock:
+                    if self.closed:
+                        return
+                    try:
+                        self.inbox.message(data)
+                    except Exception as wrong:  # noqa: BLE001 - the session ends by it, and says so
+                        self.ended(errors.ProtocolError(f"the gateway said what this driver cannot take: {wrong}"))
+            if self._is_over():
+                break
+            self._connect_again(line)
+            if self._is_over():
+                break
+
+    def _is_over(self) -> bool:
+        return self.closed or self.broken is not None or self._over.done
+
+    def _connect_again(self, line: Line) -> None:
+        from manta.client.remote.line import Line as NewLine
+
+        with self.lock:
+            self.outbox.pass_on = lambda data: None
+        line.close()
+        deadline = self.now() + self._opened.grace_s
+        pause = AGAIN_S
+        last: errors.MantaError = errors.RpcError("the connection broke")
+        while not self.closed and self.now() < deadline:
+            again = NewLine(self._gateway)
+            try:
+                resume = gw.ResumeSession(
+                    session_id=self._opened.session_id,
+                    secret=self._opened.secret,
+                    received=self.outbox.log.received,
+                    protocol=PROTOCOL,
+                )
+                resumed = again.open(gw.ConnectRequest(resume=resume)).resumed
+                with self.lock:
+                    for data in self.outbox.log.resume(resumed.received):
+                        again.send(data)
+                    self.outbox.room.notify_all()
+                    self._line = again
+                    self.outbox.pass_on = again.send
+                return
+            except (errors.RpcError, errors.ClusterNotFoundError) as failed:
+                again.close()
+                last = failed
+            except errors.MantaError as refused:
+                again.close()
+                last = refused
+                break
+            time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - spreads drivers out
+            pause = min(2 * pause, AGAIN_CAP_S)
+        with self.lock:
+            self.ended(
+                errors.RaySystemError(f"the session at {self._gateway.address} is lost, and all it owned: {last}")
+            )
+
+    def _serve(self) -> None:
+        """Send what has gathered, and count what was dropped."""
+        while not self.closed and self.broken is None:
+            self._due.wait(LOOK_S)
+            time.sleep(GATHER_S)
+            with self.lock:
+                if not self.closed:
+                    self.flush()
+            if self.interrupts.pending():
+                self.interrupts.try_again()
+                self._due.set()
+
+    def _after_fork(self) -> None:
+        """User code forked: the child has no session."""
+        if self.pid != os.getpid() and not self.closed:
+            self.closed = True
+            self.lock = threading.RLock()
+            self.broken = errors.ForkedProcessError()
+            self.interrupts.let_go()
+            self.values.known.clear()
+
+    # -- objects
+
+    def put(self, value: Any) -> ObjectRef[Any]:
+        """Store a value; it may be changed afterwards without effect."""
+        from manta.client.counting import counted_inside
+
+        self.check()
+        serialized = serialize(value)
+        inner = counted_inside(serialized) if serialized.refs or serialized.handles else []
+        if inner:
+            with self.lock:
+                self.counting.check_current(inner, serialized)
+        oid = self.ids.put()
+        if serialized.size > INLINE_BYTES:
+            self.store.put(oid, serialized, inner)
+            with self.lock:
+                self.ownership.counts[oid] = 1
+                self.values.known[oid] = Stored(serialized.size, self.welcome.node_id)
+            return make_ref(oid)
+        data = to_bytes(serialized)
+        if self.outbox.log.full:
+            self.await_room()
+        with self.lock:
+            self.check()
+            self.ownership.counts[oid] = 1
+            self.values.known[oid] = data
+            self.say(gw.DriverAction(put=gw.PutObject(object_id=oid, value=data, contained=inner)))
+        return make_ref(oid)
+
+    def where(self, oid: bytes) -> str:
+        """How far an object's task is: the session process knows, and nobody asks it."""
+        return ""
+
+    # -- control
+
+    def control(self, method: str, request: Message, reply: Any, timeout_s: float = 30.0) -> Any:
+        """Call control through the gateway and return its decoded answer.
+
+        Raises:
+            MantaError: As control said; RpcTimeoutError when it did not answer in time.
+        """
+        with self.lock:
+            self.check()
+            number, waiter = self.requests.waited_for()
+            call = pb.ControlCall(
+                request_id=number, method=method, payload=request.SerializeToString(), timeout_s=timeout_s
+            )
+            self.say(gw.DriverAction(control=call))
+        return reply.FromString(self.answer(number, waiter, f"control's answer to {method}", timeout_s).payload)
+
+    def answer(self, number: int, waiter: Reply, what: str, timeout_s: float) -> pb.ControlReply:
+        """Wait for a request's answer.
+
+        Raises:
+            MantaError: What it says; RpcTimeoutError when none came in time.
+        """
+        with self.lock:
+            self.flush()
+        try:
+            done = self.wait_for(waiter, what, self.now() + timeout_s + 1.0)
+        finally:
+            with self.lock:
+                self.requests.forget(number)
+        self.check()
+        if not done or waiter.frame is None:
+            raise errors.RpcTimeoutError(f"{what} did not come within {timeout_s} s")
+        if waiter.frame.HasField("error"):
+            raise error_from_proto(waiter.frame.error)
+        return waiter.frame
+
+    # -- waiting
+
+    def send(self, link: object, frame: pb.StreamConsumed) -> None:
+        """How far a stream was read. Called under the lock."""
+        self.say(gw.DriverAction(consumed=frame))
+
+    def flush(self) -> None:
+        """Send whatever was gathered: somebody waits. Called under the lock."""
+        if released:
+            self.counting.drain_released()
+        while closing:
+            closing.pop().close()
+        if gone:
+            self._calls.drain_gone()
+        self.outbox.flush()
+
+    def await_room(self) -> None:
+        """Wait until the session has taken enough of what was said; a driver that is cut off waits here too."""
+        with self.lock:
+            while self.outbox.log.full and self.broken is None and not self.closed:
+                self.outbox.room.wait(1.0 if threading.get_ident() != self._main else 0.1)
+                if threading.get_ident() == self._main:
+                    self.interrupts.run_deferred()
+                    self.interrupts.raise_pending()
+            self.check()
+
+    def wait_for(self, waiter: Waiter, what: str | Callable[[], str], deadline: float | None = None) -> bool:
+        """Wait, saying once what for when it takes long."""
+        if waiter.done:
+            return True
+        main = threading.get_ident() == self._main
+        if main:
+            self.interrupts.guard()
+        notice = self.now() + NOTICE_S
+        if deadline is None or notice < deadline:
+            if not self._wait(waiter, notice, main) and not self.interrupts.pending() and not self.closed:
+                log.warning("waiting for %s since %d s", what if isinstance(what, str) else what(), NOTICE_S)
+                self._wait(waiter, deadline, main)
+        else:
+            self._wait(waiter, deadline, main)
+        if main:
+            self.interrupts.raise_pending()
+        if not waiter.done:
+            self.check()
+        return waiter.done
+
+    def _wait(self, waiter: Waiter, deadline: float | None, main: bool) -> bool:
+        """Wait; handlers of the user's signals run in between, and when they return the wait goes on."""
+        while not self.pump.wait(waiter, deadline) and main and self.interrupts.run_deferred():
+            pass
+        return waiter.done
+
+    # -- who and where this process is
+
+    @property
+    def raylet_endpoint(self) -> str:
+        """Where this process's gateway listens."""
+        return self._gateway.address
+
+    def held_resources(self) -> dict[str, int]:
+        """A driver holds nothing."""
+        return {}
+
+    def held_gpus(self) -> list[Any]:
+        """A driver holds nothing."""
+        return []
+
+    @property
+    def submitter(self) -> Any:
+        """For messages of waits that take long."""
+        return self
+
+    def statistics(self) -> dict[str, int]:
+        """Tasks of which nothing has been heard; where they are the session process knows."""
+        with self.lock:
+            unheard = len(self.ownership.counts.keys() - self.values.known.keys())
+        return {"inflight": unheard, "pending": 0}
+
+
+#: The session of this process, for a fork to cut off in the child.
+_live: list[RemoteSession] = []
+
+
+def _after_fork_in_child() -> None:
+    for session in _live:
+        session._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,103 @@
+"""`python -m manta.gateway`: the process that lets drivers outside in."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from manta.core.errors import MantaError
+from manta.gateway.config import GatewayConfig
+from manta.gateway.server import serve
+
+log = logging.getLogger("manta.gateway")
+
+#: First byte of what is said to whoever waits for us to be ready; see `api.embedded`.
+READY = b"\1"
+FAILED = b"\0"
+
+
+def parse(arguments: list[str] | None = None) -> tuple[GatewayConfig, int, int]:
+    """The configuration, the descriptor to report readiness on, and the process to end with."""
+    parser = argparse.ArgumentParser(
+        prog="python -m manta.gateway", description="Let drivers outside of the cluster in."
+    )
+    parser.add_argument("--raylet", required=True, help="socket of the raylet on this node")
+    parser.add_argument("--bind", default="0.0.0.0:7620", help="host:port to listen at")
+    parser.add_argument("--certificate", type=Path, required=True, help="PEM file of the certificate to show")
+    parser.add_argument("--key", type=Path, required=True, help="PEM file of its key")
+    parser.add_argument("--tokens", type=Path, required=True, help="file of tokens, a line each: role token [expires]")
+    parser.add_argument("--logs", type=Path, required=True, help="folder for the sessions' output")
+    parser.add_argument("--grace", type=float, default=60.0, help="seconds a session is kept without its driver")
+    parser.add_argument("--max-sessions", type=int, default=100, help="drivers at once")
+    parser.add_argument("--max-connections", type=int, default=1000, help="TCP connections at once")
+    parser.add_argument("--idle", type=float, default=30.0, help="seconds until an unused connection is closed")
+    parser.add_argument("--ready-fd", type=int, default=-1, help="descriptor that gets the port when all is ready")
+    parser.add_argument("--parent-pid", type=int, default=0, help="end with this process")
+    flags = parser.parse_args(arguments)
+    config = GatewayConfig(
+        raylet=flags.raylet,
+        bind=flags.bind,
+        certificate=flags.certificate,
+        key=flags.key,
+        tokens=flags.tokens,
+        logs=flags.logs,
+        grace_s=flags.grace,
+        max_sessions=flags.max_sessions,
+        max_connections=flags.max_connections,
+        idle_s=flags.idle,
+    )
+    return config, flags.ready_fd, flags.parent_pid
+
+
+async def run(config: GatewayConfig, ready_fd: int, parent: int) -> None:
+    """Be the gateway until told to end, or until the parent is gone."""
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[str] = loop.create_future()
+
+    def end(reason: str) -> None:
+        if not over.done():
+            over.set_result(reason)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, f"signal {number.name}")
+    async with serve(config) as gateway:
+        log.info("drivers are let in at port %d", gateway.port)
+        if ready_fd >= 0:
+            with suppress(OSError):
+                os.write(ready_fd, READY + str(gateway.port).encode() + b"\n")
+            os.close(ready_fd)
+        watched = os.pidfd_open(parent) if parent else -1
+        if parent:
+            loop.add_reader(watched, end, "the parent is gone")
+        log.info("the gateway ends: %s", await over)
+        if parent:
+            loop.remove_reader(watched)
+            os.close(watched)
+
+
+def main() -> int:
+    """Parse, run."""
+    config, ready_fd, parent = parse()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    config.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        asyncio.run(run(config, ready_fd, parent))
+    except (MantaError, OSError) as wrong:
+        print(f"manta.gateway: {wrong}", file=sys.stderr)  # noqa: T201
+        if ready_fd >= 0:
+            from manta.transport.status import error_info
+
+            with suppress(OSError):
+                os.write(ready_fd, FAILED + error_info(wrong).SerializeToString())
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""The gateway, put together: opened in order, closed in reverse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc.aio
+
+from manta.aio.supervisor import Supervisor
+from manta.core import errors
+from manta.gateway.config import GatewayConfig
+from manta.gateway.service import GatewayService
+from manta.gateway.sessions import Sessions
+from manta.gateway.tls import Certificate
+from manta.transport.grpc import MESSAGE_LIMIT
+from manta.transport.tokens import TokenFile
+
+#: A driver has one connection and one stream on it; a little more, for one that is being replaced.
+STREAMS_PER_CONNECTION = 8
+
+#: How long a stream may take to end when the gateway stops.
+STOP_S = 1.0
+
+#: How long a stranger may take for TLS.
+HANDSHAKE_MS = 5_000
+
+
+def options(config: GatewayConfig) -> tuple[tuple[str, int], ...]:
+    """Limits, all of which hold before anybody is asked who they are."""
+    return (
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", MESSAGE_LIMIT),
+        ("grpc.max_send_message_length", MESSAGE_LIMIT),
+        ("grpc.max_metadata_size", 16 << 10),
+        ("grpc.absolute_max_metadata_size", 16 << 10),
+        ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
+        ("grpc.max_allowed_incoming_connections", config.max_connections),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+        ("grpc.max_connection_idle_ms", int(config.idle_s * 1000)),
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A running gateway."""
+
+    port: int
+    sessions: Sessions
+
+
+@asynccontextmanager
+async def serve(config: GatewayConfig) -> AsyncIterator[Gateway]:
+    """A gateway that lets drivers in until the block ends.
+
+    Raises:
+        AuthenticationError: The token file is none.
+        OSError: Certificate or key cannot be read, or the address cannot be bound.
+    """
+    tokens = TokenFile(str(config.tokens), time.time)
+    credentials = Certificate(config.certificate, config.key).credentials()
+    async with Supervisor() as supervisor:
+        sessions = Sessions(config, supervisor)
+        server = grpc.aio.server(
+            options=options(config), maximum_concurrent_rpcs=2 * config.max_sessions + STREAMS_PER_CONNECTION
+        )
+        server.add_generic_rpc_handlers((GatewayService(sessions, tokens).handler(),))
+        try:
+            port = server.add_secure_port(config.bind, credentials)
+        except RuntimeError as failed:
+            raise OSError(f"cannot listen at {config.bind}: {failed}") from failed
+        if not port:
+            raise errors.RaySystemError(f"cannot listen at {config.bind}")
+        await server.start()
+        try:
+            yield Gateway(port, sessions)
+        finally:
+            await sessions.close()
+            await server.stop(STOP_S)

@@ -1,0 +1,1 @@
+"""Drivers outside: refused, cut off, hostile, and on other systems than Linux."""
