@@ -18,6 +18,7 @@ from pathlib import Path
 from manta.control.config import ControlConfig, StorageKind
 from manta.control.server import serve
 from manta.core.errors import MantaError
+from manta.metrics import flags as metrics
 from manta.transport import auth
 
 #: What the ready descriptor says. FAILED is followed by an encoded ErrorInfo.
@@ -35,6 +36,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--token-file", type=Path, help="the session's token, mode 0600 (default: none is asked for)")
     parser.add_argument("--parent-pid", type=int, help="stop when this process is gone")
     parser.add_argument("--ready-fd", type=int, help="descriptor that gets one byte when control serves")
+    metrics.add(parser, usual_port=8091)
     return parser.parse_args(arguments)
 
 
@@ -58,6 +60,7 @@ async def run(options: argparse.Namespace) -> None:
         socket=options.socket or options.session_dir / "control.sock",
         token=auth.read_token(os.fspath(options.token_file)) if options.token_file else "",
         storage=options.storage,
+        metrics=metrics.read(options, "control"),
     )
     async with serve(config):
         # What was made so far lives as long as we do: no collection needs to look at it again.

@@ -16,6 +16,7 @@ from manta.aio.supervisor import Supervisor
 from manta.control.config import ControlConfig, StorageKind
 from manta.control.errors import StoppingError
 from manta.control.logs import EventLog
+from manta.control.metrics import ControlMetrics
 from manta.control.model import Instant
 from manta.control.orders import Orders
 from manta.control.records import decode
@@ -26,6 +27,10 @@ from manta.control.state import ControlState, Limits
 from manta.control.storage import Storage
 from manta.control.watching import Watchers
 from manta.core.errors import SettingError
+from manta.metrics.endpoint import serve as serve_metrics
+from manta.metrics.flags import tokens
+from manta.metrics.http import Door
+from manta.metrics.text import CONTENT_TYPE
 from manta.transport import grpc as wire
 
 #: Longest path of a Unix socket, bytes.
@@ -40,11 +45,13 @@ class Control:
         target: Its gRPC target.
         state: For tests and in-process readers; never changed from outside.
         runner: Its performer.
+        metrics_port: Where its health and metrics are; 0 for nowhere, or a Unix socket only.
     """
 
     target: str
     state: ControlState
     runner: Runner
+    metrics_port: int = 0
 
 
 def make_storage(config: ControlConfig) -> Storage:
@@ -96,7 +103,8 @@ async def serve(
                 runner.failure.set_exception(error)
 
         server = wire.server((config.token,) if config.token else None)
-        server.add_generic_rpc_handlers((compose(runner, orders, log, fail),))
+        service = compose(runner, orders, log, fail)
+        server.add_generic_rpc_handlers((service.handler,))
         target = _bind(server, config.socket)
         stack.callback(config.socket.unlink, missing_ok=True)
         stack.push_async_callback(server.stop, config.stop_grace_s)
@@ -110,9 +118,26 @@ async def serve(
         await server.start()
         _ = tasks.start(runner.watch_time(), name="time")
         _ = tasks.start(_failing(runner, log), name="failure")
-        log.event("serving", target=target, **state.statistics())
-        yield Control(target, state, runner)
+        metrics = ControlMetrics(state, runner.statistics, service.calls)
+        port = await stack.enter_async_context(_metrics_port(config, metrics, runner))
+        log.event("serving", metrics_port=port, target=target, **state.statistics())
+        yield Control(target, state, runner, port)
         log.event("stopping", epoch=state.epoch)
+
+
+@asynccontextmanager
+async def _metrics_port(config: ControlConfig, metrics: ControlMetrics, runner: Runner) -> AsyncIterator[int]:
+    listen = config.metrics
+    if not listen.wanted:
+        yield 0
+        return
+
+    def ready() -> str:
+        return "control is stopping" if runner.failure.done() else ""
+
+    door = Door(metrics.text, CONTENT_TYPE, ready, tokens(listen, config.token), hosts=listen.hosts)
+    async with serve_metrics(listen, door) as port:
+        yield port
 
 
 async def _failing(runner: Runner, log: EventLog) -> None:

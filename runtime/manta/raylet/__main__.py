@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from manta.core.environment import setting
 from manta.core.errors import MantaError
 from manta.core.resources import CPU, GPU, to_fixed
+from manta.metrics import flags as metrics
 from manta.raylet.config import RayletConfig
 from manta.raylet.control_keeper import read_command
 from manta.raylet.workers.guard import Guard, start_guard
@@ -73,6 +74,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int]:
         "--ready-fd", type=int, default=-1, help="descriptor that gets one JSON line when the node is ready"
     )
     parser.add_argument("--prestart", type=int, default=4, help="workers kept ready before the first driver comes")
+    metrics.add(parser, usual_port=8090)
     parser.add_argument("--worker-entry", default=None, help=argparse.SUPPRESS)
     flags = parser.parse_args(arguments)
     cpus = flags.num_cpus if flags.num_cpus is not None else len(os.sched_getaffinity(0))
@@ -115,6 +117,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int]:
             remove_session_dir=flags.remove_session_dir,
             control_pid=flags.control_pid,
             control_command=flags.control_command,
+            metrics=metrics.read(flags, "raylet"),
         ),
         flags.ready_fd,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -73,6 +74,8 @@ class ChannelService:
             pb.StatusRequest: inspection.status,
             **objects.handlers,
         }
+        #: How many frames of each type came.
+        self.counts: Counter[int] = Counter()
         #: Last state of each actor that somebody here watches.
         self._states: dict[bytes, pb.ActorState] = {}
         #: What a tool may send: it asks, it holds nothing.
@@ -80,7 +83,9 @@ class ChannelService:
 
     def frames(self, connection: AsyncConnection, frames: list[Frame]) -> None:
         """Frames came. A ProtocolError out of here closes the connection; the process is told why first."""
-        for _number, message, _raw in frames:
+        counts = self.counts
+        for number, message, _raw in frames:
+            counts[number] += 1
             client = connection.peer
             if connection.closed:
                 return

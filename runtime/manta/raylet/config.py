@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from manta.metrics.listen import Listen
+
 
 @dataclass(frozen=True, slots=True)
 class RayletConfig:
@@ -33,6 +35,7 @@ class RayletConfig:
         remove_session_dir: The folder goes with the node, logs aside.
         control_pid: Process of a control that this node starts again when it ends; 0 for none (see `control_keeper`).
         control_command: What it was started as.
+        metrics: Where health and metrics are; by default nowhere.
     """
 
     session_dir: Path
@@ -55,6 +58,7 @@ class RayletConfig:
     remove_session_dir: bool = False
     control_pid: int = 0
     control_command: tuple[str, ...] = ()
+    metrics: Listen = field(default_factory=Listen)
 
     @property
     def channel_path(self) -> str:

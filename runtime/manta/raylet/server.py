@@ -63,6 +63,8 @@ class Raylet:
         self._tasks: Supervisor | None = None
         #: Dead workers whose last frames are awaited, with what is done then.
         self._dying: dict[bytes, Callable[[], None]] = {}
+        #: Where health and metrics are; 0 for nowhere, or a Unix socket only.
+        self.metrics_port = 0
 
     def end(self, reason: str) -> None:
         """Ask whoever runs the node to end it."""
@@ -228,6 +230,30 @@ class Raylet:
         await server.start()
         stack.push_async_callback(server.stop, 0.2)
         self.start(self._stay_tied(), "control")
+        if config.metrics.wanted:
+            await self._open_metrics(stack)
+
+    async def _open_metrics(self, stack: AsyncExitStack) -> None:
+        from manta.metrics import endpoint, flags, http, text
+        from manta.raylet.metrics import NodeMetrics
+
+        config = self.config
+        metrics = NodeMetrics(
+            node_id=config.node_id,
+            runner=self.runner,
+            processes=self.processes,
+            clients=self.clients,
+            store=self.objects.table.statistics,
+            frames=self.channel.counts,
+        )
+        door = http.Door(
+            metrics.text,
+            text.CONTENT_TYPE,
+            lambda: "" if self.link.registered.is_set() else "not registered with control",
+            flags.tokens(config.metrics, config.token),
+            hosts=config.metrics.hosts,
+        )
+        self.metrics_port = await stack.enter_async_context(endpoint.serve(config.metrics, door))
 
     async def _stay_tied(self) -> None:
         from manta.raylet.control_client import NodeDeclaredDeadError
@@ -416,6 +442,7 @@ class Raylet:
             "node_ip": config.node_ip,
             "pid": os.getpid(),
             "session_dir": str(config.session_dir),
+            "metrics_port": self.metrics_port or None,
             "registered": self.link.registered.is_set(),
             "clients": len(self.clients),
             "jobs": sum(job.local for job in self.jobs.values()),

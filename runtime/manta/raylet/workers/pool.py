@@ -215,6 +215,14 @@ class WorkerProcesses:
             # By pidfd: never somebody who got the number later. The factory ends the group before it frees the number.
             worker.watch.kill()
 
+    def worker_pids(self) -> list[int]:
+        """Process ids of all workers, of those without a job too."""
+        return [worker.pid for worker in self._workers.values() if worker.pid]
+
+    def factory_pids(self) -> list[int]:
+        """Process ids of all factories."""
+        return list(self._all_factories)
+
     def get(self, worker_id: bytes) -> WorkerProcess | None:
         """A worker that is not dead."""
         return self._workers.get(worker_id)
