@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from manta.cli import stack, status, stop
+from manta.cli import listing, stack, status, stop
 from manta.cli.clusters import NoClusterError
 from manta.cli.tool import SilentError
 from manta.core.errors import MantaError
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     program.add_argument("--version", action="version", version=f"manta {__version__}")
     commands = program.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (status, stack, stop):
+    for command in (status, listing, stack, stop):
         command.add(commands)
     return program
 

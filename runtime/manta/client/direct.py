@@ -27,7 +27,9 @@ from manta.client.ownership import Ownership
 from manta.client.pump import Pump, Waiter
 from manta.client.refs import ObjectRef, reduce_ref, released
 from manta.client.relay import Relay
+from manta.client.reporting import Reporter
 from manta.client.signals import Interrupts
+from manta.client.state_query import StateQuery
 from manta.client.store import StoreClient
 from manta.client.submit import Submitter
 from manta.client.templates import Templates
@@ -91,6 +93,10 @@ class DirectSession:
         self.borrowing = Borrowing(self)
         self.arguments = Arguments(self)
         self.relay = Relay(self)
+        self.reporter = Reporter(self)
+        self.state_query = StateQuery(self)
+        #: Tasks that ran here and ended: the loops append.
+        self.ended = self.reporter.ended
         self.submitter = Submitter(self)
         self.leasing = self.submitter.leasing
         self.actors = ActorClients(self)
@@ -224,6 +230,8 @@ class DirectSession:
         on(pb.CancelByRef, self._cancel_by_ref)
         on(pb.LogLines, self._log_lines)
         on(pb.StackRequest, self._stack_request)
+        on(pb.StateReply, self.state_query.part)
+        on(pb.TaskInquiry, lambda link, frame, raw: self.reporter.asked(frame.request_id))
         on(pb.Farewell, self._farewell)
         on(pb.StreamItem, self._stream_item)
         on(pb.Exit, lambda link, frame, raw: self.on_exit(frame.reason))
@@ -252,6 +260,7 @@ class DirectSession:
     def _say_goodbye(self) -> None:
         farewell = self._farewell_waiter = Waiter()
         with self.lock:
+            self.reporter.flush()
             self.raylet_send(pb.Goodbye(finished=True))
         try:
             self.pump.wait(farewell, self.now() + 5.0)
@@ -317,6 +326,10 @@ class DirectSession:
             due = other
         if self.relay.open:
             other = self.relay.tick(now)
+            if other is not None and (due is None or other < due):
+                due = other
+        if self.ended or self.reporter.dirty:
+            other = self.reporter.tick(now)
             if other is not None and (due is None or other < due):
                 due = other
         if self.interrupts.pending() and threading.get_ident() != threading.main_thread().ident:

@@ -24,22 +24,24 @@ Labels = str | tuple[str, ...]
 Key = TypeVar("Key", bound=Labels)
 
 
-def gauge(name: str, doc: str, labels: tuple[str, ...], values: Mapping[Key, float]) -> Metric:
+def gauge(name: str, doc: str, labels: tuple[str, ...], values: Mapping[Key, float], most: int = MOST_VALUES) -> Metric:
     """What can go up and down, by labels."""
     from prometheus_client.core import GaugeMetricFamily
 
     family = GaugeMetricFamily(name, doc, labels=labels)
-    for key, value in bounded(values).items():
+    for key, value in bounded(values, most).items():
         family.add_metric(key, value)
     return family
 
 
-def counter(name: str, doc: str, labels: tuple[str, ...], values: Mapping[Key, float]) -> Metric:
+def counter(
+    name: str, doc: str, labels: tuple[str, ...], values: Mapping[Key, float], most: int = MOST_VALUES
+) -> Metric:
     """What only goes up, by labels; `_total` is added to its name."""
     from prometheus_client.core import CounterMetricFamily
 
     family = CounterMetricFamily(name, doc, labels=labels)
-    for key, value in bounded(values).items():
+    for key, value in bounded(values, most).items():
         family.add_metric(key, value)
     return family
 

@@ -19,6 +19,8 @@ from manta.raylet.control_client import ControlLink
 from manta.raylet.inspection import Inspection
 from manta.raylet.object_service import ObjectService
 from manta.raylet.runner import Runner
+from manta.raylet.state_service import StateService
+from manta.raylet.user_metrics import UserMetricBook
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
@@ -54,6 +56,8 @@ class ChannelService:
         objects: ObjectService,
         link: ControlLink,
         inspection: Inspection,
+        state: StateService,
+        measured: UserMetricBook,
     ) -> None:
         self._admission = admission
         self._clients = clients
@@ -72,6 +76,9 @@ class ChannelService:
             pb.StackRequest: inspection.stacks,
             pb.StackReply: inspection.stack,
             pb.StatusRequest: inspection.status,
+            pb.TaskReport: state.report,
+            pb.StateRequest: state.asked,
+            pb.UserMetrics: lambda client, batch: measured.add(batch, client.job, client.pid),
             **objects.handlers,
         }
         #: How many frames of each type came.
@@ -79,7 +86,7 @@ class ChannelService:
         #: Last state of each actor that somebody here watches.
         self._states: dict[bytes, pb.ActorState] = {}
         #: What a tool may send: it asks, it holds nothing.
-        self._for_tools = frozenset({pb.Goodbye, pb.ControlCall, pb.StackRequest, pb.StatusRequest})
+        self._for_tools = frozenset({pb.Goodbye, pb.ControlCall, pb.StackRequest, pb.StatusRequest, pb.StateRequest})
 
     def frames(self, connection: AsyncConnection, frames: list[Frame]) -> None:
         """Frames came. A ProtocolError out of here closes the connection; the process is told why first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from manta.core.resources import to_float
@@ -11,6 +11,8 @@ from manta.metrics import text
 from manta.metrics.processes import Components
 from manta.raylet.clients import Clients
 from manta.raylet.scheduling.records import WorkerState
+from manta.raylet.tasks import TaskBook
+from manta.raylet.user_metrics import UserMetricBook
 from manta.raylet.workers.pool import WorkerProcesses
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.channel import NUMBER
@@ -44,7 +46,8 @@ class NodeMetrics:
         clients: Who is connected.
         store: The object store's statistics.
         frames: How many frames of each type came.
-        more: Further families, of what workers and users tell.
+        tasks: What processes tell of tasks.
+        measured: What user code measures.
     """
 
     def __init__(
@@ -56,7 +59,8 @@ class NodeMetrics:
         clients: Clients,
         store: Callable[[], Mapping[str, int]],
         frames: Mapping[int, int],
-        more: Callable[[], Iterable[Metric]] = tuple,
+        tasks: TaskBook,
+        measured: UserMetricBook,
     ) -> None:
         self._node_id = node_id
         self._runner = runner
@@ -64,7 +68,8 @@ class NodeMetrics:
         self._clients = clients
         self._store = store
         self._frames = frames
-        self._more = more
+        self._tasks = tasks
+        self._measured = measured
         self._components = Components()
 
     def text(self) -> bytes:
@@ -74,14 +79,15 @@ class NodeMetrics:
     def families(self) -> Iterator[Metric]:
         """Each family once."""
         scheduling = self._runner.scheduler.statistics()
-        info = {(self._node_id.hex(), __version__): 1.0}
+        info: dict[text.Labels, float] = {(self._node_id.hex(), __version__): 1.0}
         yield text.gauge("manta_node_info", "This node; always 1.", ("node_id", "version"), info)
         yield from self._resources(scheduling)
         yield from self._object_store()
         yield from self._process_usage()
         yield from self._scheduling(scheduling)
         yield from self._wires()
-        yield from self._more()
+        yield from self._task_counts(scheduling)
+        yield from self._measured.families()
 
     def _resources(self, scheduling: Mapping[str, Any]) -> Iterator[Metric]:
         total, free = scheduling["total"], scheduling["available"]
@@ -149,6 +155,17 @@ class NodeMetrics:
         yield text.histogram("manta_lease_seconds", "How long workers are lent out.", (), {(): timings.lease})
         doc = "From the decision to have a worker to its first word."
         yield text.histogram("manta_worker_start_seconds", doc, (), {(): timings.worker_start})
+
+    def _task_counts(self, scheduling: Mapping[str, Any]) -> Iterator[Metric]:
+        running = scheduling["leases"] - self._runner.scheduler.actor_leases()
+        waiting = sum(max(0, max(one["backlog"], one["wanted"]) - one["held"]) for one in scheduling["demands"])
+        states: dict[text.Labels, float] = {"PENDING_NODE_ASSIGNMENT": waiting, "RUNNING": running}
+        doc = "Tasks that wait for a worker, and workers that run tasks; a worker may have more in its queue."
+        yield text.gauge("manta_tasks", doc, ("state",), states)
+        tasks = self._tasks
+        ended: dict[text.Labels, float] = {"FINISHED": tasks.finished, "FAILED": tasks.failed}
+        yield text.counter("manta_tasks_ended", "Tasks and actor calls that ended, by how.", ("state",), ended)
+        yield text.histogram("manta_task_execution_seconds", "How long they ran.", (), {(): tasks.execution})
 
     def _wires(self) -> Iterator[Metric]:
         roles: dict[text.Labels, float] = {"driver": 0, "worker": 0, "tool": 0}

@@ -165,6 +165,9 @@ class Raylet:
         from manta.raylet.inspection import Inspection
         from manta.raylet.orders import Orders
         from manta.raylet.runner import Runner
+        from manta.raylet.state_service import StateService
+        from manta.raylet.tasks import TaskBook
+        from manta.raylet.user_metrics import UserMetricBook
         from manta.rpc.v1 import raylet_pb2_grpc
         from manta.transport import grpc as transport
 
@@ -202,10 +205,12 @@ class Raylet:
             arena=(self.arena.fd, self.arena.span),
             start=self.start,
             on_joined=self.objects.joined,
-            on_left=self.objects.died,
+            on_left=self._left,
             on_job_over=self._job_over,
             flush_logs=self.logs.flush,
         )
+        #: What processes tell of tasks, and what user code measures.
+        self.tasks, self.measured = TaskBook(), UserMetricBook()
         self.channel = ChannelService(
             admission=self.admission,
             clients=self.clients,
@@ -214,6 +219,14 @@ class Raylet:
             objects=self.objects,
             link=self.link,
             inspection=Inspection(self.clients, self.describe),
+            state=StateService(
+                clients=self.clients,
+                scheduler=self.scheduler,
+                objects=self.objects.table.sealed,
+                object_count=lambda: self.objects.table.statistics()["objects"],
+                book=self.tasks,
+            ),
+            measured=self.measured,
         )
         self.orders = Orders(
             runner=self.runner,
@@ -245,6 +258,8 @@ class Raylet:
             clients=self.clients,
             store=self.objects.table.statistics,
             frames=self.channel.counts,
+            tasks=self.tasks,
+            measured=self.measured,
         )
         door = http.Door(
             metrics.text,
@@ -307,6 +322,10 @@ class Raylet:
         self._forget_jobs()
         if known:
             self.link.worker_died(worker_id)
+
+    def _left(self, worker_id: bytes) -> None:
+        self.objects.died(worker_id)
+        self.measured.keep({client.pid for client in self.clients})
 
     def _job_over(self, job: bytes) -> None:
         self.logs.flush(job)
