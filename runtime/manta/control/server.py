@@ -30,7 +30,7 @@ from manta.core.errors import SettingError
 from manta.metrics.endpoint import serve as serve_metrics
 from manta.metrics.flags import tokens
 from manta.metrics.http import Door
-from manta.metrics.text import CONTENT_TYPE
+from manta.metrics.text import CONTENT_TYPE, load
 from manta.transport import grpc as wire
 
 #: Longest path of a Unix socket, bytes.
@@ -131,6 +131,8 @@ async def _metrics_port(config: ControlConfig, metrics: ControlMetrics, runner: 
     if not listen.wanted:
         yield 0
         return
+
+    load()
 
     def ready() -> str:
         return "control is stopping" if runner.failure.done() else ""

@@ -251,6 +251,7 @@ class Raylet:
         from manta.raylet.metrics import NodeMetrics
 
         config = self.config
+        text.load()
         metrics = NodeMetrics(
             node_id=config.node_id,
             runner=self.runner,

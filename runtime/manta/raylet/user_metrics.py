@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Metrics of the node; series of one of them; lines that all take together, and classes of a histogram.
 MOST_METRICS: Final = 500
 MOST_SERIES: Final = 1_000
-MOST_LINES: Final = 5_000
+MOST_LINES: Final = 2_000
 MOST_CLASSES: Final = 100
 #: Tags of a metric.
 MOST_TAGS: Final = 16
