@@ -24,8 +24,15 @@ NO_CLUSTER: Final = 3
 #: Ctrl-C, as shells count it.
 INTERRUPTED: Final = 130
 
-#: A module of this package for each, in the order of `--help`.
-COMMANDS: Final = ("start", "status", "stack", "stop")
+#: The module of this package that each is in, in the order of `--help`.
+COMMANDS: Final = {
+    "start": "start",
+    "status": "status",
+    "list": "listing",
+    "get": "listing",
+    "stack": "stack",
+    "stop": "stop",
+}
 
 _EPILOG: Final = """\
 exit codes: 0 done, 1 something did not answer or could not be done, 2 wrong arguments, 3 no cluster.
@@ -46,8 +53,8 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     )
     program.add_argument("--version", action="version", version=f"manta {__version__}")
     commands = program.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS if only is None else (only,):
-        importlib.import_module(f"manta.cli.{name}").add(commands)
+    for module in dict.fromkeys(COMMANDS.values()) if only is None else (COMMANDS[only],):
+        importlib.import_module(f"manta.cli.{module}").add(commands)
     return program
 
 

@@ -6,6 +6,8 @@ handle is held, so that an actor never goes out of scope with calls that have no
 
 from __future__ import annotations
 
+from itertools import chain, islice
+
 from manta.client import failures
 from manta.client.arguments import Extra
 from manta.client.submit import GATHER, GATHER_S, Waiting
@@ -354,6 +356,13 @@ class ActorCalls:
         self.rest(client)
 
     # -- cancelling
+
+    def names_under_way(self, most: int) -> list[tuple[bytes, str]]:
+        """At most so many calls that are not over: (first result, name)."""
+        records = (
+            record for client in self._by_id.values() for record in chain(client.inflight.values(), client.queue)
+        )
+        return [(record[0], self._templates[record[1]].name) for record in islice(records, most)]
 
     def under_way(self) -> set[bytes]:
         """Calls that are not over, by id of their first result."""

@@ -30,7 +30,9 @@ from manta.client.ownership import Ownership
 from manta.client.pump import Pump
 from manta.client.refs import released
 from manta.client.relay import Relay
+from manta.client.reporting import Reporter
 from manta.client.signals import Interrupts
+from manta.client.state_query import StateQuery
 from manta.client.store import StoreClient
 from manta.client.submit import Submitter
 from manta.client.templates import Templates
@@ -94,6 +96,10 @@ class DirectSession:
         self.borrowing = Borrowing(self)
         self.relay = Relay(self)
         self.fetching = Fetching(self)
+        self.reporter = Reporter(self)
+        self.state_query = StateQuery(self)
+        #: Tasks that ran here and ended: the loops append.
+        self.ended = self.reporter.ended
         self._make_parts()
         self.leasing = self.submitter.leasing
         self.actor_calls = self.actors.calls
@@ -246,6 +252,8 @@ class DirectSession:
         on(pb.CancelByRef, self.cancelling.cancel_by_ref)
         on(pb.LogLines, self._log_lines)
         on(pb.StackRequest, self._stack_request)
+        on(pb.StateReply, self.state_query.part)
+        on(pb.TaskInquiry, lambda link, frame, raw: self.reporter.asked(frame.request_id))
         on(pb.Farewell, self._farewell)
         on(pb.StreamItem, self._stream_item)
         on(pb.Exit, lambda link, frame, raw: self.on_exit(frame.reason))
@@ -279,6 +287,7 @@ class DirectSession:
     def _say_goodbye(self) -> None:
         farewell = self._farewell_waiter = Waiter()
         with self.lock:
+            self.reporter.flush()
             self.raylet_send(pb.Goodbye(finished=True))
         try:
             self.pump.wait(farewell, self.now() + 5.0)
@@ -349,6 +358,10 @@ class DirectSession:
         far = self.links.far
         if far is not None and far.busy:
             other = far.tick(now)
+            if other is not None and (due is None or other < due):
+                due = other
+        if self.ended or self.reporter.dirty:
+            other = self.reporter.tick(now)
             if other is not None and (due is None or other < due):
                 due = other
         if self.interrupts.pending() and threading.get_ident() != threading.main_thread().ident:

@@ -7,6 +7,8 @@ of messages (benchmarks: tasks pipelined; each avoided call is 2-3 % of that row
 
 from __future__ import annotations
 
+from itertools import islice
+
 from manta.client import failures
 from manta.client.arguments import Extra
 from manta.client.leasing import Leasing
@@ -286,6 +288,7 @@ class Submitter:
                 ref = nth(oid, index)
                 if self._ownership.alive(ref):
                     self._values.set(ref, failure)
+        self._session.reporter.lost(oid, template.name, extra.attempt if extra is not None else 0, failure.fields)
         if extra is not None:
             self._ownership.drop_many(extra.held)
 
@@ -351,6 +354,27 @@ class Submitter:
             self.finish_failed(record, failures.cancelled(self._templates[record[1]].name, oid))
             return True
         return False
+
+    def by_state(self, most: int = 10_000) -> dict[pb.TaskState, list[tuple[bytes, str]]]:
+        """Tasks under way: (first result, name), at most so many of each state, those that are next first."""
+        templates = self._templates
+        pending = [(record[0], templates[record[1]].name) for key in self._keys for record in islice(key.pending, most)]
+        pushed = [
+            (record[0], templates[record[1]].name)
+            for lease in self._leases.values()
+            for record, _ in islice(lease.inflight.values(), most)
+        ]
+        waiting = [(oid, templates[record[1]].name) for oid, (record, _) in islice(self._waiting.items(), most)]
+        return {
+            pb.TASK_STATE_PENDING_ARGS_AVAIL: waiting,
+            pb.TASK_STATE_PENDING_NODE_ASSIGNMENT: pending[:most],
+            pb.TASK_STATE_SUBMITTED_TO_WORKER: pushed[:most],
+        }
+
+    def attempts(self, oid: bytes) -> int:
+        """Earlier attempts of a task under way."""
+        extra = self.extras.get(oid)
+        return extra.attempt if extra is not None else 0
 
     def under_way(self) -> set[bytes]:
         """Tasks that are not over, by id of their first result."""

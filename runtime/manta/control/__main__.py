@@ -19,6 +19,7 @@ from pathlib import Path
 from manta.control.config import ControlConfig, StorageKind
 from manta.control.server import serve
 from manta.core.errors import MantaError
+from manta.metrics import flags as metrics
 from manta.transport import auth
 
 #: What the ready descriptor says. READY is followed by a JSON object if others can join, FAILED by an encoded ErrorInfo.
@@ -41,6 +42,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--credentials", type=Path, help="folder of the cluster's certificates and its join token")
     parser.add_argument("--parent-pid", type=int, help="stop when this process is gone")
     parser.add_argument("--ready-fd", type=int, help="descriptor that gets one byte when control serves")
+    metrics.add(parser, usual_port=8091)
     options = parser.parse_args(arguments)
     if options.listen and options.credentials is None:
         parser.error("--listen needs --credentials: without them anybody could be a node")
@@ -70,6 +72,7 @@ async def run(options: argparse.Namespace) -> None:
         state_dir=options.state_dir,
         credentials=options.credentials,
         storage=options.storage,
+        metrics=metrics.read(options, "control"),
     )
     async with serve(config) as control:
         # What was made so far lives as long as we do: no collection needs to look at it again.

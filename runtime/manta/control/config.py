@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+
+from manta.metrics.listen import Listen
 
 
 class StorageKind(Enum):
@@ -29,6 +31,7 @@ class ControlConfig:
         stop_grace_s: Calls in flight have so long to end when control stops. Watches never end by themselves, so this is
             how long every stop takes.
         log_limit_bytes: A log file is turned over at this size; two are kept.
+        metrics: Where health and metrics are; by default nowhere.
     """
 
     session_dir: Path
@@ -40,6 +43,7 @@ class ControlConfig:
     storage: StorageKind = StorageKind.SQLITE
     stop_grace_s: float = 0.05
     log_limit_bytes: int = 16 << 20
+    metrics: Listen = field(default_factory=Listen)
 
     @property
     def store_path(self) -> Path:

@@ -17,6 +17,7 @@ from manta.control.config import ControlConfig, StorageKind
 from manta.control.errors import StoppingError
 from manta.control.listening import listen
 from manta.control.logs import EventLog
+from manta.control.metrics import ControlMetrics
 from manta.control.model import Instant
 from manta.control.orders import Orders
 from manta.control.records import decode
@@ -27,6 +28,10 @@ from manta.control.state import ControlState, Limits
 from manta.control.storage import Storage
 from manta.control.watching import Watchers
 from manta.core.errors import SettingError
+from manta.metrics.endpoint import serve as serve_metrics
+from manta.metrics.flags import tokens
+from manta.metrics.http import Door
+from manta.metrics.text import CONTENT_TYPE, load
 from manta.transport import grpc as wire
 
 #: Longest path of a Unix socket, bytes.
@@ -42,12 +47,14 @@ class Control:
         address: "host:port" where nodes on other machines join; empty for nowhere.
         state: For tests and in-process readers; never changed from outside.
         runner: Its performer.
+        metrics_port: Where its health and metrics are; 0 for nowhere, or a Unix socket only.
     """
 
     target: str
     state: ControlState
     runner: Runner
     address: str = ""
+    metrics_port: int = 0
 
 
 def make_storage(config: ControlConfig) -> Storage:
@@ -99,14 +106,14 @@ async def serve(
                 runner.failure.set_exception(error)
 
         server = wire.server((config.token,) if config.token else None)
-        handlers = compose(runner, orders, log, fail)
-        server.add_generic_rpc_handlers((handlers,))
+        service = compose(runner, orders, log, fail)
+        server.add_generic_rpc_handlers((service.handler,))
         target = _bind(server, config.socket)
         stack.callback(config.socket.unlink, missing_ok=True)
         stack.push_async_callback(server.stop, config.stop_grace_s)
         far, address = None, ""
         if config.listen:
-            far, address = listen(config, handlers)
+            far, address = listen(config, service.handler)
             stack.push_async_callback(far.stop, config.stop_grace_s)
         # The epoch is on disk before anybody hears of it.
         try:
@@ -120,9 +127,28 @@ async def serve(
             await far.start()
         _ = tasks.start(runner.watch_time(), name="time")
         _ = tasks.start(_failing(runner, log), name="failure")
-        log.event("serving", target=target, address=address, **state.statistics())
-        yield Control(target, state, runner, address)
+        metrics = ControlMetrics(state, runner.statistics, service.calls)
+        port = await stack.enter_async_context(_metrics_port(config, metrics, runner))
+        log.event("serving", target=target, address=address, metrics_port=port, **state.statistics())
+        yield Control(target, state, runner, address, port)
         log.event("stopping", epoch=state.epoch)
+
+
+@asynccontextmanager
+async def _metrics_port(config: ControlConfig, metrics: ControlMetrics, runner: Runner) -> AsyncIterator[int]:
+    listen = config.metrics
+    if not listen.wanted:
+        yield 0
+        return
+
+    load()
+
+    def ready() -> str:
+        return "control is stopping" if runner.failure.done() else ""
+
+    door = Door(metrics.text, CONTENT_TYPE, ready, tokens(listen, config.token), hosts=listen.hosts)
+    async with serve_metrics(listen, door) as port:
+        yield port
 
 
 async def _failing(runner: Runner, log: EventLog) -> None:

@@ -85,6 +85,13 @@ def _count(text: str) -> int:
     return value
 
 
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise ValueError
+    return value
+
+
 def _pattern(text: str) -> str:
     import re  # late: only for those who filter log lines
 
@@ -176,6 +183,9 @@ _TABLE = (
         _count,
         "How often the node's memory is looked at.",
     ),
+    Variable("metrics_port", None, "a TCP port, 0 for any", _port, "Where a raylet tells its health and metrics."),
+    Variable("control_metrics_port", None, "a TCP port, 0 for any", _port, "Where control tells its own."),
+    Variable("metrics_token_path", None, "a file", str, "The file that holds a token with which metrics can be seen."),
 )
 
 #: Every variable by its name without prefix.

@@ -25,6 +25,7 @@ from manta.core.capacity import capacity
 from manta.core.environment import setting
 from manta.core.errors import MantaError
 from manta.core.resources import CPU, GPU, to_fixed
+from manta.metrics import flags as metrics
 from manta.raylet.config import RayletConfig
 from manta.raylet.control_keeper import read_command
 from manta.raylet.door import advertised, bind
@@ -84,6 +85,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int, tu
         "--ready-fd", type=int, default=-1, help="descriptor that gets one JSON line when the node is ready"
     )
     parser.add_argument("--prestart", type=int, default=4, help="workers kept ready before the first driver comes")
+    metrics.add(parser, usual_port=8090)
     parser.add_argument("--worker-entry", default=None, help=argparse.SUPPRESS)
     flags = parser.parse_args(arguments)
     if flags.door is not None and not flags.credentials:
@@ -132,6 +134,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int, tu
             control_command=flags.control_command,
             tls_folder=os.path.abspath(flags.credentials) if flags.credentials else "",
             tls_cluster=read_cluster(flags.credentials) if flags.credentials else "",
+            metrics=metrics.read(flags, "raylet"),
         ),
         flags.ready_fd,
         flags.door,

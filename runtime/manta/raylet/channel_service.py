@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -21,6 +22,8 @@ from manta.raylet.inspection import Inspection
 from manta.raylet.object_service import ObjectService
 from manta.raylet.runner import Runner
 from manta.raylet.semaphores import Semaphores
+from manta.raylet.state_service import StateService
+from manta.raylet.user_metrics import UserMetricBook
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
@@ -58,6 +61,8 @@ class ChannelService:
         inspection: Inspection,
         semaphores: Semaphores,
         exchange: Exchange,
+        state: StateService,
+        measured: UserMetricBook,
     ) -> None:
         self._admission = admission
         self._clients = clients
@@ -79,18 +84,25 @@ class ChannelService:
             pb.StackRequest: inspection.stacks,
             pb.StackReply: inspection.stack,
             pb.StatusRequest: inspection.status,
+            pb.TaskReport: state.report,
+            pb.StateRequest: state.asked,
+            pb.UserMetrics: lambda client, batch: measured.add(batch, client.job, client.pid),
             **objects.handlers,
         }
+        #: How many frames of each type came.
+        self.counts: Counter[int] = Counter()
         #: Last state of each actor that somebody here watches.
         self._states: dict[bytes, pb.ActorState] = {}
         #: What a tool may send: it asks, it holds nothing.
-        self._for_tools = frozenset({pb.Goodbye, pb.ControlCall, pb.StackRequest, pb.StatusRequest})
+        self._for_tools = frozenset({pb.Goodbye, pb.ControlCall, pb.StackRequest, pb.StatusRequest, pb.StateRequest})
         #: What a process of another node may send: it leases.
         self._for_leasers = frozenset({pb.LeaseDemand, pb.LeaseReturned, pb.TakeTokens})
 
     def frames(self, connection: AsyncConnection, frames: list[Frame]) -> None:
         """Frames came. A ProtocolError out of here closes the connection; the process is told why first."""
-        for _number, message, _raw in frames:
+        counts = self.counts
+        for number, message, _raw in frames:
+            counts[number] += 1
             client = connection.peer
             if connection.closed:
                 return

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from manta.metrics.listen import Listen
+
 
 @dataclass(frozen=True, slots=True)
 class RayletConfig:
@@ -37,6 +39,7 @@ class RayletConfig:
         door: How other nodes dial this one, "host:port" as it is told to them; empty for a node that no other one reaches.
         tls_folder: Folder of the certificates for connections between nodes: `ca.crt`, `worker.crt`, `worker.key`.
         tls_cluster: The cluster's name in them.
+        metrics: Where health and metrics are; by default nowhere.
     """
 
     session_dir: Path
@@ -63,6 +66,7 @@ class RayletConfig:
     door: str = ""
     tls_folder: str = ""
     tls_cluster: str = ""
+    metrics: Listen = field(default_factory=Listen)
 
     @property
     def channel_path(self) -> str:

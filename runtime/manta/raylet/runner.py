@@ -14,6 +14,7 @@ from manta.raylet import events as ev
 from manta.raylet.actors import Actors
 from manta.raylet.clients import Clients
 from manta.raylet.scheduler import Scheduler
+from manta.raylet.timings import Timings
 from manta.raylet.workers.pool import WorkerProcesses
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
@@ -68,6 +69,7 @@ class Runner:
         self._say = say
         self._events: deque[ev.Event] = deque()
         self._busy = False
+        self.timings = Timings()
         self._timer: asyncio.TimerHandle | None = None
 
     def tell(self, event: ev.Event) -> None:
@@ -82,7 +84,10 @@ class Runner:
         try:
             while self._events:
                 event = self._events.popleft()
-                for command in self.scheduler.handle(event, time.monotonic()):
+                now = time.monotonic()
+                commands = self.scheduler.handle(event, now)
+                self.timings.seen(event, commands, now)
+                for command in commands:
                     self._perform(command)
                 if isinstance(event, (ev.LeaseBack, ev.WorkerDied, ev.WorkerBlocked)):
                     self._on_room()

@@ -399,6 +399,10 @@ class Scheduler:
         """Where an actor's life stands here: queued (Demand), started (Lease), or nothing."""
         return self._leases.actors.get(actor_id)
 
+    def actor_leases(self) -> int:
+        """How many workers are actors."""
+        return sum(lease.actor is not None for lease in self._leases.by_id.values())
+
     def available(self) -> dict[str, int]:
         """What is free; nothing where CPUs are over-committed."""
         return {name: max(0, amount) for name, amount in self.ledger.available.items()}

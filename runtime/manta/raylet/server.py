@@ -73,6 +73,8 @@ class Raylet:
         self._tasks: Supervisor | None = None
         #: Dead workers whose last frames are awaited, with what is done then.
         self._dying: dict[bytes, Callable[[], None]] = {}
+        #: Where health and metrics are; 0 for nowhere, or a Unix socket only.
+        self.metrics_port = 0
 
     def end(self, reason: str) -> None:
         """Ask whoever runs the node to end it."""
@@ -191,6 +193,9 @@ class Raylet:
         from manta.raylet.inspection import Inspection
         from manta.raylet.orders import Orders
         from manta.raylet.runner import Runner
+        from manta.raylet.state_service import StateService
+        from manta.raylet.tasks import TaskBook
+        from manta.raylet.user_metrics import UserMetricBook
         from manta.rpc.v1 import raylet_pb2_grpc
         from manta.transport import grpc as transport
 
@@ -233,10 +238,12 @@ class Raylet:
             arena=(self.arena.fd, self.arena.span),
             start=self.start,
             on_joined=self.objects.joined,
-            on_left=self.objects.died,
+            on_left=self._left,
             on_job_over=self._job_over,
             flush_logs=self.logs.flush,
         )
+        #: What processes tell of tasks, and what user code measures.
+        self.tasks, self.measured = TaskBook(), UserMetricBook()
         self.channel = ChannelService(
             admission=self.admission,
             clients=self.clients,
@@ -247,6 +254,14 @@ class Raylet:
             inspection=Inspection(self.clients, self.describe),
             semaphores=self.semaphores,
             exchange=self.exchange,
+            state=StateService(
+                clients=self.clients,
+                scheduler=self.scheduler,
+                objects=self.objects.table.sealed,
+                object_count=lambda: self.objects.table.statistics()["objects"],
+                book=self.tasks,
+            ),
+            measured=self.measured,
         )
         self.orders = Orders(
             runner=self.runner,
@@ -263,6 +278,33 @@ class Raylet:
         await server.start()
         stack.push_async_callback(server.stop, 0.2)
         self.start(self._stay_tied(), "control")
+        if config.metrics.wanted:
+            await self._open_metrics(stack)
+
+    async def _open_metrics(self, stack: AsyncExitStack) -> None:
+        from manta.metrics import endpoint, flags, http, text
+        from manta.raylet.metrics import NodeMetrics
+
+        config = self.config
+        text.load()
+        metrics = NodeMetrics(
+            node_id=config.node_id,
+            runner=self.runner,
+            processes=self.processes,
+            clients=self.clients,
+            store=self.objects.table.statistics,
+            frames=self.channel.counts,
+            tasks=self.tasks,
+            measured=self.measured,
+        )
+        door = http.Door(
+            metrics.text,
+            text.CONTENT_TYPE,
+            lambda: "" if self.link.registered.is_set() else "not registered with control",
+            flags.tokens(config.metrics, config.token),
+            hosts=config.metrics.hosts,
+        )
+        self.metrics_port = await stack.enter_async_context(endpoint.serve(config.metrics, door))
 
     async def _open_door(self, stack: AsyncExitStack) -> None:
         if self._door is None:
@@ -343,6 +385,10 @@ class Raylet:
         self._forget_jobs()
         if known:
             self.link.worker_died(worker_id)
+
+    def _left(self, worker_id: bytes) -> None:
+        self.objects.died(worker_id)
+        self.measured.keep({client.pid for client in self.clients})
 
     def _job_over(self, job: bytes) -> None:
         self.logs.flush(job)
@@ -496,6 +542,7 @@ class Raylet:
             "node_ip": config.node_ip,
             "pid": os.getpid(),
             "session_dir": str(config.session_dir),
+            "metrics_port": self.metrics_port or None,
             "registered": self.link.registered.is_set(),
             "clients": len(self.clients),
             "jobs": sum(job.local for job in self.jobs.values()),

@@ -118,6 +118,7 @@ class ActorHost:
         running.set(now)
         logs.actor_name = self.class_name
         template = WorkerTemplate(pb.DefineTemplate(name=f"{self.class_name}.__init__"))
+        began = time.perf_counter_ns()
         message = pb.ActorStarted(actor_id=self.actor_id, incarnation=self.incarnation)
         try:
             actor_class = deserialize(self.spec.class_blob)
@@ -139,7 +140,10 @@ class ActorHost:
                 self._exiting(error)
                 raise
             message.failure.CopyFrom(raised.failed(session, template, error, now).failure)
+            session.reporter.raised(now.oid, message.failure)
         args = kwargs = None
+        ended = time.perf_counter_ns()
+        session.ended.append((now, (ended - began) // 1000, ended))
         with session.lock:
             executor.running = None
             running.set(None)
@@ -273,6 +277,7 @@ class ActorHost:
             if isinstance(error, SystemExit):
                 raise
             result = raised.failed(self._session, template, error, now)
+            self._session.reporter.raised(oid, result.failure)
         finally:
             running.set(None)
             args = kwargs = value = serialized = None
@@ -282,6 +287,7 @@ class ActorHost:
             template.estimate_us = micros
         else:
             template.estimate_us = (template.estimate_us * 7 + micros) >> 3
+        self._session.ended.append((now, micros, ended))
         return result, micros, ended
 
     def result_of(

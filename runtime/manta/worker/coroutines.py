@@ -177,6 +177,7 @@ class AsyncActor:
             if self._ending and not now.cancelled:
                 return  # not this call but the whole actor ends: its callers hear how from control
             result = raised.cancelled(template.name, oid)
+            session.reporter.raised(oid, result.failure)
         except SystemExit as leaving:
             if session.closed:
                 leave_if_forked(session, leaving)
@@ -187,12 +188,16 @@ class AsyncActor:
             if session.closed:
                 leave_if_forked(session, error)
             result = raised.failed(session, template, error, now)
+            session.reporter.raised(oid, result.failure)
         finally:
             self._tasks.pop(oid[:24], None)
             del host.now_running[oid[:24]]
             args = kwargs = value = None
+        ended = time.perf_counter_ns()
+        micros = (ended - began) // 1000
+        session.ended.append((now, micros, ended))
         with session.lock:
-            self._deliver(task, result, (time.perf_counter_ns() - began) // 1000, received)
+            self._deliver(task, result, micros, received)
         if not self._flushing:
             # Calls that end in the same turn of the loop leave in one frame.
             self._flushing = True

@@ -104,6 +104,7 @@ class Executor:
         session.interrupts.active = lambda: self.running is not None
         session.actor_exit = ActorExit
         session.held_resources = lambda: self.resources  # type: ignore[method-assign]
+        session.reporter.running = self._running_now
         session.held_gpus = self._gpus  # type: ignore[method-assign]
 
     # -- frames, under the session's lock
@@ -268,6 +269,11 @@ class Executor:
         now = self.running
         return f"worker {now.name}" if now is not None else "worker idle"
 
+    def _running_now(self) -> list[Running]:
+        now = self.running
+        others = list(self.actor.now_running.values()) if self.actor is not None else []
+        return [now, *others] if now is not None else others
+
     def _gpus(self) -> list[Any]:
         return [int(one) if one.isdigit() and not self.named_gpus else one for one in self.gpu_ids]
 
@@ -372,6 +378,7 @@ class Executor:
             else:
                 template.estimate_us = (template.estimate_us * 7 + micros) >> 3
             template.calls += 1
+            session.ended.append((now, micros, ended))
             if template.max_calls and template.calls >= template.max_calls:
                 result = self._last(result)
             if self.received:
@@ -407,7 +414,9 @@ class Executor:
             with session.lock:
                 self.delivery.flush_all()
             raise error
-        return raised.failed(session, template, error, now)
+        result = raised.failed(session, template, error, now)
+        session.reporter.raised(now.oid, result.failure)
+        return result
 
 
 def run_worker(worker_id: bytes, raylet: str) -> int:

@@ -39,7 +39,7 @@ class Control:
             self.state, self.storage, Watchers(present(self.state)), self.tell, lambda: Instant(1.0, 1)
         )
         self.orders.attach(self.state, self.runner.decide)
-        handler: Any = compose(self.runner, self.orders, EventLog(None), self.defect)
+        handler: Any = compose(self.runner, self.orders, EventLog(None), self.defect).handler
         self.handlers = {
             name: handler.service(types.SimpleNamespace(method=f"/manta.rpc.v1.ControlService/{name}"))
             for name in METHODS

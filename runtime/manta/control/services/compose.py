@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import grpc
 
@@ -16,9 +17,16 @@ from manta.control.services.groups import GroupRpcs
 from manta.control.services.jobs import JobRpcs
 from manta.control.services.kv import KvRpcs
 from manta.control.services.nodes import NodeRpcs
-from manta.control.services.rpcs import Rpcs
+from manta.control.services.rpcs import Calls, Rpcs
 from manta.control.services.statistics import StatisticsRpcs
 from manta.control.services.watch import WatchRpcs
+
+
+class Service(NamedTuple):
+    """What a gRPC server serves, and what it counts."""
+
+    handler: grpc.GenericRpcHandler
+    calls: Calls
 
 
 def compose(
@@ -26,7 +34,7 @@ def compose(
     orders: Orders,
     log: EventLog,
     failed: Callable[[BaseException], None],
-) -> grpc.GenericRpcHandler:
+) -> Service:
     """Every RPC of control.proto.
 
     Args:
@@ -47,4 +55,4 @@ def compose(
         log=log,
         failed=failed,
     )
-    return rpcs.handlers(WatchRpcs(runner), AttachRpcs(runner, orders, rpcs))
+    return Service(rpcs.handlers(WatchRpcs(runner), AttachRpcs(runner, orders, rpcs)), rpcs.calls)

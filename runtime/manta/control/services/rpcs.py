@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import grpc
@@ -14,6 +15,7 @@ from manta.control.errors import InvalidRequestError
 from manta.control.logs import EventLog
 from manta.control.runner import Runner
 from manta.core.errors import MantaError
+from manta.metrics.histogram import Histogram
 from manta.rpc.v1 import control_pb2 as pb
 from manta.transport import status
 
@@ -23,6 +25,22 @@ _METHODS_BY_NAME = pb.DESCRIPTOR.services_by_name["ControlService"].methods_by_n
 _METHODS = tuple(_METHODS_BY_NAME.values())
 #: A node has registered before it has a line.
 _NOT_ON_A_LINE = frozenset({"RegisterNode"})
+
+
+class Calls:
+    """Counts of RPCs, for whoever wants to know how busy control is.
+
+    Attributes:
+        answered: By name, how often it was decided.
+        refused: And how often refused.
+        seconds: From a call's arrival to its answer; nodes' lines, whose answers leave together, are not in it.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.answered = dict.fromkeys(names, 0)
+        self.refused = dict(self.answered)
+        self.seconds = Histogram()
+
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Stream = Callable[[AsyncIterator[Any], str], AsyncIterator[Any]]
@@ -41,6 +59,7 @@ class Rpcs:
     def __init__(self, *faces: object, runner: Runner, log: EventLog, failed: Callable[[BaseException], None]) -> None:
         self._runner, self._log, self._failed = runner, log, failed
         self._runs = {method.name: _run(method.name, faces) for method in _METHODS if not method.server_streaming}
+        self.calls = Calls(self._runs)
         self._requests = {name: GetMessageClass(_METHODS_BY_NAME[name].input_type) for name in self._runs}
 
     def handlers(self, *streams: object) -> grpc.GenericRpcHandler:
@@ -76,13 +95,20 @@ class Rpcs:
         return self._decide(name, request).SerializeToString()
 
     def _decide(self, name: str, request: Message) -> Message:
-        self._runner.check_room()
+        calls = self.calls
+        calls.answered[name] += 1
         request_id: bytes = getattr(request, "request_id", b"")
-        response: Message = self._runs[name](request, f"{name} {request_id.hex()}" if request_id else name)
+        try:
+            self._runner.check_room()
+            response: Message = self._runs[name](request, f"{name} {request_id.hex()}" if request_id else name)
+        except MantaError:
+            calls.refused[name] += 1
+            raise
         return response
 
     def _unary(self, name: str) -> Callable[[Any, _Context], Any]:
         async def answer(request: Any, context: _Context) -> Any:
+            began = time.monotonic()
             try:
                 try:
                     response = self._decide(name, request)
@@ -96,6 +122,7 @@ class Rpcs:
             except Exception as error:  # noqa: BLE001 - a defect of ours: say so and stop, whatever it is
                 self._defect(name, error)
                 await status.abort(context, error)
+            self.calls.seconds.observe(time.monotonic() - began)
             return response
 
         return answer

@@ -489,6 +489,10 @@ class ObjectTable:
         """Who keeps most of the store, largest first; an owner and a client of the same name are one."""
         return self._sealed.owners.holders(self._processes, count)
 
+    def sealed(self) -> Iterable[Object]:
+        """Every sealed object, in the order in which they were sealed."""
+        return self._sealed.by_id.values()
+
     def statistics(self) -> dict[str, int]:
         """Bytes by state, counts, and totals since the start."""
         return {

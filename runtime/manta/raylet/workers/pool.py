@@ -234,6 +234,14 @@ class WorkerProcesses:
         else:
             factory.abort()
 
+    def worker_pids(self) -> list[int]:
+        """Process ids of all workers, of those without a job too."""
+        return [worker.pid for worker in self._workers.values() if worker.pid]
+
+    def factory_pids(self) -> list[int]:
+        """Process ids of all factories."""
+        return list(self._all_factories)
+
     def get(self, worker_id: bytes) -> WorkerProcess | None:
         """A worker that is not dead."""
         return self._workers.get(worker_id)

@@ -1,0 +1,186 @@
+"""`manta list` and `manta get`: nodes, actors, tasks, objects, jobs, workers, as rows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+from manta.cli import clusters
+from manta.cli.failures import SilentError
+from manta.cli.screen import Screen, harmless, wants_color
+from manta.cli.tool import Tool
+from manta.client import state_rows
+from manta.client.state_rows import KINDS, Filter, Row
+from manta.rpc.v1 import control_pb2 as ctl
+
+#: Columns of a table; `-o wide` shows all.
+_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "nodes": ("node_id", "node_ip", "is_head_node", "state", "node_name", "resources_total"),
+    "actors": ("actor_id", "class_name", "state", "name", "pid", "node_id", "num_restarts"),
+    "tasks": ("task_id", "name", "state", "attempt_number", "type", "worker_pid", "error_type"),
+    "objects": ("object_id", "object_size", "reference_type", "pid", "readers", "node_id"),
+    "jobs": ("job_id", "status", "type", "entrypoint", "message"),
+    "workers": ("worker_id", "worker_type", "state", "pid", "job_id", "is_actor", "runs"),
+}
+_LIMIT: Final = 100
+_MOST: Final = 10_000
+_FILTER: Final = re.compile(r"(\w+)(!?=)(.*)", re.DOTALL)
+
+_EXAMPLES: Final = """\
+examples:
+  manta list nodes                                the newest cluster of yours on this machine
+  manta list tasks --filter state=FAILED          with their errors: add -o wide
+  manta list tasks --filter name!=train -o json | jq '.[].task_id'
+  manta list actors --limit 1000 --address unix:/tmp/manta-1000/session_.../raylet-....sock
+
+Of tasks, workers and objects those of the node that is asked are shown. Filters are without regard to case, and all must hold."""
+_GET_EXAMPLES: Final = """\
+examples:
+  manta get actors 1f0c...            everything about one actor, by its id or the beginning of it
+  manta get tasks 8a3e... -o json
+
+Exit code 1 means that there is none such, or several that begin like that."""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands' arguments."""
+    listing = commands.add_parser(
+        "list",
+        help="nodes, actors, tasks, objects, jobs or workers",
+        description="List what a cluster has.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    listing.add_argument("kind", choices=tuple(KINDS), help="what to list")
+    listing.add_argument(
+        "--filter", action="append", default=[], metavar="COLUMN=VALUE", type=_filter, help="or !=; may be repeated"
+    )
+    listing.add_argument("--limit", type=_limit, default=_LIMIT, help=f"rows at most (default: {_LIMIT})")
+    _common(listing, ("table", "wide", "json", "yaml"), "table")
+    listing.set_defaults(run=run_list)
+    get = commands.add_parser(
+        "get",
+        help="one of them, with all it has",
+        description="Show one node, actor, task, object, job or worker.",
+        epilog=_GET_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    get.add_argument("kind", choices=tuple(KINDS), help="what it is")
+    get.add_argument("id", help="its id in hex, or the beginning of it")
+    _common(get, ("yaml", "json"), "yaml")
+    get.set_defaults(run=run_get)
+
+
+def _common(parser: argparse.ArgumentParser, outputs: Sequence[str], usual: str) -> None:
+    parser.add_argument("--address", metavar="unix:PATH", help="a raylet's socket (default: the newest cluster)")
+    parser.add_argument("-o", "--output", choices=outputs, default=usual, help=f"default: {usual}")
+    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: on terminals")
+
+
+def _filter(text: str) -> Filter:
+    found = _FILTER.fullmatch(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"a filter is COLUMN=VALUE or COLUMN!=VALUE, not {text!r}")
+    return found[1], found[2], found[3]
+
+
+def _limit(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) <= _MOST:
+        raise argparse.ArgumentTypeError(f"a limit is a number from 1 to {_MOST}, not {text!r}")
+    return int(text)
+
+
+def gather(path: str, kind: str) -> tuple[list[Row], list[str]]:
+    """All rows, and what is to be said about them."""
+    with Tool(path) as tool:
+        match kind:
+            case "nodes":
+                return state_rows.nodes(tool.control("ListNodes", ctl.ListNodesRequest(), ctl.ListNodesResponse)), []
+            case "actors":
+                reply = tool.control("ListActors", ctl.ListActorsRequest(), ctl.ListActorsResponse)
+                return state_rows.actors(reply), []
+            case "jobs":
+                return state_rows.jobs(tool.control("ListJobs", ctl.ListJobsRequest(), ctl.ListJobsResponse)), []
+        parts = tool.state(kind)
+        rows: list[Row] = getattr(state_rows, kind)(parts, tool.welcome.node_id.hex())
+    silent = ", ".join(name for part in parts for name in part.silent)
+    notes = [f"did not answer in time: {silent}"] if silent else []
+    if kind == "tasks" and parts[-1].total:
+        notes.append(f"{parts[-1].total} tasks that ended are not listed one by one: the last 10,000 are")
+    elif parts[-1].total > len(rows):
+        notes.append(f"{parts[-1].total} in all; {len(rows)} were looked at")
+    return rows, notes
+
+
+def run_list(flags: argparse.Namespace) -> int:
+    """Ask and print."""
+    rows, notes = gather(clusters.find(flags.address, "list").raylet, flags.kind)
+    try:
+        rows = state_rows.chosen(rows, flags.filter, list(rows[0]) if rows else ())
+    except ValueError as wrong:
+        print(f"manta list: {wrong}", file=sys.stderr)
+        return 2
+    if len(rows) > flags.limit:
+        notes.append(f"{len(rows)} rows; {flags.limit} are shown (--limit)")
+        rows = rows[: flags.limit]
+    if flags.output == "json":
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+    elif flags.output == "yaml":
+        sys.stdout.write("".join(yaml(row, "- ") for row in rows) or "[]\n")
+    else:
+        sys.stdout.write(_table(flags.kind, rows, wide=flags.output == "wide", color=wants_color(flags.color)))
+    for note in notes:
+        print(f"manta list: {harmless(note)}", file=sys.stderr)
+    return 0
+
+
+def run_get(flags: argparse.Namespace) -> int:
+    """Ask for one and print it."""
+    rows, _ = gather(clusters.find(flags.address, "get").raylet, flags.kind)
+    column = KINDS[flags.kind]
+    found = [row for row in rows if row[column].startswith(flags.id.lower())]
+    if len({row[column] for row in found}) != 1:
+        begin = "none" if not found else f"{len(found)} of them"
+        raise SilentError(
+            f"{begin} of the {flags.kind} begins with {harmless(flags.id, 60)!r}: see `manta list {flags.kind}`"
+        )
+    row = found[-1]
+    sys.stdout.write(json.dumps(row, indent=2) + "\n" if flags.output == "json" else yaml(row))
+    return 0
+
+
+def _table(kind: str, rows: Sequence[Row], *, wide: bool, color: bool) -> str:
+    columns = tuple(rows[0]) if wide and rows else _COLUMNS[kind]
+    screen = Screen(color=color)
+    lines = [tuple(screen.paint("bold", column.upper()) for column in columns)]
+    lines += [tuple(_cell(screen, column, row.get(column), wide=wide) for column in columns) for row in rows]
+    screen.table(lines, indent="")
+    return screen.text()
+
+
+def _cell(screen: Screen, column: str, value: object, *, wide: bool) -> str:
+    if isinstance(value, dict):
+        shown = ", ".join(f"{name}={amount}" for name, amount in value.items())
+    else:
+        shown = "" if value is None else str(value)
+    shown = harmless(shown, 200 if wide else 60)
+    if column in ("state", "status"):
+        return screen.paint({"DEAD": "red", "FAILED": "red"}.get(shown, "green"), shown)
+    return shown
+
+
+def yaml(row: Row, first: str = "") -> str:
+    """A row as YAML. Texts are quoted as JSON does, which YAML reads too."""
+    lines = []
+    for at, (name, value) in enumerate(row.items()):
+        indent = first if at == 0 else " " * len(first)
+        lines.append(f"{indent}{name}: {_scalar(value)}\n")
+    return "".join(lines)
+
+
+def _scalar(value: Any) -> str:
+    return json.dumps(value)

@@ -1,0 +1,65 @@
+"""Flags and variables that say where a server's health and metrics are; the same for every server."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from manta.core.environment import setting
+from manta.metrics.listen import Listen
+from manta.transport import auth
+
+#: The variable that gives a component's port where no flag does.
+VARIABLES: Final = {"raylet": "metrics_port", "control": "control_metrics_port"}
+
+
+def add(parser: argparse.ArgumentParser, usual_port: int) -> None:
+    """The flags.
+
+    Args:
+        parser: Of the server.
+        usual_port: What the port is in a cluster on Kubernetes.
+    """
+    parser.add_argument(
+        "--metrics-port",
+        type=int,
+        default=None,
+        help=f"HTTP port of /healthz, /readyz and /metrics (usually {usual_port}; default: none; 0: any free one)",
+    )
+    parser.add_argument("--metrics-host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--metrics-socket", type=Path, default=None, help="a private Unix socket for the same")
+    parser.add_argument("--metrics-token-file", type=Path, default=None, help="a token that may see the metrics")
+    parser.add_argument(
+        "--metrics-name", action="append", default=[], help="a name under which the port may be asked for; repeatable"
+    )
+
+
+def read(flags: argparse.Namespace, component: str) -> Listen:
+    """What flags and variables say.
+
+    Raises:
+        SettingError: A variable holds nonsense.
+    """
+    port: int | None = flags.metrics_port if flags.metrics_port is not None else setting(VARIABLES[component])
+    token_file: Path | None = flags.metrics_token_file
+    if token_file is None and (text := setting("metrics_token_path")):
+        token_file = Path(text)
+    return Listen(
+        host=flags.metrics_host,
+        port=-1 if port is None else port,
+        socket=flags.metrics_socket,
+        token_file=token_file,
+        hosts=tuple(flags.metrics_name),
+    )
+
+
+def tokens(listen: Listen, session_token: str) -> Sequence[str]:
+    """Tokens that may see the metrics.
+
+    Raises:
+        AuthenticationError: The file holds none.
+    """
+    own = (auth.read_token(str(listen.token_file)),) if listen.token_file is not None else ()
+    return (*own, session_token) if session_token else own

@@ -1,0 +1,154 @@
+"""What an HTTP request to a health or metrics port is answered. Pure: the head of a request in, a response out."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from manta.transport import auth
+
+#: Bytes of a request's head: its line and headers. Nobody who scrapes needs more.
+MOST_HEAD_BYTES: Final = 8 << 10
+#: Headers in it.
+MOST_HEADERS: Final = 64
+
+_REASONS: Final = {
+    200: "OK",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    421: "Misdirected Request",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What is sent back."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def encode(self, *, with_body: bool = True) -> bytes:
+        """As bytes; the connection ends with it."""
+        lines = [
+            f"HTTP/1.1 {self.status} {_REASONS[self.status]}",
+            f"Content-Type: {self.content_type}",
+            f"Content-Length: {len(self.body)}",
+            "X-Content-Type-Options: nosniff",
+            "Cache-Control: no-store",
+            "Connection: close",
+            *(f"{name}: {value}" for name, value in self.headers),
+        ]
+        return "\r\n".join(lines).encode() + b"\r\n\r\n" + (self.body if with_body else b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Who is let in, and what is behind it.
+
+    Attributes:
+        metrics: Makes the text of /metrics.
+        content_type: Its type.
+        ready: Why the process is not ready; empty when it is.
+        tokens: Valid tokens. None at all lets nobody see the metrics.
+        private: The listener is a Unix socket that only its owner can reach: that is the credential.
+        hosts: Names under which the port may be asked for, besides addresses and localhost.
+    """
+
+    metrics: Callable[[], bytes]
+    content_type: str
+    ready: Callable[[], str]
+    tokens: Sequence[str] = ()
+    private: bool = False
+    hosts: Collection[str] = field(default_factory=tuple)
+
+    def answer(self, head: bytes) -> tuple[Response, bool]:
+        """The response to a request's head, and whether its body is wanted too (not after HEAD)."""
+        try:
+            method, path, headers = parse(head)
+        except ValueError as wrong:
+            return Response(400, f"{wrong}\n".encode()), True
+        with_body = method != "HEAD"
+        return self._answer(method, path, headers), with_body
+
+    def _answer(self, method: str, path: str, headers: dict[str, str]) -> Response:
+        if method not in ("GET", "HEAD"):
+            return Response(405, b"only GET and HEAD\n", headers=(("Allow", "GET, HEAD"),))
+        host = headers.get("host", "")
+        if not self.private and not self._knows(host):
+            # A page in a browser that has our address under its own name (DNS rebinding) is stopped here.
+            return Response(421, b"ask for this port by its address, or add the name to the allowed hosts\n")
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") or "origin" in headers:
+            return Response(403, b"requests of other sites' pages are not answered\n")
+        match path.partition("?")[0]:
+            case "/healthz":
+                return Response(200, b"ok\n")
+            case "/readyz":
+                why = self.ready()
+                return Response(503, f"{why}\n".encode()) if why else Response(200, b"ok\n")
+            case "/metrics":
+                return self._metrics(headers)
+        return Response(404, b"there is /healthz, /readyz and /metrics\n")
+
+    def _metrics(self, headers: dict[str, str]) -> Response:
+        if not self.private:
+            scheme, _, shown = headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not auth.accepts(self.tokens, shown.strip()):
+                text = b"metrics want a viewer token: Authorization: Bearer ...\n"
+                return Response(401, text, headers=(("WWW-Authenticate", 'Bearer realm="manta"'),))
+        return Response(200, self.metrics(), self.content_type)
+
+    def _knows(self, host: str) -> bool:
+        name = _name_of(host)
+        if name == "localhost" or name in self.hosts:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+def _name_of(host: str) -> str:
+    """A Host header without its port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()
+
+
+def parse(head: bytes) -> tuple[str, str, dict[str, str]]:
+    """Method, path and headers (names in lower case) of a request's head.
+
+    Raises:
+        ValueError: It is no HTTP/1 request of ours; says why.
+    """
+    try:
+        lines = head.decode("ascii").split("\r\n")
+    except UnicodeDecodeError:
+        raise ValueError("a request's head is ASCII") from None
+    words = lines[0].split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1.") or not words[1].startswith("/"):
+        raise ValueError("a request is METHOD /PATH HTTP/1.1")
+    headers: dict[str, str] = {}
+    given = [line for line in lines[1:] if line]
+    if len(given) > MOST_HEADERS:
+        raise ValueError(f"a request has at most {MOST_HEADERS} headers")
+    for line in given:
+        name, colon, value = line.partition(":")
+        name = name.lower()
+        if not colon or not name or name != name.strip() or name in headers:
+            # Twice the same name is one too many: two readers might believe different ones.
+            raise ValueError("a header is NAME: VALUE, once")
+        headers[name] = value.strip()
+    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+        raise ValueError("no body is taken")
+    return words[0], words[1], headers

@@ -1,0 +1,30 @@
+"""Where a process's health and metrics are. Apart, as settings know it long before anything is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where a process's health and metrics are.
+
+    Attributes:
+        host: Address to listen on.
+        port: TCP port; 0 takes a free one, -1 listens on none.
+        socket: A Unix socket that only its owner can reach; None for none.
+        token_file: File with a token that may see the metrics.
+        hosts: Names under which the port may be asked for, besides addresses and localhost.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = -1
+    socket: Path | None = None
+    token_file: Path | None = None
+    hosts: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to open."""
+        return self.port >= 0 or self.socket is not None
