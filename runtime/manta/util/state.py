@@ -72,8 +72,13 @@ def _rows(kind: str, timeout: float) -> list[Row]:
             return state_rows.actors(reply)
         case "jobs":
             return state_rows.jobs(session.control("ListJobs", ctl.ListJobsRequest(), ctl.ListJobsResponse, timeout))
+    query = getattr(session, "state_query", None)
+    if query is None:
+        raise RayStateApiException(
+            f"{kind} are asked of a node, and this driver is outside of the cluster: ask from a task"
+        )
     make: Callable[..., list[Row]] = getattr(state_rows, kind)
-    return make(session.state_query.ask(kind, timeout_s=timeout), node_id)
+    return make(query.ask(kind, timeout_s=timeout), node_id)
 
 
 def _list(kind: str, filters: Iterable[Filter] | None, limit: int, timeout: float) -> list[StateRow]:

@@ -14,12 +14,14 @@ import time
 from manta.client import current, failures
 from manta.client.actor_client import gone
 from manta.client.background import Background
+from manta.client.fetching import Fetching
 from manta.client.generators import closing
 from manta.client.handles import ActorHandle, reduce_handle
 from manta.client.objects import Objects
 from manta.client.ownership import Ownership
 from manta.client.pickling import Pickling, dump
 from manta.client.refs import ObjectRef, make_ref, reduce_ref, released
+from manta.client.remote.absent import Reporter
 from manta.client.remote.calling import Calls
 from manta.client.remote.counting import RemoteCounting, Watching
 from manta.client.remote.inbox import Inbox, Reply, Requests
@@ -109,6 +111,8 @@ class RemoteSession:
         self.watch, self.register_borrows = self.borrowing.watch, self.borrowing.register_borrows
         session: Any = self  # what these use of a session is here
         self.prepare = Pickling(session).prepare
+        self.fetching = Fetching(session)  # nothing is far: the session's process fetches
+        self.reporter = Reporter()
         objects = self._objects = Objects(session)
         self.get_one, self.get_many, self.wait = objects.get_one, objects.get_many, objects.wait
         self.read, self.future_of, self.wait_for_values = objects.read, objects.future_of, objects.wait_for_values

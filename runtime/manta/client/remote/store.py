@@ -120,7 +120,18 @@ class RemoteStore:
 
     # -- fetches
 
-    def get(self, oids: Sequence[bytes], deadline: float | None = None) -> list[memoryview] | None:
+    @property
+    def node_id(self) -> bytes:
+        """The node of the session's process: it fetches what lives on others before it sends it here."""
+        return self._session.welcome.node_id
+
+    def places(self, values: object) -> tuple[()]:
+        """As `store.StoreClient.places`: the session's process knows where its objects are."""
+        return ()
+
+    def get(
+        self, oids: Sequence[bytes], deadline: float | None = None, places: tuple[()] = ()
+    ) -> list[memoryview] | None:
         """Read-only views of objects, whose memory lives as long as anything over it; None when `deadline` passed first."""
         found = [self._get(oid, deadline) for oid in oids]
         return None if None in found else found  # type: ignore[return-value]

@@ -130,7 +130,7 @@ class Transfers:
     def _read(self, request_id: int, oid: bytes, value: Value | None) -> None:
         session = self._session
         try:
-            views = session.store.get([oid]) if type(value) is Stored else None
+            views = session.store.get([oid], None, session.store.places((value,))) if type(value) is Stored else None
             self._send(request_id, oid, views)
         except Aborted:
             pass
