@@ -35,6 +35,7 @@ class Plan:
         node_ip: Address by which other machines reach it; empty finds it out.
         port: Of control, on a head.
         door_port: Where other nodes dial.
+        gateway_port: Head: where drivers outside are let in; None for no gateway.
         state_dir: Head: where its memory and credentials are kept; empty for the session's folder.
         flags: For the raylet: resources and the like.
         tied: It ends with this process.
@@ -43,6 +44,7 @@ class Plan:
     node_ip: str
     port: int
     door_port: int
+    gateway_port: int | None
     state_dir: str
     flags: tuple[str, ...]
     tied: bool
@@ -61,6 +63,7 @@ class Started:
         door: "host:port" where other nodes dial it.
         join_file: Head: the file that lets machines in; empty on others.
         cluster: The cluster's name in certificates.
+        gateway: Head: "manta://host:port" for drivers outside; empty where there is none.
     """
 
     session_dir: str
@@ -71,6 +74,7 @@ class Started:
     door: str
     join_file: str
     cluster: str
+    gateway: str = ""
 
 
 def start_head(plan: Plan) -> Started:
@@ -109,9 +113,10 @@ def start_head(plan: Plan) -> Started:
             "--head", "--control-pid", str(pid), "--control-command", again,
         )  # fmt: skip
         address = joined(node_ip, port)
+        gateway = launch.run_gateway(about["channel"], folder, node_ip, raylet)
         started = Started(
             session_dir, about["channel"], about["node_id"], raylet, address, about["door"],
-            credentials.write_join_file(folder, address), read_cluster(folder),
+            credentials.write_join_file(folder, address), read_cluster(folder), gateway,
         )  # fmt: skip
         launch.done(started, head=True)
     return started
@@ -203,19 +208,48 @@ class _Launch:
         )
         return pid, json.loads(said)
 
-    def run(self, words: Sequence[str], meanwhile: Callable[[], None] | None = None) -> tuple[int, bytes]:
+    def run_gateway(self, channel: str, folder: str, node_ip: str, raylet: int) -> str:
+        """Start the gateway; its address for drivers, or nothing where none is wanted."""
+        port = self._plan.gateway_port
+        if port is None:
+            return ""
+        _, said = self.run(
+            [
+                "manta.gateway",
+                "--session-dir",
+                self._session_dir,
+                "--raylet",
+                channel,
+                "--bind",
+                _at(self._plan, port),
+                "--certificate",
+                os.path.join(folder, "gateway.crt"),
+                "--key",
+                os.path.join(folder, "gateway.key"),
+                "--tokens",
+                os.path.join(folder, credentials.TOKENS),
+            ],
+            parent=raylet,
+        )
+        return f"manta://{joined(node_ip, int(said))}"
+
+    def run(
+        self, words: Sequence[str], meanwhile: Callable[[], None] | None = None, *, parent: int = 0
+    ) -> tuple[int, bytes]:
         """Start `python -m words...` and wait until it is ready; its process id and what it said.
 
         Args:
             words: A module and its arguments.
             meanwhile: Done while it starts; what it raises ends the wait.
+            parent: The process it ends with; by default this one where the node is tied to it, else none.
 
         Raises:
             MantaError: It could not start; says why.
         """
         mine, theirs = os.pipe()
         try:
-            tied = ("--parent-pid", str(os.getpid())) if self._plan.tied else ()
+            parent = parent or (os.getpid() if self._plan.tied else 0)
+            tied = ("--parent-pid", str(parent)) if parent else ()
             process = subprocess.Popen(
                 [sys.executable, "-m", *words, *tied, "--ready-fd", str(theirs)],
                 stdin=subprocess.DEVNULL,

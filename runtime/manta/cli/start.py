@@ -20,9 +20,13 @@ from manta.core.options.init import init_options
 from manta.transport.addresses import parse_door
 from manta.transport.credentials import read_join_file
 
-#: Where control listens and where nodes dial each other, unless told otherwise.
+#: Where control listens, where nodes dial each other and where drivers outside are let in, unless told otherwise.
 PORT: Final = 7600
 DOOR_PORT: Final = 7610
+GATEWAY_PORT: Final = 7620
+
+#: Which flag chooses a port, by the name of the setting that a process complains of.
+_PORT_FLAGS: Final = {"listen": "--port", "door": "--door-port", "bind": "--gateway-port"}
 
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -53,6 +57,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--door-port", type=_port, default=DOOR_PORT, help=f"other nodes dial it (default: {DOOR_PORT})"
     )
+    parser.add_argument(
+        "--gateway-port",
+        type=_port,
+        default=GATEWAY_PORT,
+        help=f"head: drivers outside dial it (default: {GATEWAY_PORT})",
+    )
+    parser.add_argument("--no-gateway", action="store_true", help="head: let no drivers in from outside")
     parser.add_argument(
         "--node-ip", default="", metavar="ADDRESS", help="as other machines reach this one; listen there"
     )
@@ -123,6 +134,13 @@ def announcement(started: launching.Started, *, block: bool = False) -> str:
         )
     folder = os.path.dirname(started.join_file)
     host = parse_door(started.control)[0]
+    outside = (
+        f"  programs elsewhere, with copies of {folder}/ca.crt and driver.token:\n"
+        f"      export MANTA_CA_FILE=ca.crt MANTA_TOKEN_FILE=driver.token\n"
+        f'      manta.init(address="{started.gateway}")\n'
+        if started.gateway
+        else ""
+    )
     alone = (
         ""
         if not host.startswith("127.")
@@ -136,7 +154,8 @@ def announcement(started: launching.Started, *, block: bool = False) -> str:
         f"      scp {host}:{started.join_file} .\n"
         f"      manta start --address {started.control} --join-file join.json\n"
         f"  programs, on any of its machines:\n"
-        f'      manta.init(address="auto")\n\n'
+        f'      manta.init(address="auto")\n'
+        f"{outside}\n"
         f"  look             manta status\n"
         f"  end              {ending}, on each machine\n"
         f"  join token       in {started.join_file}; whoever has that file can run code here\n"
@@ -147,8 +166,8 @@ def announcement(started: launching.Started, *, block: bool = False) -> str:
 
 def explain(error: MantaError) -> str:
     """What went wrong, with what to do about it where users meet it first."""
-    if isinstance(error, SettingError) and error.name in ("listen", "door"):
-        flag = "--port" if error.name == "listen" else "--door-port"
+    if isinstance(error, SettingError) and error.name in _PORT_FLAGS:
+        flag = _PORT_FLAGS[error.name]
         host, _, port = error.value.rpartition(":")
         if "port" in error.expected:
             return (
@@ -208,7 +227,8 @@ def _plan(flags: argparse.Namespace) -> launching.Plan:
     if flags.node_name:
         raylet += ["--node-name", flags.node_name]
     state = os.path.abspath(flags.state_dir) if flags.state_dir else ""
-    return launching.Plan(flags.node_ip, flags.port, flags.door_port, state, tuple(raylet), flags.block)
+    gateway = None if flags.no_gateway else flags.gateway_port
+    return launching.Plan(flags.node_ip, flags.port, flags.door_port, gateway, state, tuple(raylet), flags.block)
 
 
 class _Stopping:

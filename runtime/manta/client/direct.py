@@ -390,7 +390,8 @@ class DirectSession:
         if link is self.raylet:
             self._raylet_lost()
         elif link.lease is not None:
-            self.leasing.broken(link.lease)
+            if link.lease.connection is link:  # else it was closed here, on purpose
+                self.leasing.broken(link.lease)
         elif self.leasing.far.raylet(link):
             if not self.closed:
                 self.leasing.far.lost(link)

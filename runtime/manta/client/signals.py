@@ -23,7 +23,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
-from manta.core.signals import mark_as_handler_s
+from manta.core.handler_errors import mark_as_handler_s
 
 #: Code of functions that call user code: from there outwards the interrupt is the user's. By identity: code objects that say
 #: the same are equal, wherever they stand.

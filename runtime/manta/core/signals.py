@@ -1,4 +1,4 @@
-"""Signals and what is ours: threads beside the main one, and exceptions that a handler of the user's raises inside our code."""
+"""Which of the process's threads take its signals."""
 
 from __future__ import annotations
 
@@ -32,16 +32,3 @@ def leave_signals_to_main() -> None:
 def take_signals() -> None:
     """Undo `leave_signals_to_main`: for user code that runs in the thread, whose children inherit what is blocked."""
     pthread_sigmask(SIG_UNBLOCK, _OTHERS)
-
-
-def mark_as_handler_s(error: BaseException) -> None:
-    """Say that a signal handler of the user's raised it: it is no failure of what it interrupted."""
-    try:
-        error.__manta_handler__ = True  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001, S110 - a class of the user's that wants no attributes
-        pass
-
-
-def is_handler_s(error: BaseException) -> bool:
-    """Whether a signal handler of the user's raised it, wherever that was: whoever catches it here lets it pass."""
-    return getattr(error, "__manta_handler__", False) is True

@@ -32,7 +32,8 @@ def parse(arguments: list[str] | None = None) -> tuple[GatewayConfig, int, int]:
     parser.add_argument("--certificate", type=Path, required=True, help="PEM file of the certificate to show")
     parser.add_argument("--key", type=Path, required=True, help="PEM file of its key")
     parser.add_argument("--tokens", type=Path, required=True, help="file of tokens, a line each: role token [expires]")
-    parser.add_argument("--logs", type=Path, required=True, help="folder for the sessions' output")
+    parser.add_argument("--session-dir", type=Path, help="folder of the cluster's session: output goes into its logs")
+    parser.add_argument("--logs", type=Path, help="folder for the sessions' output (default: the session's)")
     parser.add_argument("--grace", type=float, default=60.0, help="seconds a session is kept without its driver")
     parser.add_argument("--max-sessions", type=int, default=100, help="drivers at once")
     parser.add_argument("--max-connections", type=int, default=1000, help="TCP connections at once")
@@ -40,6 +41,10 @@ def parse(arguments: list[str] | None = None) -> tuple[GatewayConfig, int, int]:
     parser.add_argument("--ready-fd", type=int, default=-1, help="descriptor that gets the port when all is ready")
     parser.add_argument("--parent-pid", type=int, default=0, help="end with this process")
     flags = parser.parse_args(arguments)
+    if flags.logs is None:
+        if flags.session_dir is None:
+            parser.error("--logs or --session-dir has to say where the sessions' output goes")
+        flags.logs = flags.session_dir / "logs"
     config = GatewayConfig(
         raylet=flags.raylet,
         bind=flags.bind,

@@ -61,7 +61,8 @@ async def serve(config: GatewayConfig) -> AsyncIterator[Gateway]:
 
     Raises:
         AuthenticationError: The token file is none.
-        OSError: Certificate or key cannot be read, or the address cannot be bound.
+        OSError: Certificate or key cannot be read.
+        SettingError: The address is not this machine's, or the port is taken.
     """
     tokens = TokenFile(str(config.tokens), time.time)
     credentials = Certificate(config.certificate, config.key).credentials()
@@ -73,10 +74,10 @@ async def serve(config: GatewayConfig) -> AsyncIterator[Gateway]:
         server.add_generic_rpc_handlers((GatewayService(sessions, tokens).handler(),))
         try:
             port = server.add_secure_port(config.bind, credentials)
-        except RuntimeError as failed:
-            raise OSError(f"cannot listen at {config.bind}: {failed}") from failed
-        if not port:
-            raise errors.RaySystemError(f"cannot listen at {config.bind}")
+        except RuntimeError as taken:
+            raise errors.SettingError(
+                "bind", config.bind, "an address of this machine and a port on which nobody else listens"
+            ) from taken
         await server.start()
         try:
             yield Gateway(port, sessions)

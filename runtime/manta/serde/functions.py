@@ -6,7 +6,7 @@ from _pickle import PickleBuffer
 from os import environ
 
 from manta.core.errors.base import MantaError
-from manta.core.signals import is_handler_s
+from manta.core.handler_errors import is_handler_s
 from manta.serde.pickler import LimitExceededError, ValuePickler
 from manta.serde.value import deserialize
 

@@ -6,7 +6,7 @@ from _io import BytesIO
 from _pickle import Unpickler, loads
 
 from manta.core.errors.base import MantaError, message_of
-from manta.core.signals import is_handler_s
+from manta.core.handler_errors import is_handler_s
 from manta.serde.errors import DeserializationError
 from manta.serde.layout import PICKLE_TAG, lay_out, take_apart
 from manta.serde.pickler import REUSE_STREAM_BYTES, ValuePickler

@@ -123,7 +123,8 @@ def leased(session: UserSession, peer) -> tuple[Peer, Any, Any]:
     def grant(path: str) -> None:
         worker = common.Address(worker_id=b"w" * 28, endpoint=f"unix:{path}")
         with session.lock:
-            session.leasing.granted(pb.LeaseGranted(lease_id=7, key=template.key.number, worker=worker))
+            frame = pb.LeaseGranted(lease_id=7, key=template.key.number, worker=worker)
+            session.leasing.granted(frame, session.raylet)
 
     worker = peer(grant)
     return worker, session.leasing.leases[7], template
@@ -324,7 +325,7 @@ def test_an_actor_is_not_announced_twice_because_the_question_for_it_came_first(
     with session.lock:
         client = session.know_actor(actor_id, "A", counted=True, ordered=True)
         request = ctl.CreateActorRequest(actor_id=actor_id)
-        session.actors.creation._create(request, Extra(), (), pb.ActorSpec())
+        session.actors.creation.create(request, Extra(), (), pb.ActorSpec())
         unknown = ctl.ActorInfo(actor_id=actor_id)
         session.actors.state_info(unknown)
         assert said == ["CreateActor"]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from manta.client.signals import Guarded, Interrupts, in_our_code, open_to_interrupts
-from manta.core.signals import is_handler_s
+from manta.core.handler_errors import is_handler_s
 
 
 def calls(module: str, inner):
