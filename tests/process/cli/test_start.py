@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Any free ports, loopback only: several runs at a time do not meet.
-HERE = ["--node-ip", "127.0.0.1", "--port", "0", "--door-port", "0", "--num-cpus", "1", "--object-store-memory", "80M"]
+PORTS = ["--port", "0", "--door-port", "0", "--gateway-port", "0"]
+HERE = ["--node-ip", "127.0.0.1", *PORTS, "--num-cpus", "1", "--object-store-memory", "80M"]
 
 #: A driver that joins the newest node on this machine, and uses what only the other one has.
 PROGRAM = """
@@ -78,6 +79,34 @@ def started(cli: Cli, *words: str) -> dict[str, Any]:
     assert code == 0, err
     facts: dict[str, Any] = json.loads(out)
     return facts
+
+
+def test_a_program_elsewhere_comes_in_through_the_heads_gateway(cli, tmp_path):
+    head = started(cli, "--head", "--resources", '{"two": 1}')
+    folder = os.path.dirname(head["join_file"])
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.replace("auto", head["gateway"]))
+    given = {
+        "MANTA_CA_FILE": os.path.join(folder, "ca.crt"),
+        "MANTA_TOKEN_FILE": os.path.join(folder, "driver.token"),
+        "MANTA_TMPDIR": str(tmp_path / "another machine"),
+    }
+    command = [sys.executable, str(program)]
+
+    done = subprocess.run(command, env={**os.environ, **given}, capture_output=True, text=True, timeout=50, check=False)
+    assert done.stdout == "[1, 2, 3] 1\n", done.stderr
+
+    del given["MANTA_TOKEN_FILE"]
+    refused = subprocess.run(
+        command, env={**os.environ, **given}, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert refused.returncode == 1
+    assert "MANTA_TOKEN_FILE" in refused.stderr.splitlines()[-1]
+
+
+def test_a_head_without_a_gateway_says_nothing_of_one(cli):
+    head = started(cli, "--head", "--no-gateway")
+    assert head["gateway"] == ""
 
 
 def test_a_head_a_node_a_program_and_the_end(cli, tmp_path):
@@ -143,7 +172,7 @@ def test_what_is_printed_says_how_to_go_on(cli):
 def test_a_port_that_is_taken_is_named_with_the_flag_that_chooses_another(cli):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        for flag in ("--port", "--door-port"):
+        for flag in ("--port", "--door-port", "--gateway-port"):
             code, _, err = cli("start", "--head", *HERE, flag, port)
             assert code == 1
             assert f"cannot listen on port {port} of 127.0.0.1" in err
