@@ -162,13 +162,13 @@ def start(
                 mine, theirs = os.pipe()
                 if processes:
                     # The raylet starts control again if that ends.
-                    again = json.dumps([sys.executable, "-m", *control])
+                    again = json.dumps([sys.executable, "-P", "-m", *control])
                     arguments += ["--control-pid", str(processes[0].pid), "--control-command", again]
                 ready[mine] = arguments[0]
                 try:
                     processes.append(
                         subprocess.Popen(
-                            [sys.executable, "-m", *arguments, "--ready-fd", str(theirs)],
+                            [sys.executable, "-P", "-m", *arguments, "--ready-fd", str(theirs)],
                             stdin=subprocess.DEVNULL,
                             stdout=output,
                             stderr=output,

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -141,3 +143,20 @@ def test_an_address_that_leads_nowhere_is_named(address: object):
         manta.init(address=address)
     assert not manta.is_initialized()
     assert caught.value.args
+
+
+def test_files_beside_the_program_that_are_named_like_modules_of_python_s_own_do_no_harm(tmp_path):
+    """The cluster's own processes do not look for modules where they were started."""
+    for name in ("inspect", "dataclasses", "asyncio", "signal"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not this one')")
+    program = tmp_path / "elsewhere" / "driver.py"
+    program.parent.mkdir()
+    program.write_text(
+        "import manta\n"
+        "manta.init(num_cpus=1, log_to_driver=False)\n"
+        "print(manta.get(manta.remote(lambda: 7).remote()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.stdout == "7\n", done.stderr

@@ -33,6 +33,7 @@ def launch(
     # A factory or worker that gets stuck, or dies in C code, says where: see `process.Watch.abort`.
     words = [
         sys.executable,
+        "-P",  # workers get their driver's import path; until then a file in the current folder must not stand in for Python's
         "-X",
         "faulthandler",
         "-m",
