@@ -370,6 +370,9 @@ class Executor:
         with session.lock:
             self.running = None
             running.set(None)
+            if self._blocked.threads:
+                self._blocked.task_over()
+                session.raylet_send(pb.Unblocked())
             if self.interrupt.task_id is not None or session.interrupts.deferred:
                 self.interrupt.task_id = None
                 session.interrupts.forget()

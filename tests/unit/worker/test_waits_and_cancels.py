@@ -32,6 +32,17 @@ def test_the_cpu_is_lent_exactly_while_a_thread_waits_that_counts(events):
         assert lent == bool(counted)
 
 
+def test_a_thread_that_outlives_its_task_does_not_count_for_the_next():
+    blocked = Blocked()
+    assert blocked.begins(1)
+
+    blocked.task_over()
+
+    assert blocked.begins(2), "the next task's own wait is the first"
+    assert not blocked.ends(1)
+    assert blocked.ends(2)
+
+
 @pytest.mark.parametrize(
     ("queued", "leased", "runs", "expected"),
     [
