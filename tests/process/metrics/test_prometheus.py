@@ -141,7 +141,8 @@ def test_cpu_seconds_of_workers_agree_with_what_their_task_measured(prometheus):
     before = prometheus.value(query)
     manta.get(burn.remote(1.0))
 
-    after = wait_until(lambda: now if (now := prometheus.value(query)) >= before + 1.0 else None)
+    # The kernel counts in hundredths of a second, rounded down, for each process.
+    after = wait_until(lambda: now if (now := prometheus.value(query)) >= before + 0.95 else None)
     # What starting, importing and other workers take besides is little.
     assert after - before < 2.5
 

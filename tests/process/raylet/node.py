@@ -87,6 +87,9 @@ class Node:
         # Control's store is meant to outlive it; everything else has to be gone by itself.
         for path in self.session.glob("control.*"):
             path.unlink()
+        # The fake workers' own sockets: one that is killed while it starts cannot take its away.
+        for path in self.session.glob("w-*.sock"):
+            path.unlink()
 
 
 class Raylet:
