@@ -27,6 +27,7 @@ from manta.client.fetching import Fetching
 from manta.client.generators import StreamReader, closing, open_stream, unwanted_item
 from manta.client.links import Link, Links
 from manta.client.ownership import Ownership
+from manta.client.patience import Patient
 from manta.client.pump import Pump
 from manta.client.refs import released
 from manta.client.relay import Relay
@@ -58,9 +59,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: A `get` that has waited this long says once what it waits for.
-NOTICE_S = 10.0
-
 #: How long a raylet may take to let a process in, its job's registration included.
 WELCOME_S = 30.0
 
@@ -69,7 +67,7 @@ WELCOME_S = 30.0
 MAX_FRAMES_TO_PRINT = 10_000
 
 
-class DirectSession:
+class DirectSession(Patient):
     """The process's connection to its cluster, as an owner; `user.UserSession` makes a `session.Session` of it.
 
     Ownership: `connect` opens everything, `close` closes everything; the process has at most one (`current.session`).
@@ -126,8 +124,6 @@ class DirectSession:
         self.actor_exit: type[BaseException] = SystemExit
         #: The actor this process is.
         self.actor_host: Any = None
-        #: Called around waits of a worker's task: (begins, ends).
-        self.blocking: tuple[Callable[[], None], Callable[[], None]] | None = None
         self.finish_lines: Callable[[], None] = lambda: None
         self.print_lines: Callable[[pb.LogLines], None] = lambda lines: None
         #: A task failed and its ref was dropped unread.
@@ -427,44 +423,6 @@ class DirectSession:
         self.store.raylet_lost()
         self.on_exit("the raylet is gone")
 
-    # -- waiting
-
-    def wait_for(self, waiter: Waiter, what: str | Callable[[], str], deadline: float | None = None) -> bool:
-        """Wait, saying once what for when it takes long; tells the raylet that a task's CPU is free meanwhile."""
-        if waiter.done:
-            return True
-        blocking = self.blocking
-        if blocking is not None:
-            blocking[0]()
-        main = threading.get_ident() == self._main
-        if main:
-            self.interrupts.guard()
-        try:
-            notice = self.now() + NOTICE_S
-            if deadline is None or notice < deadline:
-                if not self._wait(waiter, notice, main) and not self.interrupts.pending() and not self.closed:
-                    text = what if isinstance(what, str) else what()
-                    log.warning("waiting for %s since %d s", text, NOTICE_S)
-                    self._wait(waiter, deadline, main)
-            else:
-                self._wait(waiter, deadline, main)
-        finally:
-            if blocking is not None:
-                blocking[1]()
-        self.interrupts.raise_pending()
-        if not waiter.done:
-            if self.broken is not None:
-                raise self.broken
-            if self.closed:
-                raise errors.NotConnectedError("the cluster was left by shutdown() while this waited")
-        return waiter.done
-
-    def _wait(self, waiter: Waiter, deadline: float | None, main: bool) -> bool:
-        """Wait; handlers of the user's signals run in between, and when they return the wait goes on."""
-        while not self.pump.wait(waiter, deadline) and main and self.interrupts.run_deferred():
-            pass
-        return waiter.done
-
     # -- what users call
 
     def task_template(
@@ -523,12 +481,9 @@ class DirectSession:
             self.background.run(lambda: self.print_lines(frame))
 
     def _stack_request(self, link: Link, frame: pb.StackRequest, raw: bytes) -> None:
-        from manta.client.stacks import stacks
+        from manta.client.stacks import answer
 
-        self.send(
-            link,
-            pb.StackReply(request_id=frame.request_id, pid=self.pid, title=self.title(), stacks=stacks(self)),
-        )
+        self.send(link, answer(self, frame))
 
     title: Callable[[], str] = staticmethod(lambda: "driver")
 

@@ -9,6 +9,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manta.client.direct import DirectSession
+    from manta.rpc.v1 import channel_pb2 as pb
+
+
+def answer(session: DirectSession, asked: pb.StackRequest) -> pb.StackReply:
+    """What is said to a tool that asks."""
+    from manta.rpc.v1 import channel_pb2 as pb
+
+    return pb.StackReply(request_id=asked.request_id, pid=session.pid, title=session.title(), stacks=stacks(session))
 
 
 def stacks(session: DirectSession) -> list[str]:
@@ -41,7 +49,7 @@ def _lines(innermost: FrameType) -> Iterator[str]:
     frames.reverse()
     note = ""
     for at, (frame, _) in enumerate(frames):
-        if frame.f_globals.get("__name__") == "manta.client.direct" and frame.f_code.co_name == "wait_for":
+        if frame.f_globals.get("__name__") == "manta.client.patience" and frame.f_code.co_name == "wait_for":
             # What is below is how we wait, and, in a thread that reads the sockets, how we came to answer.
             note = _waits_for(frame)
             del frames[at:]

@@ -28,10 +28,7 @@ from manta.control.state import ControlState, Limits
 from manta.control.storage import Storage
 from manta.control.watching import Watchers
 from manta.core.errors import SettingError
-from manta.metrics.endpoint import serve as serve_metrics
-from manta.metrics.flags import tokens
-from manta.metrics.http import Door
-from manta.metrics.text import CONTENT_TYPE, load
+from manta.metrics.port import opened
 from manta.transport import grpc as wire
 
 #: Longest path of a Unix socket, bytes.
@@ -128,27 +125,17 @@ async def serve(
         _ = tasks.start(runner.watch_time(), name="time")
         _ = tasks.start(_failing(runner, log), name="failure")
         metrics = ControlMetrics(state, runner.statistics, service.calls)
-        port = await stack.enter_async_context(_metrics_port(config, metrics, runner))
+        port = await stack.enter_async_context(
+            opened(
+                config.metrics,
+                metrics.text,
+                unready=lambda: "control is stopping" if runner.failure.done() else "",
+                token=config.token,
+            )
+        )
         log.event("serving", target=target, address=address, metrics_port=port, **state.statistics())
         yield Control(target, state, runner, address, port)
         log.event("stopping", epoch=state.epoch)
-
-
-@asynccontextmanager
-async def _metrics_port(config: ControlConfig, metrics: ControlMetrics, runner: Runner) -> AsyncIterator[int]:
-    listen = config.metrics
-    if not listen.wanted:
-        yield 0
-        return
-
-    load()
-
-    def ready() -> str:
-        return "control is stopping" if runner.failure.done() else ""
-
-    door = Door(metrics.text, CONTENT_TYPE, ready, tokens(listen, config.token), hosts=listen.hosts)
-    async with serve_metrics(listen, door) as port:
-        yield port
 
 
 async def _failing(runner: Runner, log: EventLog) -> None:

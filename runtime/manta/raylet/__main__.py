@@ -28,7 +28,6 @@ from manta.core.resources import CPU, GPU, to_fixed
 from manta.metrics import flags as metrics
 from manta.raylet.config import RayletConfig
 from manta.raylet.control_keeper import read_command
-from manta.raylet.door import advertised, bind
 from manta.raylet.workers.guard import Guard, start_guard
 from manta.raylet.workers.launch import FACTORY_LOG, Launched, launch
 from manta.raylet.workers.process import become_subreaper
@@ -203,6 +202,11 @@ def main() -> int:
     try:
         door = None
         if door_at is not None:
+            from manta.raylet.door import (  # late: of protobuf the guard, forked below, shall have nothing
+                advertised,
+                bind,
+            )
+
             door = bind(*door_at)
             config = replace(config, door=advertised(door, config.node_ip))
         guard = start_guard()

@@ -21,6 +21,7 @@ from google.protobuf.message import Message
 
 from manta.core.errors import CertificateError, ClusterNotFoundError, MantaError
 from manta.raylet.control_calls import ControlCalls, Done
+from manta.raylet.refusals import NodeDeclaredDeadError, NotLetInError
 from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
 from manta.rpc.v1 import control_pb2_grpc
@@ -54,22 +55,6 @@ _LEAVE_S: Final = 1.0
 _PATIENCE_S: Final = 0.005
 #: Bytes of calls in one message; one large call may have more.
 _MESSAGE_BYTES: Final = 1 << 20
-
-
-class NodeDeclaredDeadError(MantaError):
-    """Control has given this node up; its work belongs to others by now."""
-
-    code = "NODE_DEAD"
-
-
-class NotLetInError(MantaError):
-    """Control does not want this node, and trying again is of no use. `cause` says why."""
-
-    code = "NOT_LET_IN"
-
-    def __init__(self, cause: MantaError) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
 
 
 class ControlLink:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, closing
+from typing import Any, Final
 
 from manta.core.errors import AuthenticationError
 from manta.raylet.clients import Clients
+from manta.raylet.door import Door
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.channel import Frame
 from manta.transport.channel_aio import AsyncConnection
@@ -96,3 +98,32 @@ class Visitors:
         """End every visit."""
         for connection in list(self._connections):
             connection.close("the node stops")
+
+
+@asynccontextmanager
+async def opened(
+    listener: socket.socket,
+    visitors: Visitors,
+    *,
+    node_id: bytes,
+    start: Callable[[Coroutine[Any, Any, None], str], object],
+) -> AsyncIterator[Door]:
+    """The node's door for the length of the block; its visitors leave with it.
+
+    Args:
+        listener: Bound and listening; the door's own from now on.
+        visitors: Where it leads.
+        node_id: This node.
+        start: Runs something in the background of the node.
+    """
+    with closing(visitors):
+        door = Door(
+            listener,
+            node_id=node_id,
+            endpoint=visitors.endpoint,
+            tokens=visitors.tokens,
+            adopt=visitors.adopt,
+            start=start,
+        )
+        async with door:
+            yield door

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final
@@ -16,18 +16,21 @@ from manta.aio.supervisor import Supervisor
 from manta.core.errors import MantaError
 from manta.raylet import events as ev
 from manta.raylet.actors import Actors
-from manta.raylet.clients import Client, Clients, Job
+from manta.raylet.clients import Clients, Job
 from manta.raylet.cluster import cluster_seen
 from manta.raylet.config import RayletConfig
 from manta.raylet.control_keeper import ControlKeeper
-from manta.raylet.door import Door
+from manta.raylet.last_words import LastWords
 from manta.raylet.logs import LogTail
-from manta.raylet.memory import Candidate, MemoryReader, MemoryWatch
+from manta.raylet.memory import MemoryReader, MemoryWatch
+from manta.raylet.memory_candidates import candidates
 from manta.raylet.objects.allocator import Allocator
 from manta.raylet.objects.arena import ArenaFile
 from manta.raylet.objects.commands import ArenaEvent
 from manta.raylet.objects.keeper import Keeper
 from manta.raylet.objects.table import ObjectTable
+from manta.raylet.refusals import NodeDeclaredDeadError, NotLetInError
+from manta.raylet.registration import registration
 from manta.raylet.scheduler import Scheduler
 from manta.raylet.scheduling.cluster import Cluster
 from manta.raylet.scheduling.ledger import Ledger
@@ -53,8 +56,6 @@ _MARGIN_BYTES: Final = 64 << 20
 _MAX_UNSENT_LINES: Final = 4 << 20
 #: A worker's files are looked at for so long after its work, seconds: threads it left behind may print.
 _RECENT_S: Final = 1.0
-#: How long the end of a dead worker's socket is waited for, seconds.
-_LAST_FRAMES_S: Final = 0.05
 
 
 class Raylet:
@@ -71,8 +72,7 @@ class Raylet:
         #: Why control did not let the node in.
         self.refused: MantaError | None = None
         self._tasks: Supervisor | None = None
-        #: Dead workers whose last frames are awaited, with what is done then.
-        self._dying: dict[bytes, Callable[[], None]] = {}
+        self.last_words = LastWords(self.clients)
         #: Where health and metrics are; 0 for nowhere, or a Unix socket only.
         self.metrics_port = 0
 
@@ -279,60 +279,42 @@ class Raylet:
         stack.push_async_callback(server.stop, 0.2)
         self.start(self._stay_tied(), "control")
         if config.metrics.wanted:
-            await self._open_metrics(stack)
+            from manta.metrics.port import opened
+            from manta.raylet.metrics import NodeMetrics
 
-    async def _open_metrics(self, stack: AsyncExitStack) -> None:
-        from manta.metrics import endpoint, flags, http, text
-        from manta.raylet.metrics import NodeMetrics
+            metrics = NodeMetrics(
+                node_id=config.node_id,
+                runner=self.runner,
+                processes=self.processes,
+                clients=self.clients,
+                store=self.objects.table.statistics,
+                frames=self.channel.counts,
+                tasks=self.tasks,
+                measured=self.measured,
+            )
+            port = opened(config.metrics, metrics.text, unready=self._unready, token=config.token)
+            self.metrics_port = await stack.enter_async_context(port)
 
-        config = self.config
-        text.load()
-        metrics = NodeMetrics(
-            node_id=config.node_id,
-            runner=self.runner,
-            processes=self.processes,
-            clients=self.clients,
-            store=self.objects.table.statistics,
-            frames=self.channel.counts,
-            tasks=self.tasks,
-            measured=self.measured,
-        )
-        door = http.Door(
-            metrics.text,
-            text.CONTENT_TYPE,
-            lambda: "" if self.link.registered.is_set() else "not registered with control",
-            flags.tokens(config.metrics, config.token),
-            hosts=config.metrics.hosts,
-        )
-        self.metrics_port = await stack.enter_async_context(endpoint.serve(config.metrics, door))
+    def _unready(self) -> str:
+        return "" if self.link.registered.is_set() else "not registered with control"
 
     async def _open_door(self, stack: AsyncExitStack) -> None:
         if self._door is None:
             return
-        from manta.raylet.far import Visitors
+        from manta.raylet.far import Visitors, opened
 
-        config = self.config
         files = self._tls_files()
         assert files is not None, "a door has certificates: see __main__"
         visitors = Visitors(self.clients, files, self._frames, self._closed, self.semaphores.of)
-        stack.callback(visitors.close)
-        door = Door(
-            self._door,
-            node_id=config.node_id,
-            endpoint=visitors.endpoint,
-            tokens=visitors.tokens,
-            adopt=visitors.adopt,
-            start=self.start,
+        self.door = await stack.enter_async_context(
+            opened(self._door, visitors, node_id=self.config.node_id, start=self.start)
         )
-        self.door = await stack.enter_async_context(door)
 
     def _tls_files(self) -> TlsFiles | None:
         config = self.config
         return TlsFiles.of_role(config.tls_folder, "worker", config.tls_cluster) if config.tls_folder else None
 
     async def _stay_tied(self) -> None:
-        from manta.raylet.control_client import NodeDeclaredDeadError, NotLetInError
-
         try:
             await self.link.run()
         except NotLetInError as refused:
@@ -350,9 +332,7 @@ class Raylet:
         if self._tasks is None:
             return
         self.channel.closed(connection, reason)
-        client = connection.peer
-        if isinstance(client, Client) and client.worker_id in self._dying:
-            self._dying.pop(client.worker_id)()
+        self.last_words.said(connection)
 
     def _worker_asked_for(self, worker_id: bytes) -> None:
         worker = self.scheduler.worker(worker_id)
@@ -362,20 +342,11 @@ class Raylet:
         self.admission.adopted(worker_id)
 
     def _worker_died(self, worker_id: bytes, status: int | None, text: str, out_of_memory: bool) -> None:
-        """A worker's process is gone. What it said last may still be in its socket: that comes first, up to its end of file."""
-        client = self.clients.get(worker_id)
         bury = partial(self._bury, worker_id, status, text, out_of_memory)
-        if client is None or client.connection.closed or self._tasks is None:
+        if self._tasks is None:
             bury()
-            return
-        self._dying[worker_id] = bury
-        # A child of its may hold the socket open for ever.
-        asyncio.get_running_loop().call_later(_LAST_FRAMES_S, self._bury_late, worker_id)
-
-    def _bury_late(self, worker_id: bytes) -> None:
-        bury = self._dying.pop(worker_id, None)
-        if bury is not None:
-            bury()
+        else:
+            self.last_words.of(worker_id, bury)
 
     def _bury(self, worker_id: bytes, status: int | None, text: str, out_of_memory: bool) -> None:
         known = self.scheduler.worker(worker_id) is not None
@@ -413,29 +384,7 @@ class Raylet:
         return common.Resources(amounts=ledger.total) if ledger.version else None
 
     def _registration(self) -> cpb.RegisterNodeRequest:
-        config = self.config
-        return cpb.RegisterNodeRequest(
-            node=cpb.NodeInfo(
-                node_id=config.node_id,
-                raylet_target=f"unix:{config.grpc_path}",
-                channel_endpoint=f"unix:{config.channel_path}",
-                door=config.door,
-                host=config.node_ip,
-                name=config.node_name or config.node_ip,
-                pid=os.getpid(),
-                total=common.Resources(amounts=self.scheduler.ledger.total),
-                available=common.Resources(amounts=self.scheduler.available()),
-                labels=config.labels,
-                head=config.head,
-            ),
-            actors=self.actors.running(),
-            driver_ids=[client.worker_id for client in self.clients if client.role == pb.ROLE_DRIVER and client.job],
-            job_ids=list(self.jobs),
-            bundles=[
-                cpb.HeldBundles(group_id=group, indexes=indexes)
-                for group, indexes in self.scheduler.bundles.held().items()
-            ],
-        )
+        return registration(self.config, self.scheduler, self.actors, self.clients, self.jobs)
 
     def _registered(self, response: cpb.RegisterNodeResponse) -> None:
         for actor in response.kill_actors:
@@ -498,32 +447,11 @@ class Raylet:
     def _memory_watch(self) -> MemoryWatch:
         config = self.config
         reader = MemoryReader()
-
-        def candidates() -> list[Candidate]:
-            found = []
-            for worker in self.scheduler.workers():
-                process = self.processes.get(worker.worker_id)
-                if process is None or not process.pid or worker.state is WorkerState.DYING:
-                    continue
-                lease = self.scheduler.holder(worker.worker_id)
-                found.append(
-                    Candidate(
-                        worker_id=worker.worker_id,
-                        pid=process.pid,
-                        private_bytes=reader.private_bytes(process.pid),
-                        idle=worker.state in (WorkerState.IDLE, WorkerState.STARTING),
-                        is_actor=lease is not None and lease.actor is not None,
-                        since=lease.granted_at if lease is not None else worker.idle_since,
-                        name=self.scheduler.name_of(worker.worker_id),
-                    )
-                )
-            return found
-
         return MemoryWatch(
             threshold=config.memory_threshold,
             period_s=config.memory_period_s,
             node_ip=config.node_ip,
-            candidates=candidates,
+            candidates=lambda: candidates(self.scheduler, self.processes, reader),
             kill=lambda worker_id, text: self.processes.kill(worker_id, text, out_of_memory=True),
             reader=reader,
         )

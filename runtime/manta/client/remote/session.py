@@ -19,6 +19,7 @@ from manta.client.generators import closing
 from manta.client.handles import ActorHandle, reduce_handle
 from manta.client.objects import Objects
 from manta.client.ownership import Ownership
+from manta.client.patience import Patient
 from manta.client.pickling import Pickling, dump
 from manta.client.refs import ObjectRef, make_ref, reduce_ref, released
 from manta.client.remote.absent import Reporter
@@ -56,9 +57,6 @@ log = logging.getLogger("manta")
 #: Version of `gateway.proto`'s meaning; a gateway that speaks another refuses.
 PROTOCOL = 1
 
-#: A `get` that has waited this long says once what it waits for.
-NOTICE_S = 10.0
-
 #: How often dropped references are looked for while nothing else is said.
 LOOK_S = 0.2
 
@@ -70,7 +68,7 @@ AGAIN_CAP_S = 1.0
 FAREWELL_S = 5.0
 
 
-class RemoteSession:
+class RemoteSession(Patient):
     """The process's connection to its cluster, through a gateway.
 
     Ownership: `connect` opens everything, `close` closes everything. Thread safety: every method may be called from any thread.
@@ -407,32 +405,6 @@ class RemoteSession:
                     self.interrupts.run_deferred()
                     self.interrupts.raise_pending()
             self.check()
-
-    def wait_for(self, waiter: Waiter, what: str | Callable[[], str], deadline: float | None = None) -> bool:
-        """Wait, saying once what for when it takes long."""
-        if waiter.done:
-            return True
-        main = threading.get_ident() == self._main
-        if main:
-            self.interrupts.guard()
-        notice = self.now() + NOTICE_S
-        if deadline is None or notice < deadline:
-            if not self._wait(waiter, notice, main) and not self.interrupts.pending() and not self.closed:
-                log.warning("waiting for %s since %d s", what if isinstance(what, str) else what(), NOTICE_S)
-                self._wait(waiter, deadline, main)
-        else:
-            self._wait(waiter, deadline, main)
-        if main:
-            self.interrupts.raise_pending()
-        if not waiter.done:
-            self.check()
-        return waiter.done
-
-    def _wait(self, waiter: Waiter, deadline: float | None, main: bool) -> bool:
-        """Wait; handlers of the user's signals run in between, and when they return the wait goes on."""
-        while not self.pump.wait(waiter, deadline) and main and self.interrupts.run_deferred():
-            pass
-        return waiter.done
 
     # -- who and where this process is
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from manta.core.frozen import Frozen
 from manta.core.options.not_built import refuse_not_built
+from manta.core.options.placing import check_group, group_of, says_where, strategy_of
 from manta.core.options.table import ACTOR, METHOD, METHOD_CALL, TASK, check_known
 from manta.core.resources import CPU, MEMORY, OBJECT_STORE_MEMORY, UNIT, ResourceSet, request
-from manta.core.strategy import ANYWHERE, SPREAD, Strategy
+from manta.core.strategy import Strategy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ def task_options(
                 "Use @ray.remote(_num_objects_per_yield=...) instead."
             )
     merged = {**given, **over}
-    _check_placement_group(merged)
+    check_group(merged)
     _check_generator(merged.get("num_returns"), is_generator)
     refuse_not_built(merged)
     num_cpus = merged.get("num_cpus")
@@ -258,8 +259,8 @@ def task_options(
         # A process that used a GPU keeps its context, and with it the device's memory, until it ends.
         max_calls = 1 if merged.get("num_gpus") else 0
     retry, retry_on = _retries(merged.get("retry_exceptions"))
-    strategy, env_vars = _strategy(merged), _env_vars(merged)
-    group = _group(merged)
+    strategy, env_vars = strategy_of(merged), _env_vars(merged)
+    group = group_of(merged)
     if group is not None:
         group.group.check(resources, resources, group.index, f"the task {merged.get('name') or ''}".rstrip())
         resources = ResourceSet(group.group.amounts(resources, group.index))
@@ -280,7 +281,7 @@ def task_options(
         enable_task_events=merged.get("enable_task_events", True),
         labels=_labels(merged),
         captures=group.captures if group is not None else b"",
-        own_place=_says_where(merged),
+        own_place=says_where(merged),
     )
 
 
@@ -309,7 +310,7 @@ def actor_options(
     merged = {**given, **over}
     if merged.get("get_if_exists") and not merged.get("name"):
         raise ValueError("The actor name must be specified to use `get_if_exists`.")
-    _check_placement_group(merged)
+    check_group(merged)
     max_concurrency = merged.get("max_concurrency")
     if max_concurrency is None:
         max_concurrency = ASYNC_CONCURRENCY if is_async else 1
@@ -323,8 +324,8 @@ def actor_options(
         )
     refuse_not_built(merged)
     resources, placement = _actor_resources(merged)
-    strategy, env_vars = _strategy(merged), _env_vars(merged)
-    group = _group(merged)
+    strategy, env_vars = strategy_of(merged), _env_vars(merged)
+    group = group_of(merged)
     if group is not None:
         group.group.check(resources, placement, group.index, "the actor")
         resources, placement = (
@@ -352,7 +353,7 @@ def actor_options(
         enable_task_events=merged.get("enable_task_events", True),
         labels=_labels(merged),
         captures=group.captures if group is not None else b"",
-        own_place=_says_where(merged),
+        own_place=says_where(merged),
     )
 
 
@@ -430,15 +431,6 @@ def _actor_resources(merged: Mapping[str, Any]) -> tuple[ResourceSet, ResourceSe
     return held, held + ResourceSet({CPU: UNIT})
 
 
-def _check_placement_group(merged: Mapping[str, Any]) -> None:
-    group = merged.get("placement_group", "default")
-    if group is not None and group != "default" and merged.get("scheduling_strategy") is not None:
-        raise ValueError(
-            "Placement groups should be specified via the scheduling_strategy option. "
-            "The placement_group option is deprecated."
-        )
-
-
 def _check_generator(num_returns: object, is_generator: bool) -> None:
     if num_returns in ("streaming", "dynamic") and not is_generator:
         raise ValueError(
@@ -458,64 +450,6 @@ def _retries(given: Any) -> tuple[bool, tuple[type[Exception], ...]]:
     if given is None or isinstance(given, bool):
         return bool(given), ()
     return True, tuple(given)
-
-
-class _InGroup:
-    """A wish to run in a placement group."""
-
-    __slots__ = ("captures", "group", "index")
-
-    def __init__(self, group: Any, index: int, capture: bool | None) -> None:
-        self.group = group
-        self.index = index
-        self.captures: bytes = group.id.binary() if capture else b""
-
-
-def _group(merged: Mapping[str, Any]) -> _InGroup | None:
-    given: Any = merged.get("scheduling_strategy")
-    if hasattr(given, "placement_group"):
-        return _InGroup(
-            given.placement_group, given.placement_group_bundle_index, given.placement_group_capture_child_tasks
-        )
-    group = merged.get("placement_group")
-    index = merged.get("placement_group_bundle_index", -1)
-    if group is None or group == "default" or getattr(group, "is_empty", False):
-        if index != -1:
-            raise ValueError(
-                "If placement group is not set, the value of bundle index must be -1: "
-                f"placement_group_bundle_index is {index}."
-            )
-        return None
-    if not hasattr(group, "amounts"):
-        raise ValueError(f"placement_group must be a PlacementGroup, but received {group!r:.100}")
-    return _InGroup(group, index, merged.get("placement_group_capture_child_tasks"))
-
-
-def _says_where(merged: Mapping[str, Any]) -> bool:
-    return (
-        merged.get("scheduling_strategy") is not None
-        or merged.get("placement_group", "default") != "default"
-        or bool(merged.get("label_selector"))
-    )
-
-
-def _strategy(merged: Mapping[str, Any]) -> Strategy:
-    given = merged.get("scheduling_strategy")
-    selector, fallback = merged.get("label_selector"), merged.get("fallback_strategy")
-    if given is None or isinstance(given, str):
-        strategy = SPREAD if given == "SPREAD" else ANYWHERE
-    else:
-        if selector:
-            raise ValueError(
-                "'label_selector' cannot be used beside a scheduling strategy that names nodes or labels itself: "
-                f"{type(given).__name__}. Put all labels into one of the two."
-            )
-        strategy = given._strategy()
-    if selector or fallback:
-        from manta.core.labels import selectors
-
-        strategy = strategy.replace(hard=selectors(selector, fallback))
-    return strategy
 
 
 def _env_vars(merged: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
