@@ -140,6 +140,29 @@ def test_an_action_that_cannot_be_ends_its_session_with_a_reason(door, channel, 
     assert reasons[0].code == "PROTOCOL_ERROR"
 
 
+def test_more_bytes_than_were_announced_end_the_session(door, channel, healthy):
+    oid = b"x" * 28
+    messages = [
+        opening(),
+        gw.ConnectRequest(number=1, actions=[gw.DriverAction(put=gw.PutObject(object_id=oid, size=200_000))]),
+        gw.ConnectRequest(number=2, actions=[gw.DriverAction(chunk=gw.PutChunk(object_id=oid))], data=bytes(200_001)),
+    ]
+    done = threading.Event()
+
+    def said():
+        for message in messages:
+            yield message.SerializeToString()
+        done.wait(20)
+
+    call = channel.stream_stream(METHOD)(said(), metadata=auth.metadata(door.submitter), timeout=20)
+    over = next(
+        told.over for data in call for told in gw.ConnectResponse.FromString(data).actions if told.HasField("over")
+    )
+    done.set()
+    call.cancel()
+    assert status.error_of(over.error).code == "PROTOCOL_ERROR"
+
+
 def test_connections_that_say_nothing_are_bounded_and_closed(door, healthy):
     """Ten times as many as are let in: memory and descriptors of the gateway stay, and when they go others get in."""
     process = psutil.Process(door.process.pid)

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 #: Bytes of one part.
 CHUNK_BYTES = 1 << 20
 
+#: Large puts of one driver that wait or are under way. Each is a thread of its that waits.
+MOST_PUTS = 1024
+
 #: Values that are read, and that are written, at once; others wait.
 AT_ONCE = 8
 
@@ -44,19 +47,32 @@ class Incoming:
     def __init__(self, size: int, begin: Callable[[], None]) -> None:
         self.size = size
         self._begin = begin
-        #: None: there will be no more.
+        #: None: there will be no more. Bounded by the value's size, for which there is room in the store by then.
         self.parts: SimpleQueue[bytes | None] = SimpleQueue()
+        self._asked_for = False
+        self._came = 0
+
+    def came(self, data: bytes | None) -> None:
+        """The next part; None for no more.
+
+        Raises:
+            ProtocolError: Nobody asked for it yet, or it is more than was announced.
+        """
+        if data is not None:
+            self._came += len(data)
+            if not self._asked_for or self._came > self.size:
+                raise errors.ProtocolError(f"a value of {self.size} bytes was announced, and more or earlier ones came")
+        self.parts.put(data)
 
     def write_into(self, target: memoryview, copy: Callable[[memoryview, memoryview], Any]) -> int:
         """See `store.Writable`."""
+        self._asked_for = True
         self._begin()
         at = 0
         while at < self.size:
             part = self.parts.get()
             if part is None:
                 raise Aborted
-            if at + len(part) > self.size:
-                raise errors.ProtocolError(f"a value of {self.size} bytes was announced, and more came")
             copy(target[at : at + len(part)], memoryview(part))
             at += len(part)
         return at
@@ -82,6 +98,11 @@ class Transfers:
     def put(self, oid: bytes, size: int) -> None:
         """A large value will come."""
         say = self._speaker.say
+        if len(self._incoming) >= MOST_PUTS:
+            done = gw.PutDone(object_id=oid)
+            done.error.CopyFrom(error_to_proto(errors.OverloadedError(f"{MOST_PUTS} large puts are under way already")))
+            say(gw.SessionAction(put_done=done))
+            return
 
         def begin() -> None:
             with self._session.lock:
@@ -95,7 +116,7 @@ class Transfers:
         """The next part of it; None for no more."""
         incoming = self._incoming.get(oid)
         if incoming is not None:
-            incoming.parts.put(data)
+            incoming.came(data)
 
     def _write(self, oid: bytes, incoming: Incoming) -> None:
         session = self._session
