@@ -69,7 +69,7 @@ def logs():
     logging.getLogger("user").warning("from a logger")
 
 ray.get(logs.remote())
-print("pid", pid)
+sys.stdout.write(f"pid {pid}\\n")  # in one piece: `print` writes in several, and a worker's line may come between them
 
 @ray.remote
 def no_newline():
