@@ -129,7 +129,7 @@ def small_puts(size: int, number: int) -> None:
         while place is None or (wanted := blocks.wanted(size, 0.0)):
             if place is None:
                 wanted = blocks.wanted(size, 0.0)
-            (lent,) = store.perform(store.table.lend("me", wanted, now=0.0))
+            (lent,) = store.perform(store.table.blocks.lend("me", wanted, now=0.0))
             assert isinstance(lent, BlockLent)
             blocks.lent(lent.block_id, lent.offset, lent.size)
             mapping.warm(lent.offset, lent.size)
@@ -141,9 +141,9 @@ def small_puts(size: int, number: int) -> None:
         copy(view, source)
         view.release()
         blocks.sealed(block_id)
-        store.table.seal_in_block("me", block_id, object_id, offset, size, now=0.0)
+        store.table.blocks.seal_in_block("me", block_id, object_id, offset, size, now=0.0)
         for returned in blocks.to_return():
-            store.table.return_block("me", returned, now=0.0)
+            store.table.blocks.return_block("me", returned, now=0.0)
         if last is not None:
             store.table.delete([last], now=0.0)
         last = object_id

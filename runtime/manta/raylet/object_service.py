@@ -126,7 +126,9 @@ class ObjectService:
         self.perform(self.table.abort(client.worker_id, message.object_id, now=time.monotonic()))
 
     def _request_block(self, client: Client, message: pb.RequestBlock) -> None:
-        self.perform(self.table.lend(client.worker_id, message.size, now=time.monotonic(), cause=message.request_id))
+        self.perform(
+            self.table.blocks.lend(client.worker_id, message.size, now=time.monotonic(), cause=message.request_id)
+        )
 
     def _seal_in_block(self, client: Client, message: pb.SealInBlock) -> None:
         count = len(message.object_ids)
@@ -140,13 +142,13 @@ class ObjectService:
         rows = zip(message.object_ids, message.offsets, message.sizes, owners, strict=True)
         for object_id, offset, size, owner in rows:
             self.perform(
-                self.table.seal_in_block(
+                self.table.blocks.seal_in_block(
                     client.worker_id, message.block_id, object_id, offset, size, now=now, owner=owner or client.job
                 )
             )
 
     def _return_block(self, client: Client, message: pb.ReturnBlock) -> None:
-        self.perform(self.table.return_block(client.worker_id, message.block_id, now=time.monotonic()))
+        self.perform(self.table.blocks.return_block(client.worker_id, message.block_id, now=time.monotonic()))
 
     def _get(self, client: Client, message: pb.GetObjects) -> None:
         now = time.monotonic()
@@ -352,7 +354,8 @@ class ObjectService:
         return error_info(
             ObjectStoreFullError(
                 f"Failed to put object {command.object_id.hex()} of {command.size} bytes: {command.reason}. The object "
-                f"store has {command.capacity} bytes, {command.used} are taken"
+                f"store has {command.capacity} bytes, {command.used} are taken, "
+                f"{command.largest} are free in one piece"
                 + (f" (waited {command.waited_s:.1f} s)" if command.waited_s else "")
                 + (f". Who keeps most: {held}" if held else "")
                 + ". Delete references you do not need, or start with a larger object_store_memory."

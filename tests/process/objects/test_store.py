@@ -131,7 +131,6 @@ def test_a_creator_killed_while_it_writes_leaves_no_room_taken(cluster: Cluster,
     def pid():
         return os.getpid()
 
-    before = cluster.store()
     ref = dies.remote()
     started.wait()
     assert cluster.store()["unsealed_bytes"] >= 40 * MIB
@@ -139,9 +138,8 @@ def test_a_creator_killed_while_it_writes_leaves_no_room_taken(cluster: Cluster,
         os.kill(worker, signal.SIGKILL)
     with pytest.raises(WorkerCrashedError):
         manta.get(ref, timeout=20)
-    wait_until(lambda: cluster.store()["unsealed_bytes"] == before["unsealed_bytes"])
-    # Nor a block of another worker that died with it: what lies in the middle would part the room.
-    wait_until(lambda: cluster.store()["used_bytes"] <= before["used_bytes"])
+    # Nor is a block of another worker that died with it, nor what earlier tests left: in the middle it would part the room.
+    wait_until(lambda: not cluster.store()["used_bytes"], what="all room to be free")
     held = [manta.put(bytes(30 * MIB)) for _ in range(4)]  # all of the room is there
     del held
 

@@ -256,20 +256,22 @@ def test_two_processes_fill_their_blocks_at_the_same_time_and_the_other_reads_th
         offsets = {"a": [], "b": []}
         for name, peer in (("a", a), ("b", b)):
             store.table.joined(name)
-            block = store.one(BlockLent, store.table.lend(name, 2 * MIB, now=0.0))
+            block = store.one(BlockLent, store.table.blocks.lend(name, 2 * MIB, now=0.0))
             peer.say(name, block.block_id, block.offset, block.size)
             while (words := peer.hear())[0] != "return":
                 object_id = f"{name}{len(ids[name])}".encode().ljust(28)
                 assert (
                     store.perform(
-                        store.table.seal_in_block(name, block.block_id, object_id, int(words[0]), 100_000, now=0.0)
+                        store.table.blocks.seal_in_block(
+                            name, block.block_id, object_id, int(words[0]), 100_000, now=0.0
+                        )
                     )
                     == []
                 )
                 ids[name].append(object_id)
                 offsets[name].append(int(words[0]))
             assert words == ["return", str(block.block_id)]
-            store.perform(store.table.return_block(name, block.block_id, now=0.0))
+            store.perform(store.table.blocks.return_block(name, block.block_id, now=0.0))
         for name, other, peer in (("a", "b", a), ("b", "a", b)):
             assert len(ids[name]) == 20
             store.one(Ready, store.table.get(name, 1, ids[other], now=0.0))

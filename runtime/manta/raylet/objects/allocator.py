@@ -215,6 +215,11 @@ class Allocator:
         """Upper bound of what can be had by allocating and growing, in one piece or not."""
         return self.capacity - self.used_bytes
 
+    @property
+    def largest_bytes(self) -> int:
+        """What can be allocated in one piece without growing."""
+        return self._ranges.largest()
+
     def grow(self, size: int, now: float, cause: Hashable) -> list[PunchHole | ReserveExtent] | None:
         """Make a contiguous place for `size` bytes by adding extents; what is on its way already counts.
 
@@ -420,7 +425,7 @@ class Allocator:
             "cold_bytes": self._cold.total_bytes,
             "reserving_bytes": self._reserving * self.extent,
             "free_ranges": len(self._ranges),
-            "largest_free_bytes": self._ranges.largest(),
+            "largest_free_bytes": self.largest_bytes,
         }
 
     def free_ranges(self) -> list[tuple[int, int]]:

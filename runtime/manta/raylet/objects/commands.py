@@ -75,6 +75,7 @@ class StoreFull(NamedTuple):
         size: Bytes asked for.
         capacity: Bytes the store may ever hold.
         used: Bytes taken.
+        largest: Bytes of the largest free range; less than `capacity - used` when objects lie between.
         holders: The largest first.
         reason: One sentence: larger than the store, waited in vain, the machine has no memory, too many waiting.
     """
@@ -84,6 +85,7 @@ class StoreFull(NamedTuple):
     size: int
     capacity: int
     used: int
+    largest: int
     holders: tuple[Holder, ...]
     waited_s: float
     reason: str
@@ -95,7 +97,8 @@ class StoreFull(NamedTuple):
         lines = [
             (
                 f"{self.size / mib:.1f} MiB for object {self.object_id.hex()} do not fit: {self.reason}. "
-                f"{self.used / mib:.1f} of {self.capacity / mib:.1f} MiB are in use."
+                f"{self.used / mib:.1f} of {self.capacity / mib:.1f} MiB are in use, "
+                f"{self.largest / mib:.1f} are free in one piece."
             )
         ]
         for holder in self.holders:

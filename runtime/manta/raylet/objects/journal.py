@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Final
 
+from manta.raylet.objects.commands import Client, Rejected
+
 #: Events kept.
 _EVENTS: Final = 4096
 
@@ -27,6 +29,12 @@ class Journal:
     def note(self, now: float, what: str, object_id: bytes, client: Hashable, cause: Hashable) -> None:
         """Something happened to an object, or to a client when the id is empty."""
         self._events.append((now, what, object_id, client, cause))
+
+    def rejected(self, client: Client, object_id: bytes, reason: str, now: float, cause: Hashable) -> Rejected:
+        """The answer to what a client may not ask for, noted and counted."""
+        self.totals["rejected"] += 1
+        self.note(now, "rejected", object_id, client, cause)
+        return Rejected(client, object_id, reason, cause)
 
     def story(self, object_id: bytes) -> list[tuple[float, str, Hashable, Hashable]]:
         """What happened to an object, as far as it is remembered: (time, what, client, cause), oldest first."""

@@ -221,7 +221,8 @@ class Room:
         self._journal.note(now, "full", object_id, client, cause)
         capacity, used = self._allocator.capacity, self._allocator.used_bytes
         holders = self._sealed.owners.holders(self._processes, 5)
-        return StoreFull(client, object_id, size, capacity, used, holders, waited_s, reason, cause)
+        largest = self._allocator.largest_bytes
+        return StoreFull(client, object_id, size, capacity, used, largest, holders, waited_s, reason, cause)
 
     # --- in blocks --------------------------------------------------------------------------------------------------------
 

@@ -6,14 +6,14 @@ A pure state machine: events are method calls that carry `now` and `cause`; what
 
 **A life.** `create` gives a client a range to write (or makes it wait, or says that the object exists). `seal` makes it
 readable and immutable. `get` pins it for a reader, `release` unpins. `delete` says that its owner has no references: it is
-freed with the last pin. A client may also borrow a *block* (`lend`) and seal objects inside it without asking for each.
+freed with the last pin. A client may also borrow a *block* (`blocks.lend`) and seal objects inside it without asking for each.
 
 **The same id again** is the retry of a task. Ranges being written belong to a client and an id, so a second attempt never
 waits for a first one that hangs: whoever seals first wins, the other's range is freed when it seals. A creator that asks
 again for an id it has not sealed gets the same range, or, for another size, a new one.
 
 **Next door:** the objects that are there and who reads them (`sealed`), readers that wait (`gets`), room given out or waited
-for (`room`), deletions that were faster than their objects (`ahead`).
+for (`room`), objects in borrowed blocks (`blocks`), deletions that were faster than their objects (`ahead`).
 
 Costs: a few microseconds per event, independent of the number of objects; of waiting creators only the first few are looked
 at when room appears.
@@ -25,6 +25,7 @@ from typing import Final
 from manta.raylet.objects.ahead import Ahead
 from manta.raylet.objects.allocator import Allocator
 from manta.raylet.objects.audit import check
+from manta.raylet.objects.blocks import Blocks
 from manta.raylet.objects.commands import (
     AlreadyExists,
     ArenaEvent,
@@ -38,7 +39,6 @@ from manta.raylet.objects.commands import (
     HolePunched,
     Left,
     Ready,
-    Rejected,
 )
 from manta.raylet.objects.gets import Gets
 from manta.raylet.objects.journal import Journal
@@ -58,6 +58,7 @@ class ObjectTable:
     """See the module.
 
     Attributes:
+        blocks: The events of borrowed blocks; they are this table's as much as its own methods.
         full_timeout_s: How long a creator waits for room before it is told that there is none.
         owners_elsewhere: Owners that are no clients, and yet can be asked about what was made for them (Left).
     """
@@ -71,6 +72,7 @@ class ObjectTable:
         "_processes",
         "_room",
         "_sealed",
+        "blocks",
         "full_timeout_s",
         "owners_elsewhere",
     )
@@ -87,6 +89,7 @@ class ObjectTable:
         self._ahead = Ahead()
         self._gets = Gets(self._sealed, self._processes)
         self._room = Room(allocator, self._sealed, self._processes, self._journal)
+        self.blocks = Blocks(self._room, self._sealed, self._ahead, self._processes, self._journal, self._seal)
 
     # --- clients ----------------------------------------------------------------------------------------------------------
 
@@ -156,7 +159,7 @@ class ObjectTable:
         process = self._processes.get(client)
         if process is None or size < 0:
             reason = "it has not joined this node" if process is None else f"{size} is no size of an object"
-            return [self._rejected(client, object_id, reason, now, cause)]
+            return [self._journal.rejected(client, object_id, reason, now, cause)]
         out: list[Command] = []
         item = self._objects.get(object_id)
         if item is not None:
@@ -198,7 +201,7 @@ class ObjectTable:
         if unsealed is None:
             if object_id in self._objects and process is not None:
                 return []  # said twice
-            return [self._rejected(client, object_id, "it seals what it is not writing", now, cause)]
+            return [self._journal.rejected(client, object_id, "it seals what it is not writing", now, cause)]
         self._room.written(client, unsealed)
         out: list[Command] = []
         item = self._objects.get(object_id)
@@ -236,79 +239,6 @@ class ObjectTable:
             self._room.use(now, cause, out)
         return out
 
-    # --- blocks -----------------------------------------------------------------------------------------------------------
-
-    def lend(self, client: Client, size: int, *, now: float, cause: Hashable = 0) -> list[Command]:
-        """A client wants a range to create objects in by itself.
-
-        Returns:
-            Exactly one of BlockLent and BlockRefused for this cause, now or when the arena has grown; a block may be smaller
-            than asked for.
-        """
-        process = self._processes.get(client)
-        if process is None:
-            return [self._rejected(client, b"", "it has not joined this node", now, cause)]
-        out: list[Command] = []
-        self._room.ask_block(process, client, size, now, cause, out)
-        return out
-
-    def seal_in_block(
-        self,
-        client: Client,
-        block_id: int,
-        object_id: bytes,
-        offset: int,
-        size: int,
-        *,
-        now: float,
-        cause: Hashable = 0,
-        owner: Hashable = None,
-    ) -> list[Command]:
-        """The client has written an object into a part of a block it holds. Repeating is safe.
-
-        Args:
-            client: Who holds the block.
-            block_id: From BlockLent.
-            object_id: What; when it exists already, this part of the block is freed with the block.
-            offset: Where in the arena, a multiple of 64.
-            size: Its bytes.
-            now: Monotonic seconds.
-            cause: Id of the message.
-            owner: As in `create`.
-        """
-        process = self._processes.get(client)
-        block = process.blocks.get(block_id) if process is not None else None
-        if block is None:
-            return [self._rejected(client, object_id, f"it does not hold block {block_id}", now, cause)]
-        owner = client if owner is None else owner
-        item = self._objects.get(object_id)
-        if item is not None:
-            self._sealed.adopt(item, client, owner)
-            return []
-        if self._sealed.owners.is_dead(owner):
-            self._ahead.take(object_id)
-            return []
-        if not block.take(offset, size):
-            reason = f"bytes {offset} to {offset + size} are not a free part of block {block_id}"
-            return [self._rejected(client, object_id, reason, now, cause)]
-        self._room.lent_free_bytes -= aligned(size)
-        out: list[Command] = []
-        self._seal(Object(object_id, offset, size, client, owner, False), now, cause, out)
-        return out
-
-    def return_block(self, client: Client, block_id: int, *, now: float, cause: Hashable = 0) -> list[Command]:
-        """The client writes no more in this block; what it did not seal there is free. Repeating is safe."""
-        process = self._processes.get(client)
-        block = process.blocks.pop(block_id, None) if process is not None else None
-        if process is None or block is None:
-            return []
-        if not process.blocks:
-            process.recalled = False
-        self._room.free_rest(block, client, now)
-        out: list[Command] = []
-        self._room.use(now, cause, out)
-        return out
-
     # --- reading ----------------------------------------------------------------------------------------------------------
 
     def get(
@@ -329,9 +259,11 @@ class ObjectTable:
         """
         process = self._processes.get(client)
         if process is None:
-            return [self._rejected(client, b"", "it has not joined this node", now, cause)]
+            return [self._journal.rejected(client, b"", "it has not joined this node", now, cause)]
         if request_id in process.gets or process.awaited + len(ids) > _MAX_AWAITED:
-            return [self._rejected(client, b"", f"request {request_id!r} waits already, or too many do", now, cause)]
+            return [
+                self._journal.rejected(client, b"", f"request {request_id!r} waits already, or too many do", now, cause)
+            ]
         objects, sealed = self._objects, self._sealed
         complete = True
         for object_id in ids:
@@ -531,11 +463,6 @@ class ObjectTable:
             self._room.use(now, cause, out)
         if self._ahead and self._ahead.take(item.object_id):
             out += self.delete((item.object_id,), now=now, cause=cause)
-
-    def _rejected(self, client: Client, object_id: bytes, reason: str, now: float, cause: Hashable) -> Rejected:
-        self._journal.totals["rejected"] += 1
-        self._note(now, "rejected", object_id, client, cause)
-        return Rejected(client, object_id, reason, cause)
 
     def _note(self, now: float, what: str, object_id: bytes, client: Hashable, cause: Hashable) -> None:
         self._journal.note(now, what, object_id, client, cause)

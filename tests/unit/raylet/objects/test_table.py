@@ -151,20 +151,20 @@ def test_what_its_owner_deleted_before_the_seal_was_heard_is_freed_when_it_is():
 
 def test_the_same_in_a_block():
     table = make()
-    (block,) = table.lend(A, MIB, now=0.0)
+    (block,) = table.blocks.lend(A, MIB, now=0.0)
     table.delete([X], now=1.0, by=B)
-    assert table.seal_in_block(A, block.block_id, X, block.offset, 1000, now=2.0, owner=B) == []
-    table.return_block(A, block.block_id, now=3.0)
+    assert table.blocks.seal_in_block(A, block.block_id, X, block.offset, 1000, now=2.0, owner=B) == []
+    table.blocks.return_block(A, block.block_id, now=3.0)
 
     assert at_rest(table)
 
 
 def test_who_waits_for_an_object_that_was_deleted_ahead_may_read_it():
     table = make()
-    (block,) = table.lend(A, MIB, now=0.0)
+    (block,) = table.blocks.lend(A, MIB, now=0.0)
     table.delete([X], now=1.0, by=B)
     table.get(C, 1, [X], now=2.0)
-    ready, *_ = table.seal_in_block(A, block.block_id, X, block.offset, 1000, now=3.0, owner=B)
+    ready, *_ = table.blocks.seal_in_block(A, block.block_id, X, block.offset, 1000, now=3.0, owner=B)
 
     assert isinstance(ready, Ready)
     assert table.where(X) is None
@@ -174,7 +174,7 @@ def test_who_waits_for_an_object_that_was_deleted_ahead_may_read_it():
 
 def test_a_deletion_ahead_is_forgotten_with_the_last_who_may_have_made_the_object():
     table = make()
-    table.lend(A, MIB, now=0.0)
+    table.blocks.lend(A, MIB, now=0.0)
     table.create(C, X, 100, now=0.0)
     table.delete([X], now=1.0, by=B)
     assert table.statistics()["deleted_ahead"] == 1
@@ -189,7 +189,7 @@ def test_a_deletion_ahead_is_forgotten_with_the_last_who_may_have_made_the_objec
 def test_a_deletion_of_what_nobody_can_have_made_is_not_remembered():
     """What a process made itself it had sealed before, on the same connection."""
     table = make()
-    table.lend(B, MIB, now=0.0)
+    table.blocks.lend(B, MIB, now=0.0)
     table.delete([X], now=1.0, by=B)
 
     assert table.statistics()["deleted_ahead"] == 0
@@ -197,7 +197,7 @@ def test_a_deletion_of_what_nobody_can_have_made_is_not_remembered():
 
 def test_whoever_asks_to_create_a_deleted_object_makes_it_anew():
     table = make()
-    table.lend(C, MIB, now=0.0)
+    table.blocks.lend(C, MIB, now=0.0)
     table.delete([X], now=1.0, by=B)
     put(table, A, X, 1000)
 
@@ -207,11 +207,11 @@ def test_whoever_asks_to_create_a_deleted_object_makes_it_anew():
 def test_deletions_ahead_have_a_bound(monkeypatch):
     monkeypatch.setattr("manta.raylet.objects.ahead._MOST", 2)
     table = make()
-    (block,) = table.lend(A, MIB, now=0.0)
+    (block,) = table.blocks.lend(A, MIB, now=0.0)
     table.delete([X, Y, Z], now=1.0, by=B)
     assert table.statistics()["deleted_ahead"] == 2
 
-    table.seal_in_block(A, block.block_id, X, block.offset, 100, now=2.0, owner=B)
+    table.blocks.seal_in_block(A, block.block_id, X, block.offset, 100, now=2.0, owner=B)
     assert table.where(X) == (block.offset, 100)
 
 
@@ -318,7 +318,7 @@ def test_what_an_owner_was_not_told_of_by_the_dead_is_freed_when_it_says_so():
 def test_what_the_next_attempt_finds_made_is_not_the_dead_one_s_any_more(way):
     """Its owner hears of it from the next attempt; the answer about the dead one may come later than that."""
     table = make(16)
-    (block,) = table.lend(C, MIB, now=0.0)
+    (block,) = table.blocks.lend(C, MIB, now=0.0)
     if way == "seal":
         table.create(C, X, 1000, now=0.0, owner=B)
     (created,) = table.create(A, X, 1000, now=0.0, owner=B)
@@ -332,7 +332,7 @@ def test_what_the_next_attempt_finds_made_is_not_the_dead_one_s_any_more(way):
     elif way == "seal":
         table.seal(C, X, now=0.5)
     elif way == "block":
-        table.seal_in_block(C, block.block_id, X, block.offset, 1000, now=0.5, owner=B)
+        table.blocks.seal_in_block(C, block.block_id, X, block.offset, 1000, now=0.5, owner=B)
     if way in ("create", "wait"):
         assert told == [AlreadyExists(C, X, 0)]
     table.validate()
@@ -451,16 +451,25 @@ def test_an_object_larger_than_the_store_is_refused_at_once():
 
     (full,) = table.create(A, X, 17 * MIB, now=0.0, cause="c")
     assert full == StoreFull(
-        A, X, 17 * MIB, 16 * MIB, MIB, (Holder(B, MIB, 1, 0, 0),), 0.0, "the object is larger than the store", "c"
+        A,
+        X,
+        17 * MIB,
+        16 * MIB,
+        MIB,
+        15 * MIB,
+        (Holder(B, MIB, 1, 0, 0),),
+        0.0,
+        "the object is larger than the store",
+        "c",
     )
 
 
 def test_a_full_store_is_described_with_sizes_and_holders():
     holders = (Holder(b"\xab", 3 * MIB, 2, 0, 0), Holder("driver", 0, 0, MIB, 0))
-    full = StoreFull(A, b"\x01", 2 * MIB, 4 * MIB, 4 * MIB, holders, 10.0, "no room in 10 s", "c")
+    full = StoreFull(A, b"\x01", 2 * MIB, 4 * MIB, 3 * MIB, MIB, holders, 10.0, "no room in 10 s", "c")
 
     assert full.text() == (
-        "2.0 MiB for object 01 do not fit: no room in 10 s. 4.0 of 4.0 MiB are in use.\n"
+        "2.0 MiB for object 01 do not fit: no room in 10 s. 3.0 of 4.0 MiB are in use, 1.0 are free in one piece.\n"
         "  ab: owns 3.0 MiB in 2 objects, reads 0.0 MiB, has 0.0 MiB lent\n"
         "  driver: owns 0.0 MiB in 0 objects, reads 1.0 MiB, has 0.0 MiB lent"
     )
@@ -501,6 +510,7 @@ def test_a_creator_who_waited_in_vain_hears_who_holds_how_much():
             2 * MIB,
             4 * MIB,
             4 * MIB,
+            0,
             (
                 Holder("driver", 3 * MIB, 1, 0, 0),
                 Holder(C, 0, 0, 3 * MIB, 0),
@@ -615,7 +625,7 @@ def test_the_margin_is_prepared_from_the_first_tick():
 
 
 def lend(table, client, size=4 * MIB, now=0.0):
-    (block,) = table.lend(client, size, now=now)
+    (block,) = table.blocks.lend(client, size, now=now)
     assert isinstance(block, BlockLent)
     return block
 
@@ -625,12 +635,12 @@ def test_objects_are_sealed_inside_a_block_and_its_rest_goes_back():
     block = lend(table, A)
 
     assert block.size == 4 * MIB
-    assert table.seal_in_block(A, block.block_id, X, block.offset, 1000, now=0.0) == []
-    assert table.seal_in_block(A, block.block_id, Y, block.offset + 2048, 1000, now=0.0) == []
+    assert table.blocks.seal_in_block(A, block.block_id, X, block.offset, 1000, now=0.0) == []
+    assert table.blocks.seal_in_block(A, block.block_id, Y, block.offset + 2048, 1000, now=0.0) == []
     table.validate()
     assert table.statistics()["lent_bytes"] == 4 * MIB - 2048
     assert table.where(Y) == (block.offset + 2048, 1000)
-    assert table.return_block(A, block.block_id, now=1.0) == []
+    assert table.blocks.return_block(A, block.block_id, now=1.0) == []
     table.validate()
     assert table.statistics()["used_bytes"] == 2048
     table.delete([X, Y], now=2.0)
@@ -640,10 +650,10 @@ def test_objects_are_sealed_inside_a_block_and_its_rest_goes_back():
 def test_an_object_freed_before_its_block_comes_back_is_not_freed_twice():
     table = make(64)
     block = lend(table, A)
-    table.seal_in_block(A, block.block_id, X, block.offset, 1000, now=0.0)
+    table.blocks.seal_in_block(A, block.block_id, X, block.offset, 1000, now=0.0)
     table.delete([X], now=0.0)
     put(table, B, Y, 500)  # may take what X left
-    table.return_block(A, block.block_id, now=1.0)
+    table.blocks.return_block(A, block.block_id, now=1.0)
 
     table.validate()
     assert table.statistics()["used_bytes"] == 512
@@ -654,7 +664,7 @@ def test_sealing_in_a_block_answers_readers():
     block = lend(table, A)
     table.get(B, 1, [X], now=0.0, cause="g")
 
-    assert table.seal_in_block(A, block.block_id, X, block.offset, 10, now=0.0) == [
+    assert table.blocks.seal_in_block(A, block.block_id, X, block.offset, 10, now=0.0) == [
         Ready(B, 1, ((X, block.offset, 10),), "g")
     ]
 
@@ -666,9 +676,9 @@ def test_a_part_that_is_not_the_block_s_or_already_taken_is_rejected(offset, siz
     table = make(64)
     put(table, B, Z, 64)
     block = lend(table, A)
-    table.seal_in_block(A, block.block_id, X, block.offset + 1024, 100, now=0.0)
+    table.blocks.seal_in_block(A, block.block_id, X, block.offset + 1024, 100, now=0.0)
 
-    (rejected,) = table.seal_in_block(A, block.block_id, Y, block.offset + offset, size, now=0.0)
+    (rejected,) = table.blocks.seal_in_block(A, block.block_id, Y, block.offset + offset, size, now=0.0)
     assert isinstance(rejected, Rejected)
     table.validate()
 
@@ -677,16 +687,16 @@ def test_nobody_seals_in_a_block_of_another():
     table = make(64)
     block = lend(table, A)
 
-    (rejected,) = table.seal_in_block(B, block.block_id, X, block.offset, 10, now=0.0)
+    (rejected,) = table.blocks.seal_in_block(B, block.block_id, X, block.offset, 10, now=0.0)
     assert isinstance(rejected, Rejected)
-    assert table.return_block(B, block.block_id, now=0.0) == []
+    assert table.blocks.return_block(B, block.block_id, now=0.0) == []
     assert table.statistics()["lent_bytes"] == block.size
 
 
 def test_a_dead_client_s_blocks_come_back_without_their_objects():
     table = make(64)
     block = lend(table, A)
-    table.seal_in_block(A, block.block_id, X, block.offset, 1000, now=0.0)
+    table.blocks.seal_in_block(A, block.block_id, X, block.offset, 1000, now=0.0)
     table.died(A, now=1.0)
 
     table.validate()
@@ -707,9 +717,9 @@ def test_a_client_is_lent_the_range_again_whose_objects_it_lost():
         for at in range(0, block.size, MIB):
             object_id = b"%028d" % number
             number += 1
-            table.seal_in_block(A, block.block_id, object_id, block.offset + at, MIB, now=0.0)
+            table.blocks.seal_in_block(A, block.block_id, object_id, block.offset + at, MIB, now=0.0)
             table.delete([object_id], now=0.0)
-        table.return_block(A, block.block_id, now=0.0)
+        table.blocks.return_block(A, block.block_id, now=0.0)
 
     assert len(seen) == 1
 
@@ -719,23 +729,23 @@ def test_a_tight_store_lends_nothing_and_asks_for_what_it_lent():
     put(table, B, X, 50 * MIB)
     lend(table, A)
 
-    assert table.lend(C, 4 * MIB, now=0.0, cause="l") == [BlockRefused(C, "l")]
+    assert table.blocks.lend(C, 4 * MIB, now=0.0, cause="l") == [BlockRefused(C, "l")]
     assert table.create(B, Y, 12 * MIB, now=0.0) == [RecallBlocks(A, 0)]
     assert table.create(C, Z, 12 * MIB, now=0.0) == []  # asked once
-    assert table.return_block(A, 1, now=1.0)[0] == Created(B, Y, 50 * MIB, 12 * MIB, 0)
+    assert table.blocks.return_block(A, 1, now=1.0)[0] == Created(B, Y, 50 * MIB, 12 * MIB, 0)
     table.validate()
 
 
 def test_a_block_waits_for_growth():
     table = make(64, present=False)
 
-    assert table.lend(A, 2 * MIB, now=0.0, cause="l") == [ReserveExtent(0, 2 * MIB, "l")]
+    assert table.blocks.lend(A, 2 * MIB, now=0.0, cause="l") == [ReserveExtent(0, 2 * MIB, "l")]
     assert table.arena_event(ExtentReserved(0, 2 * MIB, "l"), now=0.1) == [BlockLent(A, 1, 0, 2 * MIB, "l")]
 
 
 def test_one_client_cannot_borrow_the_store():
     table = make(64)
-    answers = [table.lend(A, 32 * MIB, now=0.0)[0] for _ in range(6)]
+    answers = [table.blocks.lend(A, 32 * MIB, now=0.0)[0] for _ in range(6)]
 
     assert [type(answer) for answer in answers] == [BlockLent] * 4 + [BlockRefused] * 2
     assert table.statistics()["lent_bytes"] == 16 * MIB
