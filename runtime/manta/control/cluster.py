@@ -29,7 +29,7 @@ class Changes:
         facts: Nodes that are new, or of which more than what is free has changed.
         free: Nodes of which only what is free has changed.
         gone: Nodes that are dead.
-        groups: Placement groups that were removed.
+        groups: Placement groups that were removed; with `anew`, all that are remembered.
     """
 
     version: int
@@ -92,7 +92,9 @@ class ClusterBook:
     def since(self, version: int | None) -> Changes:
         """What whoever stands at `version` has missed; None stands nowhere."""
         if version is None or not self._oldest <= version <= self.version:
-            return Changes(self.version, True, tuple(self._changed), ())
+            # Somebody may wait there for a group that was removed while nobody could say so.
+            groups_gone = tuple(GroupId(thing) for _, thing in self._gone if len(thing) == GROUP_ID_BYTES)
+            return Changes(self.version, True, tuple(self._changed), (), (), groups_gone)
         facts: list[NodeId] = []
         free: list[NodeId] = []
         for node_id in reversed(self._changed):

@@ -8,11 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manta.control.cluster import ClusterBook
-from manta.control.model import Instant, Node, NodeId
+from manta.control.groups.model import Group, GroupId, GroupState, Layout
+from manta.control.groups.table import GroupTable
+from manta.control.model import NO_NODE, Instant, JobId, Node, NodeId, WorkerId
 from manta.control.nodes import NodeTable
 from manta.control.services.cluster import ClusterTeller, period_ms
 from manta.control.stories import Stories
 from manta.rpc.v1 import control_pb2 as pb
+
+GROUP = GroupId(b"g" * 18)
 
 steps = st.lists(st.tuples(st.sampled_from(["facts", "free", "left"]), st.integers(0, 4)), max_size=40)
 
@@ -191,3 +195,25 @@ def test_after_a_restart_nothing_is_told_until_who_was_there_is_back_or_dead():
     loop.ring()
 
     assert len(heard(teller.take(told)).nodes) == 2
+
+
+def test_whoever_starts_anew_hears_of_removed_groups():
+    """Else what waits there for a group that was removed while the node's line was away would wait for ever."""
+    book = ClusterBook()
+    book.group_gone(GROUP)
+    book.changed(NodeId(b"n"), facts=True)
+
+    assert book.since(None).groups == (GROUP,)
+    assert book.since(book.version).groups == ()
+
+
+def test_removed_groups_are_told_again_after_a_restart():
+    nodes = NodeTable(Stories())
+    groups = GroupTable(nodes, Stories())
+    row = Group(
+        GROUP, JobId(b"job1"), WorkerId(b"w"), Layout.PACK, ({"CPU": 1},), state=GroupState.REMOVED, nodes=(NO_NODE,)
+    )
+
+    groups.restore(row, [], "start 2")
+
+    assert nodes.cluster.since(None).groups == (GROUP,)

@@ -88,6 +88,8 @@ class GroupTable:
         self.rows[row.group_id] = row
         if row.state is GroupState.REMOVED:
             self._removed[row.group_id] = None
+            # The one before may have died before every node had heard of it.
+            self._nodes.cluster.group_gone(row.group_id)
             return
         if row.name:
             self._names[row.name, row.namespace] = row.group_id
