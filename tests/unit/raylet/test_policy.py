@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -178,3 +180,44 @@ def test_a_draining_node_gets_nothing():
     policy._ledger.take({"CPU": 30_000})
 
     assert policy.choose(shape_of({"CPU": 10_000}, ANYWHERE, b"", policy._ledger)).node_id == node(3)
+
+
+@pytest.mark.parametrize("strategy", [ANYWHERE, SPREAD], ids=["hybrid", "spread"])
+def test_many_choices_in_a_row_are_those_that_would_be_made_one_by_one(strategy):
+    """What orders the nodes once for many choices agrees with a look at every node for each."""
+    chance = random.Random(7)
+    nodes = [({"CPU": 80_000}, {"CPU": chance.randrange(9) * 10_000}, {}) for _ in range(20)]
+
+    def chosen(*, together: bool) -> list[object]:
+        policy, _ = policy_of(nodes)
+        policy._ledger.take(dict(policy._ledger.available))
+        shapes = [shape_of({"CPU": 10_000 * n}, strategy, b"", policy._ledger) for n in (1, 2)]
+        found: list[object] = []
+        for number in range(120):
+            if not together:
+                policy.begin()
+            shape = shapes[number % 2]
+            other = policy.choose(shape)
+            policy.took_turn(shape, other)
+            if not isinstance(other, bool):
+                policy._cluster.promise(other, shape.needs, 1.0)
+            found.append(other if isinstance(other, bool) else other.node_id)
+        return found
+
+    assert chosen(together=True) == chosen(together=False)
+    assert False in chosen(together=True), "in the end nothing has room"
+
+
+def test_promises_end_in_the_order_in_which_they_were_made_last():
+    policy = four_nodes()
+    cluster = policy._cluster
+    first, second = cluster.others[node(1)], cluster.others[node(2)]
+    cluster.promise(first, {"CPU": 10_000}, 100.0)
+    cluster.promise(second, {"CPU": 10_000}, 100.5)
+    cluster.promise(first, {"CPU": 10_000}, 101.0)
+
+    assert cluster.forget_promises(102.5) == 103.0
+    assert not second.promised
+    assert first.promised == {"CPU": 20_000}
+    cluster.learn(ClusterSeen((), (node(1),)))
+    assert cluster.forget_promises(103.0) is None

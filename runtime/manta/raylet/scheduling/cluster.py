@@ -15,9 +15,9 @@ from manta.raylet.scheduling.ledger import Amounts
 PROMISE_S: Final = 2.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Other:
-    """Another node.
+    """Another node. One is the same as another only if it is that one: thousands are compared for each decision.
 
     Attributes:
         node_id: Its id.
@@ -79,6 +79,8 @@ class Cluster:
         self.known = alone
         self.draining = False
         self.others: dict[bytes, Other] = {}
+        #: Those to which something was promised, whose promise is oldest first.
+        self._promised: dict[bytes, Other] = {}
         #: Grows when a node comes, goes, or is not what it was; not when only what is free changes.
         self.version = 0
 
@@ -108,32 +110,35 @@ class Cluster:
                 continue
             other.available = seen.available
             other.promised = {}
+            self._promised.pop(other.node_id, None)
             other.count()
 
     def promise(self, other: Other, needs: Amounts, now: float) -> None:
         """Somebody is sent there for this."""
         add(other.promised, needs)
         other.promised_at = now
+        self._promised.pop(other.node_id, None)
+        self._promised[other.node_id] = other
         other.count()
 
     def forget_promises(self, now: float) -> float | None:
         """What was promised long ago was taken, and reported, or never will be. Returns when to look again."""
-        due: float | None = None
-        for other in self.others.values():
-            if not other.promised:
-                continue
+        promised = self._promised
+        while promised:
+            other = next(iter(promised.values()))
             end = other.promised_at + PROMISE_S
-            if now >= end:
-                other.promised = {}
-                other.count()
-            elif due is None or end < due:
-                due = end
-        return due
+            if now < end:
+                return end
+            del promised[other.node_id]
+            other.promised = {}
+            other.count()
+        return None
 
     def totals(self, here: Amounts) -> list[Amounts]:
         """What each node has, this one first; only for telling people."""
         return [here, *(other.total for other in self.others.values())]
 
     def _forget(self, node_id: bytes) -> None:
+        self._promised.pop(node_id, None)
         if self.others.pop(node_id, None) is not None:
             self.version += 1

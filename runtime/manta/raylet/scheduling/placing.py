@@ -21,6 +21,9 @@ from manta.raylet.scheduling.records import Demand, Shape
 #: How long a demand waits where it was sent although nothing was free there, seconds.
 PATIENCE_S: Final = 1.0
 
+#: Leases given out, here or elsewhere, before other events have their turn.
+AT_ONCE: Final = 1_000
+
 
 class Placing:
     """Serves shapes in turn. See `scheduler.py` for the rules.
@@ -64,11 +67,17 @@ class Placing:
         waiting = self._demands.waiting
         spills: dict[tuple[bytes, int, bytes], tuple[Demand, Other, int, bool]] = {}
         progress = True
+        left = AT_ONCE
+        self.policy.begin()
         while progress and waiting:
+            if left <= 0:
+                self._alarm.by(now)
+                break
             progress = False
             for shape in list(waiting.values()):
                 if shape.wants > 0 and self._serve_one(shape, now, cause, out, spills):
                     progress = True
+                    left -= 1
                     self._demands.to_the_end(shape)
         for demand, other, count, has_room in spills.values():
             number = self._demands.spilt(demand, count)

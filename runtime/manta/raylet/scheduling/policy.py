@@ -7,16 +7,24 @@ are allowed those that are better (soft labels) come first if they have room.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from heapq import heapify, heappop, heapreplace
 from typing import Final
 
 from manta.core.resources import GPU, utilisation
-from manta.core.strategy import ANYWHERE, allowed
+from manta.core.strategy import ANYWHERE, Strategy, allowed
 from manta.raylet.scheduling.cluster import Cluster, Other
-from manta.raylet.scheduling.ledger import Ledger
+from manta.raylet.scheduling.ledger import Amounts, Ledger
 from manta.raylet.scheduling.records import Shape, Tier
 
 #: A node that is used less than this takes what comes, however empty others are.
 PACK_UP_TO: Final = 0.5
+
+#: What a node that nothing uses costs, at least.
+IDLE: Final = 0.0, 1
+
+#: Shapes whose tiers are remembered.
+MAX_KNOWN: Final = 256
 
 
 class Policy:
@@ -31,13 +39,27 @@ class Policy:
         self._ledger = ledger
         self._cluster = cluster
         self._turns = 0
+        #: Tiers worked out for some version, by what they depend on besides: those of a shape that comes again are there.
+        self._tiers_of: tuple[int, int] = (-1, -1)
+        self._known: dict[tuple[Strategy | None, tuple[tuple[str, int], ...]], list[Tier]] = {}
+        self._ranks: dict[tuple[int, int], Rank | None] = {}
+
+    def begin(self) -> None:
+        """Choices follow between which nothing is heard of other nodes: what is free there only gets less."""
+        self._ranks.clear()
 
     def tiers(self, shape: Shape) -> list[Tier]:
         """Nodes on which the shape may run, better ones first; worked out anew when nodes come, go or change."""
         version = self._cluster.version, self._ledger.version
         if shape.tiers_of != version:
-            shape.tiers_of = version
-            shape.tiers = self._tiers(shape)
+            if self._tiers_of != version or len(self._known) >= MAX_KNOWN:
+                self._tiers_of = version
+                self._known.clear()
+            alike = shape.strategy, tuple(shape.needs.items())
+            tiers = self._known.get(alike)
+            if tiers is None:
+                tiers = self._known[alike] = self._tiers(shape)
+            shape.tiers_of, shape.tiers = version, tiers
         return shape.tiers
 
     def _tiers(self, shape: Shape) -> list[Tier]:
@@ -87,20 +109,30 @@ class Policy:
                 for other in tier.others:
                     if other.node_id == shape.prefer and other.fits(needs):
                         return other
-        best: Other | bool = False
         wants_gpu = needs.get(GPU, 0) > 0
+
+        def cost(other: Other) -> tuple[float, int]:
+            return other.used, 1 + (not wants_gpu and other.total.get(GPU, 0) > 0)
+
+        best: Other | bool = False
         least = 2.0, 0
         if here_fits:
             used = utilisation(self._ledger.total, self._ledger.available)
             if used < PACK_UP_TO:
                 return True
             best, least = True, (used, 0)
+        rank = self._rank((id(tier), 0), tier, cost)
+        if rank is not None:
+            found = rank.least(needs)
+            return found if found is not None and cost(found) < least else best
         for other in tier.others:
             if other.used > least[0]:
                 continue
-            cost = other.used, 1 + (not wants_gpu and other.total.get(GPU, 0) > 0)
-            if cost < least and other.fits(needs):
-                best, least = other, cost
+            its = cost(other)
+            if its < least and other.fits(needs):
+                best, least = other, its
+                if its <= IDLE:
+                    break  # none is better
         return best
 
     def _by_turn(self, shape: Shape, tier: Tier, here_fits: bool) -> Other | bool:
@@ -109,14 +141,60 @@ class Policy:
         least = self._turns + 1
         if here_fits:
             best, least = True, turns.get(self._cluster.node_id, 0)
+        rank = self._rank((id(tier), id(shape)), tier, lambda other: (turns.get(other.node_id, 0), 0))
+        if rank is not None:
+            found = rank.least(shape.needs)
+            return found if found is not None and turns.get(found.node_id, 0) < least else best
         for other in tier.others:
             turn = turns.get(other.node_id, 0)
             if turn < least and other.fits(shape.needs):
                 best, least = other, turn
         return best
 
+    def _rank(self, key: tuple[int, int], tier: Tier, cost: Callable[[Other], tuple[float, int]]) -> Rank | None:
+        """The tier in order, from the second choice of its kind on: for one, a look at each is less work."""
+        ranks = self._ranks
+        if key not in ranks:
+            ranks[key] = None
+            return None
+        rank = ranks[key]
+        if rank is None:
+            rank = ranks[key] = Rank(tier, cost)
+        return rank
+
     def took_turn(self, shape: Shape, where: Other | bool) -> None:
         """A lease comes from there."""
         if shape.strategy is not None and shape.strategy.spread:
             self._turns += 1
             shape.spread_turns[self._cluster.node_id if isinstance(where, bool) else where.node_id] = self._turns
+
+
+class Rank:
+    """A tier's nodes by cost, as long as none gets cheaper and none gets room: many choices in a row cost little each.
+
+    Args:
+        tier: The nodes; among equals the first in it comes first.
+        cost: What a node costs now.
+    """
+
+    __slots__ = ("_cost", "_heap", "_tier")
+
+    def __init__(self, tier: Tier, cost: Callable[[Other], tuple[float, int]]) -> None:
+        self._cost = cost
+        #: Kept alive: its id is what it is filed under.
+        self._tier = tier
+        self._heap = [(cost(other), index, other) for index, other in enumerate(tier.others)]
+        heapify(self._heap)
+
+    def least(self, needs: Amounts) -> Other | None:
+        """The node that costs least of those with room; None when no node has."""
+        heap = self._heap
+        while heap:
+            cost, index, other = heap[0]
+            if not other.fits(needs):
+                heappop(heap)
+            elif (now := self._cost(other)) != cost:
+                heapreplace(heap, (now, index, other))
+            else:
+                return other
+        return None
