@@ -1,5 +1,3 @@
-import os
-
 import pytest
 
 from manta.core.environment import VARIABLES, check_settings, default_max_retries, env, setting
@@ -77,7 +75,7 @@ def test_the_number_of_retries_is_read_at_every_call(monkeypatch):
     assert default_max_retries() == 3
     monkeypatch.setenv("RAY_TASK_MAX_RETRIES", "7")
     assert default_max_retries() == 7
-    os.environ["MANTA_TASK_MAX_RETRIES"] = "0"
+    monkeypatch.setenv("MANTA_TASK_MAX_RETRIES", "0")
     assert default_max_retries() == 0
     monkeypatch.setenv("MANTA_TASK_MAX_RETRIES", "x")
     with pytest.raises(SettingError, match="MANTA_TASK_MAX_RETRIES='x': expected -1"):
