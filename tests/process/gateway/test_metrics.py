@@ -117,7 +117,7 @@ def second(door, module_sandbox, environment, monkeypatch):
     folder = module_sandbox.path / "killed"
     folder.mkdir()
     viewer, submitter = gateway.prepare(folder)
-    raylet = next(iter(door.process.args[4:5]))  # type: ignore[index, misc]
+    raylet = next(iter(door.process.args[4:5]))
     first = gateway.launch(folder, raylet, viewer, submitter)
     for name, text in first.environment.items():
         monkeypatch.setenv(name, text)
