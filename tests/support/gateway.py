@@ -28,6 +28,7 @@ class Door:
     port: int
     viewer: str
     submitter: str
+    metrics_port: int = 0
 
     @property
     def address(self) -> str:
@@ -90,7 +91,8 @@ def launch(
         process.kill()
         process.wait()
         raise AssertionError(f"the gateway did not start: {(folder / 'gateway.log').read_text()}")
-    return Door(folder, process, int(said[1:]), viewer, submitter)
+    port, metrics_port = map(int, said[1:].split())
+    return Door(folder, process, port, viewer, submitter, metrics_port)
 
 
 def stop(door: Door) -> None:

@@ -54,7 +54,7 @@ def connect_outside(options: InitOptions, address: str) -> RemoteSession:
     from manta.rpc.v1 import gateway_pb2 as gw
     from manta.version import __version__
 
-    gateway = Gateway(address, _token(address), _authorities())
+    gateway = Gateway(address, _token(address, options.given.get("token")), _authorities(options.given.get("ca")))
     show, job_config = _job_config(options)
     session = RemoteSession(gateway)
     session.connect(
@@ -100,34 +100,39 @@ def _namespace(options: InitOptions) -> str:
     return options.namespace or setting("NAMESPACE") or ""
 
 
-def _token(address: str) -> str:
-    """What to show the gateway."""
+def _token(address: str, given: str | None) -> str:
+    """What to show the gateway: the argument, else the environment's, else a file's."""
     token: str | None = setting("TOKEN")
     path: str | None = setting("TOKEN_FILE")
+    where = "MANTA_TOKEN"
+    if given is not None:
+        token, where = given, "the argument token of init()"
     if token is not None:
         # It travels in a header, which takes no other characters; and nothing else is a token.
         if not token.isascii() or not token.isalnum():
-            raise errors.AuthenticationError("MANTA_TOKEN holds no token: one has letters and digits alone")
+            raise errors.AuthenticationError(f"{where} holds no token: one has letters and digits alone")
         return token
     if path is not None:
         from manta.transport.auth import read_token
 
         return read_token(path)
     raise errors.AuthenticationError(
-        f"{address} wants a token: set MANTA_TOKEN, or MANTA_TOKEN_FILE to the file that holds it"
+        f"{address} wants a token: set MANTA_TOKEN, or MANTA_TOKEN_FILE to the file that holds it; neither is set, and "
+        "init() was given no token"
     )
 
 
-def _authorities() -> bytes | None:
-    """Who may vouch for the gateway; None for whom the machine trusts."""
-    path: str | None = setting("CA_FILE")
+def _authorities(given: str | None) -> bytes | None:
+    """Who may vouch for the gateway, from the argument's file, else the environment's; None for whom the machine trusts."""
+    path: str | None = given if given is not None else setting("CA_FILE")
     if path is None:
         return None
+    where = "MANTA_CA_FILE" if given is None else "the file that the argument ca of init() names"
     try:
         with open(path, "rb") as file:
             return file.read()
     except OSError as wrong:
-        raise errors.AuthenticationError(f"MANTA_CA_FILE cannot be read: {path}: {wrong.strerror}") from wrong
+        raise errors.AuthenticationError(f"{where} cannot be read: {path}: {wrong.strerror}") from wrong
 
 
 def _import_path() -> list[str]:

@@ -42,7 +42,8 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
             "auto" joins the newest one of this user on this machine; "HOST:7600" the one with its head there, through this
             machine's node of it; "manta://HOST:7620" joins one from outside through its gateway, with the token of MANTA_TOKEN
             or MANTA_TOKEN_FILE and the authority of MANTA_CA_FILE.
-        arguments: `num_cpus`, `num_gpus`, `resources` (name to amount), `labels`, `object_store_memory` (bytes),
+        arguments: `token` and `ca` (a file) for a gateway, each before its variables;
+            `num_cpus`, `num_gpus`, `resources` (name to amount), `labels`, `object_store_memory` (bytes),
             `namespace`, `runtime_env` ({"env_vars": ...}), `ignore_reinit_error`, `log_to_driver`, `logging_level`,
             `configure_logging` and the rest of Ray's; see `manta.core.options.init`.
     Returns:
@@ -79,6 +80,10 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
         if where is None or where == "auto":
             where = env("ADDRESS") or where
         outside = where is not None and where.startswith(OUTSIDE)
+        if not outside and ("token" in options.given or "ca" in options.given):
+            raise ValueError(
+                f"token and ca are shown to a gateway, and {where or 'no address'!r} is not a {OUTSIDE} address"
+            )
         if sys.platform != "linux" and not outside:
             raise errors.UnsupportedPlatformError(sys.platform)
         if options.configure_logging:

@@ -231,7 +231,7 @@ class _Launch:
             ],
             parent=raylet,
         )
-        return f"manta://{joined(node_ip, int(said))}"
+        return f"manta://{joined(node_ip, int(said.split()[0]))}"
 
     def run(
         self, words: Sequence[str], meanwhile: Callable[[], None] | None = None, *, parent: int = 0

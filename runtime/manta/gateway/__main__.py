@@ -9,11 +9,13 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from manta.core.errors import MantaError
 from manta.gateway.config import GatewayConfig
 from manta.gateway.server import serve
+from manta.metrics import flags as metrics
 
 log = logging.getLogger("manta.gateway")
 
@@ -40,11 +42,15 @@ def parse(arguments: list[str] | None = None) -> tuple[GatewayConfig, int, int]:
     parser.add_argument("--idle", type=float, default=30.0, help="seconds until an unused connection is closed")
     parser.add_argument("--ready-fd", type=int, default=-1, help="descriptor that gets the port when all is ready")
     parser.add_argument("--parent-pid", type=int, default=0, help="end with this process")
+    metrics.add(parser, usual_port=8092)
     flags = parser.parse_args(arguments)
     if flags.logs is None:
         if flags.session_dir is None:
             parser.error("--logs or --session-dir has to say where the sessions' output goes")
         flags.logs = flags.session_dir / "logs"
+    listen = metrics.read(flags, "gateway")
+    if listen.roles_file is None and listen.token_file is None:
+        listen = replace(listen, roles_file=flags.tokens)
     config = GatewayConfig(
         raylet=flags.raylet,
         bind=flags.bind,
@@ -56,6 +62,7 @@ def parse(arguments: list[str] | None = None) -> tuple[GatewayConfig, int, int]:
         max_sessions=flags.max_sessions,
         max_connections=flags.max_connections,
         idle_s=flags.idle,
+        metrics=listen,
     )
     return config, flags.ready_fd, flags.parent_pid
 
@@ -75,7 +82,7 @@ async def run(config: GatewayConfig, ready_fd: int, parent: int) -> None:
         log.info("drivers are let in at port %d", gateway.port)
         if ready_fd >= 0:
             with suppress(OSError):
-                os.write(ready_fd, READY + str(gateway.port).encode() + b"\n")
+                os.write(ready_fd, READY + f"{gateway.port}\n{gateway.metrics_port}\n".encode())
             os.close(ready_fd)
         watched = os.pidfd_open(parent) if parent else -1
         if parent:
@@ -88,7 +95,11 @@ async def run(config: GatewayConfig, ready_fd: int, parent: int) -> None:
 
 def main() -> int:
     """Parse, run."""
-    config, ready_fd, parent = parse()
+    try:
+        config, ready_fd, parent = parse()
+    except MantaError as wrong:
+        print(f"manta.gateway: {wrong}", file=sys.stderr)  # noqa: T201
+        return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     config.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from manta.metrics.listen import Listen
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class GatewayConfig:
         max_sessions: Drivers at once. Each costs a process of about 40 MB.
         max_connections: TCP connections at once, counted before anybody is asked who they are.
         idle_s: A connection on which nothing is asked is closed after so long.
+        metrics: Where its health and metrics are.
     """
 
     raylet: str
@@ -34,3 +37,4 @@ class GatewayConfig:
     max_sessions: int = 100
     max_connections: int = 1000
     idle_s: float = 30.0
+    metrics: Listen = field(default_factory=Listen)

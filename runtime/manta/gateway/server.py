@@ -12,9 +12,12 @@ import grpc.aio
 from manta.aio.supervisor import Supervisor
 from manta.core import errors
 from manta.gateway.config import GatewayConfig
+from manta.gateway.metrics import Counts, GatewayMetrics
+from manta.gateway.reach import Reach
 from manta.gateway.service import GatewayService
 from manta.gateway.sessions import Sessions
 from manta.gateway.tls import Certificate
+from manta.metrics.port import opened
 from manta.transport.grpc import MESSAGE_LIMIT
 from manta.transport.tokens import TokenFile
 
@@ -52,6 +55,8 @@ class Gateway:
     """A running gateway."""
 
     port: int
+    #: Of health and metrics; 0 for none.
+    metrics_port: int
     sessions: Sessions
 
 
@@ -67,11 +72,12 @@ async def serve(config: GatewayConfig) -> AsyncIterator[Gateway]:
     tokens = TokenFile(str(config.tokens), time.time)
     credentials = Certificate(config.certificate, config.key).credentials()
     async with Supervisor() as supervisor:
-        sessions = Sessions(config, supervisor)
+        sessions, counts, reach = Sessions(config, supervisor), Counts(), Reach(config.raylet)
+        metrics = GatewayMetrics(sessions, counts)
         server = grpc.aio.server(
             options=options(config), maximum_concurrent_rpcs=2 * config.max_sessions + STREAMS_PER_CONNECTION
         )
-        server.add_generic_rpc_handlers((GatewayService(sessions, tokens).handler(),))
+        server.add_generic_rpc_handlers((GatewayService(sessions, tokens, counts).handler(),))
         try:
             port = server.add_secure_port(config.bind, credentials)
         except RuntimeError as taken:
@@ -80,7 +86,10 @@ async def serve(config: GatewayConfig) -> AsyncIterator[Gateway]:
             ) from taken
         await server.start()
         try:
-            yield Gateway(port, sessions)
+            async with opened(config.metrics, metrics.text, unready=lambda: reach.why, token="") as metrics_port:
+                if config.metrics.wanted:
+                    _ = supervisor.start(reach.run(), name="reach")
+                yield Gateway(port, metrics_port, sessions)
         finally:
             await sessions.close()
             await server.stop(STOP_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from manta.core import errors
+from manta.gateway.metrics import Counts
 from manta.gateway.sessions import HIGH_BYTES, Attachment, Session, Sessions
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import gateway_pb2 as gw
@@ -39,7 +41,8 @@ LOOK_S = 0.002
 class GatewayService:
     """Connects drivers with their session processes. Messages are bytes here: only the first of a connection is decoded."""
 
-    def __init__(self, sessions: Sessions, tokens: TokenFile) -> None:
+    def __init__(self, sessions: Sessions, tokens: TokenFile, counts: Counts | None = None) -> None:
+        self._counts = counts or Counts()
         self._sessions = sessions
         self._tokens = tokens
 
@@ -50,12 +53,19 @@ class GatewayService:
 
     async def Connect(self, requests: Any, context: Any) -> None:  # noqa: N802 - the RPC's name
         """See gateway.proto."""
+        counts, began = self._counts, time.monotonic()
         try:
             self._authenticate(context)
-            session, received = await self._session(await self._first(context))
+            first = await self._first(context)
+            session, received = await self._session(first)
         except errors.MantaError as refused:
+            counts.refused[refused.code] = counts.refused.get(refused.code, 0) + 1
+            counts.seconds.observe(time.monotonic() - began)
             await status.abort(context, refused)
             return
+        counts.let_in["open" if first.HasField("open") else "resume"] += 1
+        counts.seconds.observe(time.monotonic() - began)
+        counts.connections += 1
         attachment = session.attach(received)
         telling = asyncio.ensure_future(self._tell(attachment, context))
         hearing = asyncio.ensure_future(self._hear(session, attachment, context))
@@ -63,6 +73,7 @@ class GatewayService:
             await asyncio.wait((telling, hearing), return_when=asyncio.FIRST_COMPLETED)
         finally:
             session.detach(attachment)
+            counts.connections -= 1
             for task in (telling, hearing):
                 task.cancel()
             await asyncio.gather(telling, hearing, return_exceptions=True)
@@ -118,13 +129,18 @@ class GatewayService:
 
     async def _tell(self, attachment: Attachment, context: Any) -> None:
         """Pass on to the driver what its session says."""
-        outgoing = attachment.outgoing
+        outgoing, counts = attachment.outgoing, self._counts
         while (data := await outgoing.get()) is not None:
             await context.write(data)
+            counts.messages["out"] += 1
+            counts.bytes["out"] += len(data)
 
     async def _hear(self, session: Session, attachment: Attachment, context: Any) -> None:
         """Pass on to the session what its driver says."""
+        counts = self._counts
         while (data := await context.read()) is not grpc.aio.EOF:
+            counts.messages["in"] += 1
+            counts.bytes["in"] += len(data)
             if not session.take(attachment, data):
                 return
             while session.backlog > HIGH_BYTES:  # noqa: ASYNC110 - the kernel's buffers have no event

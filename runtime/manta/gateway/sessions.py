@@ -80,6 +80,11 @@ class Session:
         """Bytes its process has not read."""
         return self._link.unsent_bytes
 
+    @property
+    def attached(self) -> bool:
+        """It has a connection."""
+        return self._attachment is not None
+
     def hello(self, hello: pb.Hello) -> None:
         """Tell the process whose session it is."""
         self._link.send(pb.GatewayHello(hello=hello))
@@ -176,6 +181,16 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    @property
+    def connected(self) -> int:
+        """Those that have a connection now."""
+        return sum(session.attached for session in self._by_id.values())
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that their processes have not read."""
+        return sum(session.backlog for session in self._by_id.values())
 
     async def open(self, hello: pb.Hello) -> Session:
         """Start a session.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -83,9 +84,16 @@ async def serve(listen: Listen, door: Door) -> AsyncIterator[int]:
     port = 0
     try:
         if listen.port >= 0:
+            secure = _context(listen)
             try:
                 server = await asyncio.start_server(
-                    Endpoint(door).handle, listen.host, listen.port, limit=MOST_HEAD_BYTES, backlog=MOST_CONNECTIONS
+                    Endpoint(door).handle,
+                    listen.host,
+                    listen.port,
+                    limit=MOST_HEAD_BYTES,
+                    backlog=MOST_CONNECTIONS,
+                    ssl=secure,
+                    ssl_handshake_timeout=PATIENCE_S if secure is not None else None,
                 )
             except OSError as wrong:
                 where = f"{listen.host}:{listen.port}"
@@ -102,6 +110,20 @@ async def serve(listen: Listen, door: Door) -> AsyncIterator[int]:
             await server.wait_closed()
         if listen.socket is not None:
             listen.socket.unlink(missing_ok=True)
+
+
+def _context(listen: Listen) -> ssl.SSLContext | None:
+    if listen.certificate is None or listen.key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(listen.certificate, listen.key)
+    except (OSError, ssl.SSLError) as wrong:
+        raise SettingError(
+            "metrics_certificate", str(listen.certificate), f"a certificate and its key, PEM ({wrong})"
+        ) from wrong
+    return context
 
 
 async def _serve_unix(path: Path, door: Door) -> asyncio.Server:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from manta.core.errors import AuthenticationError
 from manta.transport import auth
+from manta.transport.tokens import TokenFile, TokenRole
 
 #: Bytes of a request's head: its line and headers. Nobody who scrapes needs more.
 MOST_HEAD_BYTES: Final = 8 << 10
@@ -61,6 +63,7 @@ class Door:
         ready: Why the process is not ready; empty when it is.
         tokens: Valid tokens. None at all lets nobody see the metrics.
         private: The listener is a Unix socket that only its owner can reach: that is the credential.
+        roles: Tokens with roles; a viewer's is enough.
         hosts: Names under which the port may be asked for, besides addresses and localhost.
     """
 
@@ -70,6 +73,7 @@ class Door:
     tokens: Sequence[str] = ()
     private: bool = False
     hosts: Collection[str] = field(default_factory=tuple)
+    roles: TokenFile | None = None
 
     def answer(self, head: bytes) -> tuple[Response, bool]:
         """The response to a request's head, and whether its body is wanted too (not after HEAD)."""
@@ -102,10 +106,18 @@ class Door:
     def _metrics(self, headers: dict[str, str]) -> Response:
         if not self.private:
             scheme, _, shown = headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not auth.accepts(self.tokens, shown.strip()):
+            if scheme.lower() != "bearer" or not self._may_look(shown.strip()):
                 text = b"metrics want a viewer token: Authorization: Bearer ...\n"
                 return Response(401, text, headers=(("WWW-Authenticate", 'Bearer realm="manta"'),))
         return Response(200, self.metrics(), self.content_type)
+
+    def _may_look(self, shown: str) -> bool:
+        if auth.accepts(self.tokens, shown):
+            return True
+        try:
+            return self.roles is not None and self.roles.role_of(shown) >= TokenRole.VIEWER
+        except AuthenticationError:
+            return False
 
     def _knows(self, host: str) -> bool:
         name = _name_of(host)

@@ -15,6 +15,9 @@ class Listen:
         port: TCP port; 0 takes a free one, -1 listens on none.
         socket: A Unix socket that only its owner can reach; None for none.
         token_file: File with a token that may see the metrics.
+        roles_file: File of tokens with roles, see `transport.tokens`: each of them may at least look.
+        certificate: PEM file of a certificate to show: the port then speaks TLS. None for plain HTTP.
+        key: Its key.
         hosts: Names under which the port may be asked for, besides addresses and localhost.
     """
 
@@ -23,6 +26,9 @@ class Listen:
     socket: Path | None = None
     token_file: Path | None = None
     hosts: tuple[str, ...] = ()
+    roles_file: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
 
     @property
     def wanted(self) -> bool:

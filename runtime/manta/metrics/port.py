@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from manta.metrics import endpoint, flags, http, text
 from manta.metrics.listen import Listen
+from manta.transport.tokens import TokenFile
 
 
 @asynccontextmanager
@@ -23,12 +25,14 @@ async def opened(
 
     Raises:
         SettingError: The port or the socket cannot be used.
-        AuthenticationError: The token file holds none.
+        AuthenticationError: A token file holds none.
     """
     if not listen.wanted:
         yield 0
         return
     text.load()
-    door = http.Door(numbers, text.CONTENT_TYPE, unready, flags.tokens(listen, token), hosts=listen.hosts)
+    roles = TokenFile(str(listen.roles_file), time.time) if listen.roles_file is not None else None
+    valid = flags.tokens(listen, token)
+    door = http.Door(numbers, text.CONTENT_TYPE, unready, valid, hosts=listen.hosts, roles=roles)
     async with endpoint.serve(listen, door) as port:
         yield port

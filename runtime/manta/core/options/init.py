@@ -68,6 +68,8 @@ _FLAG = Option(bool, NoneType)
 #: Documented arguments.
 ARGUMENTS: Final[Mapping[str, Option]] = {
     "address": _TEXT,
+    "token": _TEXT,
+    "ca": _TEXT,
     "num_cpus": _whole("num_cpus"),
     "num_gpus": _whole("num_gpus"),
     "resources": Option(dict, NoneType, check=_check_custom),
