@@ -41,13 +41,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     submit.add_argument("--metadata-json", metavar="JSON", help="an object of texts, kept with the job")
     submit.add_argument("--no-wait", action="store_true", help="do not follow its log")
     submit.add_argument("entrypoint", nargs="+", metavar="COMMAND", help="after --")
-    for name, doc, run in (
+    for name, doc, act in (
         ("status", "how far a job is", _status),
         ("logs", "what it printed", _logs),
         ("stop", "ask it to stop", _stop),
         ("delete", "forget a job that is over", _delete),
     ):
-        verb = _verb(verbs, name, doc, run)
+        verb = _verb(verbs, name, doc, act)
         verb.add_argument("id", metavar="ID")
         if name == "logs":
             verb.add_argument("-f", "--follow", action="store_true", help="until it is over")

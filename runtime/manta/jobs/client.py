@@ -242,7 +242,7 @@ def _token() -> str | None:
     if path:
         with open(path) as file:
             return file.read(1024).strip()
-    return env("TOKEN")
+    return env("TOKEN") or env("AUTH_TOKEN")
 
 
 def _context(verify: str | bool) -> ssl.SSLContext:
