@@ -14,7 +14,7 @@ from typing import Final
 
 from manta.api import embedded
 from manta.cli import processes
-from manta.core.errors import ClusterNotFoundError
+from manta.core.errors import ClusterNotFoundError, SettingError
 from manta.transport import credentials
 from manta.transport.addresses import joined, parse_door
 from manta.transport.credentials import JoinFile
@@ -36,6 +36,7 @@ class Plan:
         port: Of control, on a head.
         door_port: Where other nodes dial.
         gateway_port: Head: where drivers outside are let in; None for no gateway.
+        dashboard_port: Head: where the HTTP server listens; None for none.
         state_dir: Head: where its memory and credentials are kept; empty for the session's folder.
         flags: For the raylet: resources and the like.
         tied: It ends with this process.
@@ -45,6 +46,7 @@ class Plan:
     port: int
     door_port: int
     gateway_port: int | None
+    dashboard_port: int | None
     state_dir: str
     flags: tuple[str, ...]
     tied: bool
@@ -64,6 +66,7 @@ class Started:
         join_file: Head: the file that lets machines in; empty on others.
         cluster: The cluster's name in certificates.
         gateway: Head: "manta://host:port" for drivers outside; empty where there is none.
+        dashboard: Head: "https://host:port" of the HTTP server; empty where there is none.
     """
 
     session_dir: str
@@ -75,6 +78,7 @@ class Started:
     join_file: str
     cluster: str
     gateway: str = ""
+    dashboard: str = ""
 
 
 def start_head(plan: Plan) -> Started:
@@ -114,9 +118,10 @@ def start_head(plan: Plan) -> Started:
         )  # fmt: skip
         address = joined(node_ip, port)
         gateway = launch.run_gateway(about["channel"], folder, node_ip, raylet)
+        dashboard = launch.run_dashboard(f"unix:{control_socket}", folder, node_ip, raylet)
         started = Started(
             session_dir, about["channel"], about["node_id"], raylet, address, about["door"],
-            credentials.write_join_file(folder, address), read_cluster(folder), gateway,
+            credentials.write_join_file(folder, address), read_cluster(folder), gateway, dashboard,
         )  # fmt: skip
         launch.done(started, head=True)
     return started
@@ -232,6 +237,23 @@ class _Launch:
             parent=raylet,
         )
         return f"manta://{joined(node_ip, int(said.split()[0]))}"
+
+    def run_dashboard(self, control: str, folder: str, node_ip: str, raylet: int) -> str:
+        """Start the HTTP server; its address, or nothing where none is wanted."""
+        port = self._plan.dashboard_port
+        if port is None:
+            return ""
+        words = [
+            "manta.dashboard", "--session-dir", self._session_dir, "--control", control, "--bind", _at(self._plan, port),
+            "--certificate", os.path.join(folder, "dashboard.crt"), "--key", os.path.join(folder, "dashboard.key"),
+            "--tokens", os.path.join(folder, credentials.TOKENS),
+        ]  # fmt: skip
+        try:
+            _, said = self.run(words, parent=raylet)
+        except SettingError as wrong:
+            # The gateway has a setting of the same name.
+            raise SettingError("dashboard", wrong.value, wrong.expected) from wrong
+        return f"https://{joined(node_ip, int(said))}"
 
     def run(
         self, words: Sequence[str], meanwhile: Callable[[], None] | None = None, *, parent: int = 0

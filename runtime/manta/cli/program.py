@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "status": "status",
     "list": "listing",
     "get": "listing",
+    "job": "jobs",
     "stack": "stack",
     "stop": "stop",
 }

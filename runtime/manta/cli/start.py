@@ -24,9 +24,15 @@ from manta.transport.credentials import read_join_file
 PORT: Final = 7600
 DOOR_PORT: Final = 7610
 GATEWAY_PORT: Final = 7620
+DASHBOARD_PORT: Final = 8265
 
 #: Which flag chooses a port, by the name of the setting that a process complains of.
-_PORT_FLAGS: Final = {"listen": "--port", "door": "--door-port", "bind": "--gateway-port"}
+_PORT_FLAGS: Final = {
+    "listen": "--port",
+    "door": "--door-port",
+    "bind": "--gateway-port",
+    "dashboard": "--dashboard-port",
+}
 
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -64,6 +70,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help=f"head: drivers outside dial it (default: {GATEWAY_PORT})",
     )
     parser.add_argument("--no-gateway", action="store_true", help="head: let no drivers in from outside")
+    parser.add_argument(
+        "--dashboard-port", type=_port, default=DASHBOARD_PORT, help=f"head: HTTP by TLS (default: {DASHBOARD_PORT})"
+    )
+    parser.add_argument("--no-dashboard", action="store_true", help="head: no HTTP server")
     parser.add_argument(
         "--node-ip", default="", metavar="ADDRESS", help="as other machines reach this one; listen there"
     )
@@ -141,6 +151,11 @@ def announcement(started: launching.Started, *, block: bool = False) -> str:
         if started.gateway
         else ""
     )
+    pages = (
+        f"  HTTP, with that authority and a token of {folder}/tokens:\n      {started.dashboard}/api/version\n"
+        if started.dashboard
+        else ""
+    )
     alone = (
         ""
         if not host.startswith("127.")
@@ -155,7 +170,7 @@ def announcement(started: launching.Started, *, block: bool = False) -> str:
         f"      manta start --address {started.control} --join-file join.json\n"
         f"  programs, on any of its machines:\n"
         f'      manta.init(address="auto")\n'
-        f"{outside}\n"
+        f"{outside}{pages}\n"
         f"  look             manta status\n"
         f"  end              {ending}, on each machine\n"
         f"  join token       in {started.join_file}; whoever has that file can run code here\n"
@@ -228,7 +243,10 @@ def _plan(flags: argparse.Namespace) -> launching.Plan:
         raylet += ["--node-name", flags.node_name]
     state = os.path.abspath(flags.state_dir) if flags.state_dir else ""
     gateway = None if flags.no_gateway else flags.gateway_port
-    return launching.Plan(flags.node_ip, flags.port, flags.door_port, gateway, state, tuple(raylet), flags.block)
+    dashboard = None if flags.no_dashboard else flags.dashboard_port
+    return launching.Plan(
+        flags.node_ip, flags.port, flags.door_port, gateway, dashboard, state, tuple(raylet), flags.block
+    )
 
 
 class _Stopping:

@@ -186,6 +186,7 @@ _TABLE = (
     Variable("metrics_port", None, "a TCP port, 0 for any", _port, "Where a raylet tells its health and metrics."),
     Variable("control_metrics_port", None, "a TCP port, 0 for any", _port, "Where control tells its own."),
     Variable("gateway_metrics_port", None, "a TCP port, 0 for any", _port, "Where a gateway tells its own."),
+    Variable("dashboard_metrics_port", None, "a TCP port, 0 for any", _port, "Where the dashboard tells its own."),
     Variable("metrics_token_path", None, "a file", str, "The file that holds a token with which metrics can be seen."),
 )
 

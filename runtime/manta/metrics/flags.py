@@ -13,7 +13,12 @@ from manta.metrics.listen import Listen
 from manta.transport import auth
 
 #: The variable that gives a component's port where no flag does.
-VARIABLES: Final = {"raylet": "metrics_port", "control": "control_metrics_port", "gateway": "gateway_metrics_port"}
+VARIABLES: Final = {
+    "raylet": "metrics_port",
+    "control": "control_metrics_port",
+    "gateway": "gateway_metrics_port",
+    "dashboard": "dashboard_metrics_port",
+}
 
 
 def add(parser: argparse.ArgumentParser, usual_port: int) -> None:

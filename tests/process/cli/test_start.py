@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Any free ports, loopback only: several runs at a time do not meet.
-PORTS = ["--port", "0", "--door-port", "0", "--gateway-port", "0"]
+PORTS = ["--port", "0", "--door-port", "0", "--gateway-port", "0", "--dashboard-port", "0"]
 HERE = ["--node-ip", "127.0.0.1", *PORTS, "--num-cpus", "1", "--object-store-memory", "80M"]
 
 #: A driver that joins the newest node on this machine, and uses what only the other one has.
@@ -172,7 +172,7 @@ def test_what_is_printed_says_how_to_go_on(cli):
 def test_a_port_that_is_taken_is_named_with_the_flag_that_chooses_another(cli):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        for flag in ("--port", "--door-port", "--gateway-port"):
+        for flag in ("--port", "--door-port", "--gateway-port", "--dashboard-port"):
             code, _, err = cli("start", "--head", *HERE, flag, port)
             assert code == 1
             assert f"cannot listen on port {port} of 127.0.0.1" in err

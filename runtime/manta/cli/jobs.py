@@ -1,0 +1,153 @@
+"""`manta job`: submit a shell command to a cluster, look at it, stop it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from manta.cli.screen import harmless
+
+_EXAMPLES: Final = """\
+examples:
+  manta job submit --address https://HOST:8265 --working-dir . -- python train.py
+  manta job submit --no-wait --submission-id nightly-1 -- python train.py --epochs 3
+  manta job list -o json
+  manta job logs -f nightly-1
+  manta job stop nightly-1
+
+The token is that of MANTA_TOKEN or MANTA_TOKEN_FILE, the authority that of MANTA_CA_FILE, the address else that of
+MANTA_API_SERVER_ADDRESS. `submit` follows the log and ends with 0 if the job succeeded, with 1 if it did not."""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command's arguments."""
+    parser = commands.add_parser(
+        "job",
+        help="submit jobs and look at them",
+        description="Submit a shell command to a cluster, look at it, stop it.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    submit = _verb(verbs, "submit", "start a job", _submit)
+    submit.add_argument("--submission-id", metavar="ID", help="its id: the same again is the same job")
+    submit.add_argument("--working-dir", metavar="FOLDER", help="uploaded, and run in")
+    submit.add_argument("--runtime-env-json", metavar="JSON", help='{"env_vars": {...}, "py_modules": [...]}')
+    submit.add_argument("--metadata-json", metavar="JSON", help="an object of texts, kept with the job")
+    submit.add_argument("--no-wait", action="store_true", help="do not follow its log")
+    submit.add_argument("entrypoint", nargs="+", metavar="COMMAND", help="after --")
+    for name, doc, act in (
+        ("status", "how far a job is", _status),
+        ("logs", "what it printed", _logs),
+        ("stop", "ask it to stop", _stop),
+        ("delete", "forget a job that is over", _delete),
+    ):
+        verb = _verb(verbs, name, doc, act)
+        verb.add_argument("id", metavar="ID")
+        if name == "logs":
+            verb.add_argument("-f", "--follow", action="store_true", help="until it is over")
+    _verb(verbs, "list", "all jobs", _list)
+    parser.set_defaults(run=run)
+
+
+def _verb(verbs: Any, name: str, doc: str, verb: Callable[[Any, argparse.Namespace], int]) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=doc, description=doc)
+    parser.add_argument("--address", metavar="URL", help="https://HOST:8265")
+    parser.add_argument("-o", "--output", choices=("text", "json", "yaml"), default="text", help="default: text")
+    parser.set_defaults(act=verb)
+    return parser
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Do what the verb says."""
+    from manta.jobs.client import JobSubmissionClient
+
+    try:
+        code: int = flags.act(JobSubmissionClient(flags.address), flags)
+    except (RuntimeError, ValueError) as refused:
+        print(f"manta job {flags.verb}: {refused}", file=sys.stderr)
+        return 1
+    except ConnectionError as away:
+        print(f"manta job {flags.verb}: {away}", file=sys.stderr)
+        return 3
+    return code
+
+
+def _submit(client: Any, flags: argparse.Namespace) -> int:
+    environment = _object(flags.runtime_env_json, "--runtime-env-json")
+    if flags.working_dir:
+        environment["working_dir"] = flags.working_dir
+    words = flags.entrypoint
+    job_id = client.submit_job(
+        entrypoint=words[0] if len(words) == 1 else shlex.join(words),
+        submission_id=flags.submission_id,
+        runtime_env=environment,
+        metadata=_object(flags.metadata_json, "--metadata-json"),
+    )
+    if flags.no_wait:
+        _say({"submission_id": job_id}, flags.output, job_id)
+        return 0
+    print(f"Job {job_id} is submitted.", file=sys.stderr)
+    asyncio.run(_follow(client, job_id))
+    info = client.get_job_info(job_id)
+    print(f"Job {job_id}: {info.status}. {harmless(info.message, 1000)}", file=sys.stderr)
+    return 0 if info.status == "SUCCEEDED" else 1
+
+
+def _status(client: Any, flags: argparse.Namespace) -> int:
+    info = client.get_job_info(flags.id)
+    _say(_plain(info), flags.output, f"{info.submission_id}: {info.status}. {harmless(info.message, 1000)}")
+    return 0
+
+
+def _logs(client: Any, flags: argparse.Namespace) -> int:
+    if flags.follow:
+        asyncio.run(_follow(client, flags.id))
+    else:
+        sys.stdout.write(client.get_job_logs(flags.id))
+    return 0
+
+
+def _stop(client: Any, flags: argparse.Namespace) -> int:
+    stopped = client.stop_job(flags.id)
+    _say({"stopped": stopped}, flags.output, "It will stop." if stopped else "It is over already.")
+    return 0
+
+
+def _delete(client: Any, flags: argparse.Namespace) -> int:
+    _say({"deleted": client.delete_job(flags.id)}, flags.output, "It is forgotten; its log stays on the head.")
+    return 0
+
+
+def _list(client: Any, flags: argparse.Namespace) -> int:
+    jobs = client.list_jobs()
+    lines = [f"{job.submission_id:40} {job.status!s:10} {harmless(job.entrypoint, 80)}" for job in jobs]
+    _say([_plain(job) for job in jobs], flags.output, "\n".join(lines) or "There are no jobs.")
+    return 0
+
+
+async def _follow(client: Any, job_id: str) -> None:
+    async for text in client.tail_job_logs(job_id):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def _plain(info: Any) -> dict[str, Any]:
+    return {**vars(info), "status": str(info.status)}
+
+
+def _say(value: Any, output: str, text: str) -> None:
+    # JSON is YAML too.
+    print(text if output == "text" else json.dumps(value, indent=2))
+
+
+def _object(text: str | None, flag: str) -> dict[str, Any]:
+    value = json.loads(text) if text else {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{flag} is a JSON object")  # noqa: TRY004 - as json.loads says it
+    return value

@@ -1,0 +1,116 @@
+"""`python -m manta.dashboard`: the cluster's HTTP server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from manta.core.errors import MantaError
+from manta.dashboard.config import DashboardConfig
+from manta.dashboard.server import serve
+from manta.metrics import flags as metrics
+
+log = logging.getLogger("manta.dashboard")
+
+#: First byte of what is said to whoever waits for us to be ready; see `api.embedded`.
+READY = b"\1"
+FAILED = b"\0"
+
+
+def parse(arguments: list[str] | None = None) -> tuple[DashboardConfig, int, int]:
+    """The configuration, the descriptor to report readiness on, and the process to end with."""
+    parser = argparse.ArgumentParser(prog="python -m manta.dashboard", description="The cluster's HTTP server.")
+    parser.add_argument("--control", required=True, help="gRPC target of control: unix:PATH or host:port")
+    parser.add_argument("--session-dir", type=Path, required=True, help="folder of the cluster's session")
+    parser.add_argument("--tokens", type=Path, required=True, help="file of tokens, a line each: role token [expires]")
+    parser.add_argument("--bind", default="127.0.0.1:8265", help="host:port to listen at")
+    parser.add_argument("--certificate", type=Path, help="PEM file of the certificate to show (default: plain HTTP)")
+    parser.add_argument("--key", type=Path, help="PEM file of its key")
+    parser.add_argument("--credentials", type=Path, help="folder of credentials, where control is host:port")
+    parser.add_argument("--packages", type=Path, help="folder for uploads (default: in the session's)")
+    parser.add_argument("--address", default="", help="by which drivers of jobs join (default: auto)")
+    parser.add_argument("--host-name", action="append", default=[], help="a name it may be asked for by; repeatable")
+    parser.add_argument("--max-connections", type=int, default=500, help="TCP connections at once")
+    parser.add_argument("--idle", type=float, default=30.0, help="seconds until an unused connection is closed")
+    metrics.add(parser, usual_port=8093)
+    parser.add_argument("--ready-fd", type=int, default=-1, help="descriptor that gets the port when all is ready")
+    parser.add_argument("--parent-pid", type=int, default=0, help="end with this process")
+    flags = parser.parse_args(arguments)
+    if (flags.certificate is None) != (flags.key is None):
+        parser.error("--certificate and --key go together")
+    if not flags.control.startswith("unix:") and flags.credentials is None:
+        parser.error("--credentials has to say where this cluster's certificates are, as control is not a Unix socket")
+    config = DashboardConfig(
+        control=flags.control,
+        session_dir=flags.session_dir,
+        tokens=flags.tokens,
+        bind=flags.bind,
+        certificate=flags.certificate,
+        key=flags.key,
+        credentials=flags.credentials,
+        packages=flags.packages,
+        address=flags.address,
+        hosts=(socket.gethostname().lower(), *(name.lower() for name in flags.host_name)),
+        max_connections=flags.max_connections,
+        idle_s=flags.idle,
+        metrics=metrics.read(flags, "dashboard"),
+    )
+    return config, flags.ready_fd, flags.parent_pid
+
+
+async def run(config: DashboardConfig, ready_fd: int, parent: int) -> None:
+    """Serve until told to end, or until the parent is gone."""
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[str] = loop.create_future()
+
+    def end(reason: str) -> None:
+        if not over.done():
+            over.set_result(reason)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, f"signal {number.name}")
+    async with serve(config) as dashboard:
+        log.info("listening at port %d", dashboard.port)
+        if ready_fd >= 0:
+            with suppress(OSError):
+                os.write(ready_fd, READY + str(dashboard.port).encode() + b"\n")
+            os.close(ready_fd)
+        watched = os.pidfd_open(parent) if parent else -1
+        if parent:
+            loop.add_reader(watched, end, "the parent is gone")
+        log.info("the dashboard ends: %s", await over)
+        if parent:
+            loop.remove_reader(watched)
+            os.close(watched)
+
+
+def main() -> int:
+    """Parse, run."""
+    try:
+        config, ready_fd, parent = parse()
+    except MantaError as wrong:
+        print(f"manta.dashboard: {wrong}", file=sys.stderr)  # noqa: T201
+        return 2
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        asyncio.run(run(config, ready_fd, parent))
+    except (MantaError, OSError) as wrong:
+        print(f"manta.dashboard: {wrong}", file=sys.stderr)  # noqa: T201
+        if ready_fd >= 0:
+            from manta.transport.status import error_info
+
+            with suppress(OSError):
+                os.write(ready_fd, FAILED + error_info(wrong).SerializeToString())
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""What a dashboard is told at its start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from manta.metrics.listen import Listen
+
+
+@dataclass(frozen=True, slots=True)
+class DashboardConfig:
+    """Settings of one dashboard.
+
+    Attributes:
+        control: gRPC target of control: `unix:PATH` or host:port.
+        session_dir: Folder of the cluster's session: logs are below it.
+        tokens: File of the tokens it lets in; see `transport.tokens`.
+        bind: Where it listens: host:port; port 0 takes a free one.
+        certificate: PEM file of the certificate it shows; None for plain HTTP, which only loopback may have.
+        key: PEM file of its key. Both are read again when they change.
+        credentials: Folder of the cluster's credentials, where control is not behind a Unix socket.
+        packages: Folder for uploads; by default in the session's.
+        address: By which address drivers of jobs join the cluster; empty: "auto".
+        hosts: Names under which it may be asked for, besides addresses and localhost.
+        max_connections: TCP connections at once, counted before anybody is asked who they are.
+        idle_s: A connection on which nothing is asked is closed after so long.
+        metrics: Where health and metrics are; by default nowhere.
+    """
+
+    control: str
+    session_dir: Path
+    tokens: Path
+    bind: str = "127.0.0.1:8265"
+    certificate: Path | None = None
+    key: Path | None = None
+    credentials: Path | None = None
+    packages: Path | None = None
+    address: str = ""
+    hosts: tuple[str, ...] = ()
+    max_connections: int = 500
+    idle_s: float = 30.0
+    metrics: Listen = field(default_factory=Listen)

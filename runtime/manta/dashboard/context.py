@@ -1,0 +1,24 @@
+"""What a module of routes gets to work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from manta.aio.supervisor import Supervisor
+from manta.dashboard.config import DashboardConfig
+from manta.dashboard.control import Control
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a module of routes gets.
+
+    Attributes:
+        config: Settings.
+        control: The source of data.
+        tasks: Parent of background work.
+    """
+
+    config: DashboardConfig
+    control: Control
+    tasks: Supervisor

@@ -1,0 +1,119 @@
+"""The application: each route's handler, and around all of them what `guard` decides."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from manta.core.errors import MantaError
+from manta.dashboard import answers
+from manta.dashboard.connections import Connections
+from manta.dashboard.guard import OPEN, Guard, Head, Refusal
+from manta.dashboard.routes import MOST_BYTES, Route, Routes
+from manta.transport.tokens import TokenRole
+
+log = logging.getLogger(__name__)
+
+_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_POLICY: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+
+Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def head_of(request: web.Request) -> Head:
+    """What of a request decides."""
+    headers = request.headers
+    return Head(
+        method=request.method,
+        path=request.path,
+        host=headers.get("Host", ""),
+        origin=headers.get("Origin"),
+        fetch_site=headers.get("Sec-Fetch-Site"),
+        authorization=headers.get("Authorization", ""),
+        content_length=request.content_length,
+        content_encoding=headers.get("Content-Encoding", ""),
+    )
+
+
+class Application:
+    """Answers requests.
+
+    Args:
+        routes: What there is.
+        guard: Who is let in.
+        connections: Told which connections are in use.
+        ready: Why this process cannot serve; empty when it can.
+    """
+
+    def __init__(self, routes: Routes, guard: Guard, connections: Connections, ready: Callable[[], str]) -> None:
+        self._guard, self._connections, self._ready = guard, connections, ready
+        #: Answers by status, for metrics.
+        self.answered: Counter[str] = Counter()
+        self._routes = routes.table
+        self.app = web.Application(middlewares=[self._around], client_max_size=MOST_BYTES)
+        self.app.on_response_prepare.append(self._prepare)
+        for (method, path), route in routes.table.items():
+            self.app.router.add_route(method, path, route.handler)
+
+    async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
+        del request
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
+        response.headers.setdefault("Content-Security-Policy", _POLICY)
+        response.headers.pop("Server", None)
+
+    @web.middleware
+    async def _around(self, request: web.Request, handler: Next) -> web.StreamResponse:
+        with self._connections.busy(request.transport):
+            response = await self._answer(request, handler)
+        self.answered[str(response.status)] += 1
+        return response
+
+    def _route(self, request: web.Request) -> Route | None:
+        resource = request.match_info.route.resource
+        return None if resource is None else self._routes.get((request.method, resource.canonical))
+
+    async def _answer(self, request: web.Request, handler: Next) -> web.StreamResponse:
+        head = head_of(request)
+        # An unknown path is nobody's business either: it takes a token to hear that.
+        route = self._route(request)
+        refusal = self._guard.stranger(head)
+        if refusal is None and head.path in OPEN and head.method in ("GET", "HEAD"):
+            why = self._ready() if head.path == "/readyz" else ""
+            return web.Response(status=503 if why else 200, text=f"{why or 'ok'}\n")
+        refusal = (
+            refusal
+            or self._guard.body(head, route.most_bytes if route else MOST_BYTES)
+            or self._guard.credential(head, route.role if route else TokenRole.VIEWER)
+        )
+        if refusal is not None:
+            return _refuse(request, refusal)
+        try:
+            return await handler(request)
+        except MantaError as error:
+            return answers.of_error(error)
+        except web.HTTPException as error:
+            return answers.refused(error.status, "HTTP", error.reason)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            return answers.refused(500, "INTERNAL", "this server failed; its log says how")
+
+
+def _refuse(request: web.Request, refusal: Refusal) -> web.Response:
+    response = answers.refused(refusal.status, refusal.code, refusal.message)
+    if request.body_exists:
+        # What was sent is not read: the connection is of no more use.
+        response.force_close()
+    return response

@@ -1,0 +1,160 @@
+"""Routes of submitted jobs and of uploads, with the paths and fields of Ray's."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from manta.dashboard.context import Context
+from manta.dashboard.routes import Routes
+from manta.jobs import packages, states
+from manta.jobs.errors import JobRequestError, PackageError
+from manta.jobs.manager import Manager
+from manta.jobs.records import Records
+from manta.transport.tokens import TokenRole
+
+#: Of a log, in one answer; what is before it is left out.
+MOST_LOG: Final = 16 << 20
+_CHUNK: Final = 1 << 16
+_PAUSE_S: Final = 0.2
+
+
+def add(routes: Routes, context: Context) -> None:
+    """/api/jobs and /api/packages."""
+    config = context.config
+    uploads = config.packages or config.session_dir / "packages"
+    manager = Manager(Records(context.control.ask), config.control, config.session_dir, uploads, context.tasks)
+    jobs = JobRoutes(manager)
+    _ = context.tasks.start(manager.recover(), name="jobs of before")
+    routes.get("/api/jobs/", jobs.list)
+    routes.get("/api/jobs/{id}", jobs.get)
+    routes.get("/api/jobs/{id}/logs", jobs.logs)
+    routes.get("/api/jobs/{id}/logs/tail", jobs.tail)
+    routes.add("POST", "/api/jobs/", jobs.submit, TokenRole.SUBMITTER)
+    routes.add("POST", "/api/jobs/{id}/stop", jobs.stop, TokenRole.SUBMITTER)
+    routes.add("DELETE", "/api/jobs/{id}", jobs.delete, TokenRole.SUBMITTER)
+    routes.get("/api/packages/{protocol}/{name}", jobs.has)
+    routes.add(
+        "PUT", "/api/packages/{protocol}/{name}", jobs.upload, TokenRole.SUBMITTER, most_bytes=packages.MOST_UPLOAD
+    )
+
+
+class JobRoutes:
+    """Handlers."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+
+    async def submit(self, request: web.Request) -> web.Response:
+        """Start a job."""
+        try:
+            body = json.loads(await request.read())
+        except (ValueError, RecursionError):
+            raise JobRequestError("the body is a JSON object with 'entrypoint'") from None
+        job_id = await self._manager.submit(body)
+        return web.json_response({"job_id": job_id, "submission_id": job_id})
+
+    async def list(self, request: web.Request) -> web.Response:
+        """All jobs."""
+        del request
+        return web.json_response([states.details(facts) for facts in await self._manager.all()])
+
+    async def get(self, request: web.Request) -> web.Response:
+        """One job."""
+        return web.json_response(states.details(await self._manager.get(request.match_info["id"])))
+
+    async def stop(self, request: web.Request) -> web.Response:
+        """Ask it to stop."""
+        return web.json_response({"stopped": await self._manager.stop(request.match_info["id"])})
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Forget it."""
+        return web.json_response({"deleted": await self._manager.delete(request.match_info["id"])})
+
+    async def logs(self, request: web.Request) -> web.Response:
+        """The end of its log."""
+        job_id = request.match_info["id"]
+        _ = await self._manager.get(job_id)
+        text = await asyncio.to_thread(_end_of, self._manager.log_of(job_id))
+        return web.json_response({"logs": text})
+
+    async def tail(self, request: web.Request) -> web.StreamResponse:
+        """Its log as it grows, over a WebSocket, until the job is over."""
+        job_id = request.match_info["id"]
+        _ = await self._manager.get(job_id)
+        socket = web.WebSocketResponse(max_msg_size=_CHUNK, heartbeat=20)
+        await socket.prepare(request)
+        async for text in self._growing(job_id):
+            await socket.send_str(text)
+        await socket.close()
+        return socket
+
+    async def _growing(self, job_id: str) -> AsyncIterator[str]:
+        path, at = self._manager.log_of(job_id), 0
+        while True:
+            over = (await self._manager.get(job_id)).end is not None
+            while chunk := await asyncio.to_thread(_read_at, path, at):
+                at += len(chunk)
+                yield chunk.decode(errors="replace")
+            if over:
+                return
+            await asyncio.sleep(_PAUSE_S)
+
+    async def has(self, request: web.Request) -> web.Response:
+        """Whether there is such an upload."""
+        packages.find(self._manager.uploads, _name(request))
+        return web.json_response({})
+
+    async def upload(self, request: web.Request) -> web.Response:
+        """Take an upload. One that is there stays as it is."""
+        name = _name(request)
+        folder = self._manager.uploads
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside = folder / f".{os.urandom(8).hex()}"
+        digest, size = hashlib.sha256(), 0
+        try:
+            with open(beside, "xb") as file:  # noqa: ASYNC230 - a page cache's speed
+                async for chunk in request.content.iter_chunked(_CHUNK):
+                    size += len(chunk)
+                    if size > packages.MOST_UPLOAD:
+                        raise PackageError(f"an upload has at most {packages.MOST_UPLOAD} bytes")
+                    digest.update(chunk)
+                    file.write(chunk)
+            wanted = name.removeprefix("_manta_pkg_").removesuffix(".zip")
+            if name.startswith("_manta_pkg_") and wanted != digest.hexdigest():
+                raise PackageError(f"the upload's SHA-256 is {digest.hexdigest()}, not {wanted:.80}")
+            if not (folder / name).exists():
+                beside.rename(folder / name)
+        finally:
+            beside.unlink(missing_ok=True)
+        return web.json_response({})
+
+
+def _name(request: web.Request) -> str:
+    return states.package_of(f"{request.match_info['protocol']}://{request.match_info['name']}")
+
+
+def _end_of(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(0, size - MOST_LOG))
+            return file.read(MOST_LOG).decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _read_at(path: Path, at: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            file.seek(at)
+            return file.read(_CHUNK)
+    except FileNotFoundError:
+        return b""

@@ -1,0 +1,107 @@
+"""The dashboard, put together: opened in order, closed in reverse."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from manta.aio.supervisor import Supervisor
+from manta.core.errors import SettingError
+from manta.dashboard.compose import compose
+from manta.dashboard.config import DashboardConfig
+from manta.dashboard.connections import Connections
+from manta.dashboard.context import Context
+from manta.dashboard.control import connected
+from manta.dashboard.guard import Guard
+from manta.dashboard.http import Application
+from manta.dashboard.metrics import numbers
+from manta.dashboard.tls import Certificate
+from manta.metrics.port import opened
+from manta.transport.addresses import parse_bind
+from manta.transport.tokens import TokenFile
+
+#: Of a request's first line, of one header, and how many there may be.
+MOST_LINE_BYTES = 8190
+MOST_HEADERS = 64
+#: How long what follows a refusal is read before the connection is closed.
+LINGER_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """A running dashboard.
+
+    Attributes:
+        port: Where it listens.
+        metrics_port: Where its health and metrics are; 0 for nowhere, or a Unix socket only.
+    """
+
+    port: int
+    metrics_port: int = 0
+
+
+@asynccontextmanager
+async def serve(config: DashboardConfig) -> AsyncIterator[Dashboard]:
+    """Serve for the length of the block.
+
+    Raises:
+        AuthenticationError: The token file is none.
+        CertificateError: Certificate or key cannot be read.
+        SettingError: The address is not this machine's, or the port is taken; or it is open to others without TLS.
+    """
+    tokens = TokenFile(str(config.tokens), time.time)
+    certificate = Certificate(config.certificate, config.key) if config.certificate and config.key else None
+    listener = _listen(config, secure=certificate is not None)
+    async with AsyncExitStack() as stack:
+        stack.callback(listener.close)
+        control = await stack.enter_async_context(connected(config))
+        tasks = await stack.enter_async_context(Supervisor())
+        connections = Connections(config.max_connections, config.idle_s)
+        guard = Guard(tokens.role_of, "https" if certificate else "http", frozenset(config.hosts))
+
+        def unready() -> str:
+            return f"control cannot be reached: {control.failure}" if control.failure else ""
+
+        app = Application(compose(Context(config, control, tasks)), guard, connections, unready)
+        runner = web.AppRunner(
+            app.app, access_log=None, max_line_size=MOST_LINE_BYTES, max_field_size=MOST_LINE_BYTES, max_headers=MOST_HEADERS,
+            lingering_time=LINGER_S, auto_decompress=False, keepalive_timeout=config.idle_s,
+        )  # fmt: skip
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        server = runner.server
+        assert server is not None
+        _ = tasks.start(connections.close_idle(), name="idle connections")
+        context = certificate.context if certificate else lambda: None
+        _ = tasks.start(connections.accept(listener, tasks, server, context), name="accept")
+        metrics = numbers(app, connections)
+        health = await stack.enter_async_context(opened(config.metrics, metrics, unready=unready, token=""))
+        yield Dashboard(listener.getsockname()[1], health)
+
+
+def _listen(config: DashboardConfig, *, secure: bool) -> socket.socket:
+    try:
+        host, port = parse_bind(config.bind)
+        if not secure and not ipaddress.ip_address(host).is_loopback:
+            raise SettingError("bind", config.bind, "an address of loopback where there is no certificate")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    except ValueError as wrong:
+        raise SettingError("bind", config.bind, "an address and a port, like 127.0.0.1:8265") from wrong
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+        listener.setblocking(False)
+    except OSError as taken:
+        listener.close()
+        raise SettingError(
+            "bind", config.bind, "an address of this machine and a port on which nobody else listens"
+        ) from taken
+    return listener

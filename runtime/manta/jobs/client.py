@@ -1,0 +1,253 @@
+"""`JobSubmissionClient`: submits jobs and looks at them, by HTTP, with Ray's methods. Standard library only."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import hashlib
+import io
+import json
+import os
+import ssl
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any, Final
+
+from manta.core.environment import env
+
+#: Left out of uploads.
+_LEFT_OUT: Final = frozenset({".git", ".venv", "venv", "__pycache__"})
+_TIMEOUT_S: Final = 60.0
+_PAUSE_S: Final = 0.5
+
+
+class JobStatus(str, enum.Enum):  # noqa: UP042 - Ray's is both, and its text is its value
+    """How far a submitted job is."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+
+    def __str__(self) -> str:
+        return self.value
+
+    def is_terminal(self) -> bool:
+        """Whether it stays as it is."""
+        return self in (JobStatus.STOPPED, JobStatus.SUCCEEDED, JobStatus.FAILED)
+
+
+class JobDetails(SimpleNamespace):
+    """A job's fields, as Ray's JobDetails has them."""
+
+
+class JobSubmissionClient:
+    """Speaks to a head's HTTP server.
+
+    Args:
+        address: "https://HOST:8265"; by default what MANTA_API_SERVER_ADDRESS or RAY_API_SERVER_ADDRESS says.
+        create_cluster_if_needed: For Ray's callers; a cluster is never made.
+        cookies: Not used.
+        metadata: Added to every job's.
+        headers: Sent with every request. Without an Authorization among them MANTA_TOKEN's or MANTA_TOKEN_FILE's token is shown.
+        verify: Whether to check the server's certificate, or a file with the authority; by default that of MANTA_CA_FILE.
+
+    Raises:
+        ConnectionError: Nobody is there.
+        RuntimeError: The server refuses.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        create_cluster_if_needed: bool = False,
+        cookies: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        verify: str | bool = True,
+    ) -> None:
+        del create_cluster_if_needed, cookies
+        address = address or env("API_SERVER_ADDRESS") or "https://localhost:8265"
+        self._address = (address if "://" in address else f"http://{address}").rstrip("/")
+        if urllib.parse.urlsplit(self._address).scheme not in ("http", "https"):
+            raise ValueError(f"the address of an HTTP server is http:// or https://HOST:PORT, not {address!r:.200}")
+        self._metadata = dict(metadata or {})
+        self._headers = dict(headers or {})
+        if not any(name.lower() == "authorization" for name in self._headers) and (token := _token()):
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._context = _context(verify) if self._address.startswith("https:") else None
+        self._ask("GET", "/api/version")
+
+    def get_address(self) -> str:
+        """Of the server."""
+        return self._address
+
+    def get_version(self) -> str:
+        """Of the routes."""
+        return str(self._ask("GET", "/api/version")["version"])
+
+    def submit_job(
+        self,
+        *,
+        entrypoint: str,
+        job_id: str | None = None,
+        runtime_env: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        submission_id: str | None = None,
+        **more: Any,
+    ) -> str:
+        """Start a job; its id. With the same `submission_id` and the same rest it is started once, however often it is said."""
+        environment = dict(runtime_env or {})
+        excludes = tuple(environment.pop("excludes", None) or ())
+        if environment.get("working_dir"):
+            environment["working_dir"] = self._uploaded(environment["working_dir"], "", excludes)
+        if environment.get("py_modules"):
+            environment["py_modules"] = [
+                self._uploaded(path, os.path.basename(os.path.abspath(path)), excludes)
+                for path in environment["py_modules"]
+            ]
+        body = {
+            "entrypoint": entrypoint,
+            "submission_id": submission_id or job_id,
+            "runtime_env": environment,
+            "metadata": {**(metadata or {}), **self._metadata},
+            **{name: value for name, value in more.items() if value is not None},
+        }
+        return str(self._ask("POST", "/api/jobs/", json.dumps(body).encode())["submission_id"])
+
+    def stop_job(self, job_id: str) -> bool:
+        """Ask it to stop; False if it is over."""
+        return bool(self._ask("POST", f"{_path(job_id)}/stop")["stopped"])
+
+    def delete_job(self, job_id: str) -> bool:
+        """Forget a job that is over; its log stays on the head."""
+        return bool(self._ask("DELETE", _path(job_id))["deleted"])
+
+    def get_job_info(self, job_id: str) -> JobDetails:
+        """Everything about it."""
+        return _details(self._ask("GET", _path(job_id)))
+
+    def list_jobs(self) -> list[JobDetails]:
+        """All jobs, the newest first."""
+        return [_details(one) for one in self._ask("GET", "/api/jobs/")]
+
+    def get_job_status(self, job_id: str) -> JobStatus:
+        """How far it is."""
+        status: JobStatus = self.get_job_info(job_id).status
+        return status
+
+    def get_job_logs(self, job_id: str) -> str:
+        """What its entrypoint has printed: the last 16 MB."""
+        return str(self._ask("GET", f"{_path(job_id)}/logs")["logs"])
+
+    async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
+        """What it prints, until it is over."""
+        seen = 0
+        while True:
+            over = (await asyncio.to_thread(self.get_job_status, job_id)).is_terminal()
+            text = await asyncio.to_thread(self.get_job_logs, job_id)
+            if len(text) > seen:
+                yield text[seen:]
+                seen = len(text)
+            if over:
+                return
+            await asyncio.sleep(_PAUSE_S)
+
+    def _uploaded(self, path: str, prefix: str, excludes: tuple[str, ...]) -> str:
+        if path.startswith("gcs://"):
+            return path
+        data = archive(path, prefix, excludes)
+        name = f"_manta_pkg_{hashlib.sha256(data).hexdigest()}.zip"
+        try:
+            self._ask("GET", f"/api/packages/gcs/{name}")
+        except RuntimeError as absent:
+            if "status code 404" not in str(absent):
+                raise
+            self._ask("PUT", f"/api/packages/gcs/{name}", data)
+        return f"gcs://{name}"
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
+        headers = {**self._headers, "Content-Type": "application/json"}
+        request = urllib.request.Request(  # noqa: S310 - http or https, see __init__
+            self._address + path, body, headers, method=method
+        )
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        if self._context is not None:
+            handlers.append(urllib.request.HTTPSHandler(context=self._context))
+        try:
+            with urllib.request.build_opener(*handlers).open(request, timeout=_TIMEOUT_S) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as refused:
+            with refused:
+                text = refused.read(1 << 16).decode(errors="replace")
+            raise RuntimeError(f"Request failed with status code {refused.code}: {_sentence(text)}") from None
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as away:
+            why = getattr(away, "reason", away)
+            raise ConnectionError(f"Failed to connect to the cluster at address: {self._address} ({why}).") from away
+
+
+def archive(path: str, prefix: str, excludes: tuple[str, ...] = ()) -> bytes:
+    """A folder as a zip archive; the same files give the same bytes.
+
+    Raises:
+        ValueError: It is no folder.
+    """
+    if not os.path.isdir(path):
+        raise ValueError(f"{path!r:.200} is no folder; a working_dir and each of py_modules is one")
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as made:
+        for name in sorted(_files(path)):
+            if any(name == one or name.startswith(f"{one.rstrip('/')}/") for one in excludes):
+                continue
+            full = os.path.join(path, name)
+            entry = zipfile.ZipInfo("/".join(filter(None, (prefix, name))))
+            entry.external_attr = (os.stat(full).st_mode & 0xFFFF) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with open(full, "rb") as file:
+                made.writestr(entry, file.read())
+    return data.getvalue()
+
+
+def _files(path: str) -> Iterator[str]:
+    for folder, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if name not in _LEFT_OUT]
+        for name in names:
+            full = os.path.join(folder, name)
+            if os.path.isfile(full):
+                yield os.path.relpath(full, path)
+
+
+def _details(fields: Mapping[str, Any]) -> JobDetails:
+    return JobDetails(**{**fields, "status": JobStatus(fields["status"])})
+
+
+def _path(job_id: str) -> str:
+    return f"/api/jobs/{urllib.parse.quote(job_id, safe='')}"
+
+
+def _sentence(text: str) -> str:
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text
+
+
+def _token() -> str | None:
+    path = env("TOKEN_FILE")
+    if path:
+        with open(path) as file:
+            return file.read(1024).strip()
+    return env("TOKEN") or env("AUTH_TOKEN")
+
+
+def _context(verify: str | bool) -> ssl.SSLContext:
+    authority = verify if isinstance(verify, str) else env("CA_FILE")
+    context = ssl.create_default_context(cafile=authority or None)
+    if verify is False:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context

@@ -1,0 +1,158 @@
+"""Starts supervisors, watches them, and ends jobs whose supervisor is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from manta.aio.supervisor import Supervisor
+from manta.core.errors import MantaError
+from manta.jobs import states
+from manta.jobs.errors import JobExistsError, JobNotOverError
+from manta.jobs.records import Records
+
+log = logging.getLogger(__name__)
+
+#: How often it is looked whether a supervisor lives.
+LOOK_S: Final = 0.5
+
+
+class Manager:
+    """All jobs of a cluster, in the dashboard's process. What it must not forget is in control.
+
+    Args:
+        records: Facts in control.
+        control: Its gRPC target, for supervisors.
+        session_dir: Of the cluster.
+        uploads: Folder of uploads.
+        tasks: Parent of what watches.
+    """
+
+    def __init__(self, records: Records, control: str, session_dir: Path, uploads: Path, tasks: Supervisor) -> None:
+        self._records, self._control, self._session_dir = records, control, session_dir
+        self.uploads, self._tasks = uploads, tasks
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    async def submit(self, body: object) -> str:
+        """Start a job, or find that this very one was started before; its id.
+
+        Raises:
+            JobRequestError: A field is malformed.
+            JobExistsError: The id is another job's.
+        """
+        job = states.check_request(body, f"mantasubmit_{secrets.token_hex(8)}")
+        job_id: str = job["submission_id"]
+        job["submitted_unix_ms"] = int(time.time() * 1000)
+        if not await self._records.write("job", job_id, job):
+            if not states.same((await self._records.read(job_id)).job, job):
+                raise JobExistsError(job_id)
+            return job_id
+        self._start(job_id)
+        return job_id
+
+    async def stop(self, job_id: str) -> bool:
+        """Ask a job to stop; False if it is over."""
+        facts = await self._records.read(states.check_id(job_id))
+        if facts.end is not None:
+            return False
+        _ = await self._records.write("stop", job_id, {"unix_ms": int(time.time() * 1000)})
+        pid = self._supervisor(job_id)
+        if pid:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        return True
+
+    async def delete(self, job_id: str) -> bool:
+        """Forget a job that is over; its log stays."""
+        facts = await self._records.read(states.check_id(job_id))
+        if facts.end is None:
+            raise JobNotOverError(job_id, facts.status)
+        await self._records.delete(job_id)
+        return True
+
+    async def get(self, job_id: str) -> states.Facts:
+        """Everything about a job."""
+        return await self._records.read(states.check_id(job_id))
+
+    async def all(self) -> list[states.Facts]:
+        """Everything about all jobs."""
+        return await self._records.all()
+
+    def log_of(self, job_id: str) -> Path:
+        """The file of a job's output."""
+        return self._session_dir / "logs" / f"job-driver-{states.check_id(job_id)}.log"
+
+    def _start(self, job_id: str) -> None:
+        # No path of ours in the command line may be another job's: the id is its last argument.
+        self._children[job_id] = subprocess.Popen(
+            [
+                sys.executable, "-P", "-m", "manta.jobs.supervisor", "--control", self._control,
+                "--session-dir", str(self._session_dir), "--uploads", str(self.uploads),
+                "--log", str(self.log_of(job_id)), "--id", job_id,
+            ],
+            stdin=subprocess.DEVNULL, start_new_session=True, cwd="/",
+        )  # fmt: skip
+        _ = self._tasks.start(self._watch(job_id), name=f"job {job_id}")
+
+    def _supervisor(self, job_id: str) -> int:
+        child = self._children.get(job_id)
+        if child is not None:
+            return child.pid if child.poll() is None else 0
+        ours = [b"manta.jobs.supervisor", str(self._session_dir).encode(), job_id.encode()]
+        for name in filter(re.compile("[0-9]+").fullmatch, os.listdir("/proc")):
+            with suppress(OSError):
+                words = Path("/proc", name, "cmdline").read_bytes().split(b"\0")
+                if words[-2:-1] == ours[2:] and ours[0] in words and ours[1] in words:
+                    return int(name)
+        return 0
+
+    async def recover(self) -> None:
+        """Watch the jobs that a dashboard before this one started. Runs until control has told which."""
+        while True:
+            try:
+                for facts in await self.all():
+                    job_id = facts.job["submission_id"]
+                    if facts.end is None and job_id not in self._children:
+                        _ = self._tasks.start(self._watch(job_id), name=f"job {job_id}")
+                return
+            except MantaError as away:
+                log.warning("jobs are not known yet: %s", away)
+                await asyncio.sleep(LOOK_S)
+
+    async def _watch(self, job_id: str) -> None:
+        while self._supervisor(job_id):  # noqa: ASYNC110 - a process of before has no event
+            await asyncio.sleep(LOOK_S)
+        while True:
+            try:
+                facts = await self._records.read(job_id)
+                if facts.end is None:
+                    if facts.run is not None:
+                        with suppress(ProcessLookupError, PermissionError):
+                            os.killpg(facts.run["group"], signal.SIGKILL)
+                    _ = await self._records.write("end", job_id, _lost())
+                break
+            except MantaError as wrong:
+                if wrong.code == "JOB_NOT_FOUND":
+                    break
+                log.warning("the end of job %s cannot be written yet: %s", job_id, wrong)
+                await asyncio.sleep(LOOK_S)
+        self._children.pop(job_id, None)
+
+
+def _lost() -> dict[str, Any]:
+    return {
+        "status": states.FAILED,
+        "message": "the job's supervisor died; what it had started was killed",
+        "error_type": "JOB_SUPERVISOR_ACTOR_DIED",
+        "unix_ms": int(time.time() * 1000),
+    }

@@ -1,0 +1,78 @@
+"""Facts about jobs in control's key-value store: durable when written, each written once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from manta.jobs.errors import JobUnknownError
+from manta.jobs.states import Fact, Facts
+from manta.rpc.v1 import control_pb2 as pb
+
+#: No user's namespace begins with this.
+NAMESPACE: Final = "@manta/jobs"
+_KINDS: Final = ("job", "run", "stop", "end")
+
+Ask = Callable[[str, Any], Awaitable[Any]]
+
+
+class Records:
+    """Reads and writes them.
+
+    Args:
+        ask: Calls a method of control by its name.
+    """
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    async def write(self, kind: str, job_id: str, fact: Fact) -> bool:
+        """Write a fact unless one is there; whether this one is it. Durable on return."""
+        request = pb.KvPutRequest(
+            request_id=os.urandom(16), namespace=NAMESPACE, key=_key(kind, job_id), value=json.dumps(fact).encode()
+        )
+        answer: pb.KvPutResponse = await self._ask("KvPut", request)
+        return answer.added
+
+    async def read(self, job_id: str) -> Facts:
+        """Everything about a job.
+
+        Raises:
+            JobUnknownError: There is nothing.
+        """
+        job, run, stop, end = await asyncio.gather(*(self._one(kind, job_id) for kind in _KINDS))
+        if job is None:
+            raise JobUnknownError(job_id)
+        return Facts(job, run, stop, end)
+
+    async def _one(self, kind: str, job_id: str) -> Fact | None:
+        answer = await self._ask("KvGet", pb.KvGetRequest(namespace=NAMESPACE, key=_key(kind, job_id)))
+        return json.loads(answer.value) if answer.found else None
+
+    async def ids(self) -> list[str]:
+        """Of all jobs."""
+        answer = await self._ask("KvKeys", pb.KvKeysRequest(namespace=NAMESPACE, prefix=b"job/"))
+        return [key.decode().partition("/")[2] for key in answer.keys]
+
+    async def all(self) -> list[Facts]:
+        """Everything about all jobs, the newest first."""
+        found = []
+        for job_id in await self.ids():
+            try:
+                found.append(await self.read(job_id))
+            except JobUnknownError:
+                continue  # deleted meanwhile
+        return sorted(found, key=lambda one: -one.job.get("submitted_unix_ms", 0))
+
+    async def delete(self, job_id: str) -> None:
+        """Forget a job. The fact that it was submitted goes last: until then it can be deleted again."""
+        for kind in reversed(_KINDS):
+            request = pb.KvDelRequest(request_id=os.urandom(16), namespace=NAMESPACE, key=_key(kind, job_id))
+            await self._ask("KvDel", request)
+
+
+def _key(kind: str, job_id: str) -> bytes:
+    return f"{kind}/{job_id}".encode()

@@ -1,0 +1,180 @@
+"""What a submitted job is, decided from what is written of it. Pure.
+
+Four facts are written about a job, each once and never changed: that it was submitted, that it began, that somebody wants it
+stopped, and how it ended. The first who writes a fact wins, so that a supervisor and whoever watches it never contradict
+each other, and no state is ever left again that is final.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from manta.core.options.table import check_runtime_env
+from manta.jobs.errors import JobRequestError
+
+Fact = Mapping[str, Any]
+
+SUCCEEDED: Final = "SUCCEEDED"
+FAILED: Final = "FAILED"
+STOPPED: Final = "STOPPED"
+FINAL: Final = frozenset({SUCCEEDED, FAILED, STOPPED})
+
+#: An id is a file's name too, and part of a path.
+_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+MOST_ENTRYPOINT: Final = 100_000
+MOST_METADATA: Final = 1000
+#: What of a runtime_env is acted on.
+_FIELDS: Final = frozenset({"env_vars", "working_dir", "py_modules", "config", "excludes"})
+_URI: Final = re.compile(r"(gcs)://([A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\.zip)")
+_TELLING: Final = {
+    "PENDING": "Job has not started yet.",
+    "RUNNING": "Job is currently running.",
+    STOPPED: "Job was intentionally stopped.",
+    SUCCEEDED: "Job finished successfully.",
+    FAILED: "Job failed.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that is written of one job."""
+
+    job: Fact
+    run: Fact | None = None
+    stop: Fact | None = None
+    end: Fact | None = None
+
+    @property
+    def status(self) -> str:
+        """As Ray names it."""
+        if self.end is not None:
+            return str(self.end["status"])
+        return "PENDING" if self.run is None else "RUNNING"
+
+
+def check_id(job_id: object) -> str:
+    """A submission id.
+
+    Raises:
+        JobRequestError: It is none.
+    """
+    if not isinstance(job_id, str) or not _ID.fullmatch(job_id):
+        raise JobRequestError(
+            f"submission_id has 1 to 128 letters, digits, '_', '-' and '.', and begins with no '-' or '.'; not {job_id!r:.100}"
+        )
+    return job_id
+
+
+def check_request(body: object, new_id: str) -> dict[str, Any]:
+    """The fact "submitted", from the body of a request.
+
+    Args:
+        body: Decoded JSON.
+        new_id: For a job that comes without an id.
+
+    Raises:
+        JobRequestError: A field is malformed; says which.
+    """
+    if not isinstance(body, dict):
+        raise JobRequestError("the body is a JSON object with 'entrypoint'")
+    entrypoint = body.get("entrypoint")
+    if not isinstance(entrypoint, str) or not entrypoint.strip():
+        raise JobRequestError("entrypoint is missing: a shell command, like 'python train.py'")
+    if len(entrypoint) > MOST_ENTRYPOINT or "\0" in entrypoint:
+        raise JobRequestError(f"entrypoint has at most {MOST_ENTRYPOINT} characters, none of them NUL")
+    metadata = body.get("metadata") or {}
+    if not isinstance(metadata, dict) or not all(isinstance(one, str) for pair in metadata.items() for one in pair):
+        raise JobRequestError("metadata is an object of texts")
+    if (
+        sum(len(key) + len(value) for key, value in metadata.items()) > 100 * MOST_METADATA
+        or len(metadata) > MOST_METADATA
+    ):
+        raise JobRequestError("metadata is larger than 100 kB, or has more than 1000 entries")
+    for name in ("num_cpus", "num_gpus", "memory", "resources", "label_selector"):
+        if body.get(f"entrypoint_{name}"):
+            raise JobRequestError(f"entrypoint_{name} is not built: entrypoints run on the head and hold no resources")
+    return {
+        "submission_id": check_id(body.get("submission_id") or body.get("job_id") or new_id),
+        "entrypoint": entrypoint,
+        "metadata": metadata,
+        "runtime_env": _check_environment(body.get("runtime_env") or {}),
+    }
+
+
+def _check_environment(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise JobRequestError("runtime_env is an object")
+    value = {name: content for name, content in value.items() if not name.startswith("_")}
+    wrong = check_runtime_env({"env_vars": value.get("env_vars")})
+    unknown = sorted(name for name in value if name not in _FIELDS and value[name])
+    if unknown:
+        wrong = f"runtime_env fields {unknown!r:.200} cannot be used yet; those that can are {sorted(_FIELDS)}"
+    if wrong:
+        raise JobRequestError(wrong)
+    modules = value.get("py_modules") or []
+    if not isinstance(modules, list):
+        raise JobRequestError("runtime_env['py_modules'] is a list of uploads")
+    for uri in (*([value["working_dir"]] if value.get("working_dir") else []), *modules):
+        package_of(uri)
+    return value
+
+
+def package_of(uri: object) -> str:
+    """The upload that a URI of a runtime_env names.
+
+    Raises:
+        JobRequestError: It names none: other URIs are not fetched, whatever they are.
+    """
+    found = _URI.fullmatch(uri) if isinstance(uri, str) else None
+    if found is None:
+        raise JobRequestError(f"an upload is named gcs://NAME.zip, not {uri!r:.200}; other URIs are not fetched")
+    return found[2]
+
+
+def same(one: Fact, other: Fact) -> bool:
+    """Whether two submissions ask for the same job: a repetition is answered as the first was."""
+    return all(one.get(name) == other.get(name) for name in ("entrypoint", "metadata", "runtime_env"))
+
+
+def ended(code: int | None, *, stop_wanted: bool) -> dict[str, Any]:
+    """The fact "ended" of a job whose driver's process has ended.
+
+    Args:
+        code: Its exit code, negative for a signal.
+        stop_wanted: Whether it was asked to.
+    """
+    if stop_wanted:
+        return {"status": STOPPED, "message": _TELLING[STOPPED], "exit_code": code}
+    if code == 0:
+        return {"status": SUCCEEDED, "message": _TELLING[SUCCEEDED], "exit_code": code}
+    return {
+        "status": FAILED,
+        "message": f"Job entrypoint command failed with exit code {code}; its log says more.",
+        "error_type": "JOB_ENTRYPOINT_COMMAND_ERROR",
+        "exit_code": code,
+    }
+
+
+def details(facts: Facts) -> dict[str, Any]:
+    """A job as the routes show it: Ray's JobDetails."""
+    job, run, end = facts.job, facts.run or {}, facts.end or {}
+    return {
+        "type": "SUBMISSION",
+        "job_id": None,
+        "submission_id": job["submission_id"],
+        "driver_info": None,
+        "status": facts.status,
+        "entrypoint": job["entrypoint"],
+        "message": end.get("message") or _TELLING[facts.status],
+        "error_type": end.get("error_type"),
+        "start_time": job.get("submitted_unix_ms"),
+        "end_time": end.get("unix_ms"),
+        "metadata": job["metadata"],
+        "runtime_env": job["runtime_env"],
+        "driver_agent_http_address": None,
+        "driver_node_id": run.get("node_id"),
+        "driver_exit_code": end.get("exit_code"),
+    }

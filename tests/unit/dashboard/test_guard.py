@@ -1,0 +1,88 @@
+"""Who is answered by the HTTP server, decided by a request's head."""
+
+from __future__ import annotations
+
+import pytest
+
+from manta.core.errors import AuthenticationError
+from manta.dashboard.guard import Guard, Head
+from manta.dashboard.routes import Routes
+from manta.transport.tokens import TokenRole
+
+
+def role_of(shown):
+    if shown not in ("viewer", "submitter", "admin"):
+        raise AuthenticationError("the token is not this cluster's")
+    return TokenRole[shown.upper()]
+
+
+guard = Guard(role_of, "https", {"head.example"})
+
+
+def head(**fields):
+    return Head(**{"method": "GET", "path": "/api/jobs/", "host": "10.0.0.1:8265", **fields})
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1:8265", "[::1]:8265", "localhost", "head.example:8265", "HEAD.example"])
+def test_addresses_and_known_names_are_answered(host):
+    assert guard.stranger(head(host=host)) is None
+
+
+@pytest.mark.parametrize("host", ["", "evil.example", "10.0.0.1.evil.example", "localhost.evil.example", "[::1", "a b"])
+def test_a_name_that_was_rebound_to_our_address_is_not_answered(host):
+    """CVE-2025-62593: a page that has our address under its own name."""
+    refusal = guard.stranger(head(host=host))
+    if host == "[::1":  # an address without its bracket is no name of anybody else
+        assert refusal is None
+        return
+    assert refusal.status == 421
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://10.0.0.1:8265"},
+        {"origin": "https://10.0.0.1:8266"},
+        {"fetch_site": "cross-site"},
+        {"fetch_site": "same-site"},
+        {"fetch_site": "nonsense"},
+    ],
+)
+def test_other_sites_pages_are_not_answered(fields):
+    assert guard.stranger(head(**fields)).status == 403
+
+
+def test_a_page_of_this_server_is_answered():
+    assert guard.stranger(head(origin="https://10.0.0.1:8265", fetch_site="same-origin")) is None
+
+
+@pytest.mark.parametrize("shown", ["", "Bearer", "Bearer ", "Basic admin", "admin", "Bearer wrong", "Bearer ä"])
+def test_nobody_is_let_in_without_a_token(shown):
+    """CVE-2023-48022: jobs without authentication."""
+    assert guard.credential(head(authorization=shown), TokenRole.VIEWER).status == 401
+
+
+def test_a_role_includes_those_before_it_and_no_other():
+    for role in TokenRole:
+        for needed in TokenRole:
+            refusal = guard.credential(head(authorization=f"Bearer {role.name.lower()}"), needed)
+            assert (refusal is None) == (role >= needed)
+            assert refusal is None or refusal.status == 403
+
+
+def test_a_body_too_large_is_refused_by_its_head():
+    assert guard.body(head(content_length=11), 10).status == 413
+    assert guard.body(head(content_length=10), 10) is None
+
+
+def test_a_compressed_body_is_not_unpacked():
+    assert guard.body(head(content_encoding="gzip"), 10).status == 415
+
+
+def test_two_handlers_for_one_route_are_a_mistake():
+    routes = Routes()
+    routes.get("/x", role_of)
+    with pytest.raises(ValueError, match="GET /x has two handlers"):
+        routes.get("/x", role_of)

@@ -1,0 +1,95 @@
+"""What a submitted job is, from what is written of it; and archives that are not fit to be unpacked."""
+
+from __future__ import annotations
+
+import io
+import stat
+import zipfile
+
+import pytest
+
+from manta.jobs import packages, states
+from manta.jobs.client import archive
+from manta.jobs.errors import JobRequestError, PackageError
+
+JOB = states.check_request({"entrypoint": "true"}, "x") | {"submitted_unix_ms": 1}
+
+
+def test_a_job_goes_from_pending_to_running_to_its_end():
+    assert states.Facts(JOB).status == "PENDING"
+    assert states.Facts(JOB, run={"group": 1}).status == "RUNNING"
+    assert states.Facts(JOB, run={"group": 1}, stop={}).status == "RUNNING"
+    assert states.Facts(JOB, end=states.ended(0, stop_wanted=False)).status == "SUCCEEDED"
+
+
+@pytest.mark.parametrize(("code", "stop_wanted", "status"), [
+    (0, False, "SUCCEEDED"), (1, False, "FAILED"), (-9, False, "FAILED"), (0, True, "STOPPED"), (-15, True, "STOPPED"),
+])  # fmt: skip
+def test_the_drivers_exit_decides(code, stop_wanted, status):
+    end = states.ended(code, stop_wanted=stop_wanted)
+    shown = states.details(states.Facts(JOB, end=end))
+    assert shown["status"] == status
+    assert shown["driver_exit_code"] == code
+
+
+def test_a_job_without_an_id_gets_the_one_made_for_it():
+    assert JOB["submission_id"] == "x"
+    assert states.check_request({"entrypoint": "true", "submission_id": "mine"}, "x")["submission_id"] == "mine"
+
+
+@pytest.mark.parametrize(
+    "hostile", ["", ".", "..", ".hidden", "-f", "a/b", "a\0", "a\n", "ä", "<b>", "x" * 129, 5, None]
+)
+def test_an_id_is_a_files_name_and_nothing_else(hostile):
+    with pytest.raises(JobRequestError, match="submission_id has 1 to 128"):
+        states.check_id(hostile)
+
+
+def made(*entries):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as file:
+        for name, mode in entries:
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            file.writestr(info, b"/etc/passwd")
+    data.seek(0)
+    return data
+
+
+@pytest.mark.parametrize("name", ["../a", "/a", "a/../../b", "a\\b", "a//b", "./a"])
+def test_an_entry_that_would_leave_the_folder_is_named(name):
+    with zipfile.ZipFile(made((name, 0o644))) as file, pytest.raises(PackageError, match="would leave the folder"):
+        packages.check(file)
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
+def test_links_and_special_files_are_named(kind):
+    with zipfile.ZipFile(made(("evil", kind | 0o777))) as file, pytest.raises(PackageError, match="'evil' is a link"):
+        packages.check(file)
+
+
+def test_what_is_larger_unpacked_than_allowed_is_refused_before_it_is_read(monkeypatch):
+    monkeypatch.setattr(packages, "MOST_UNPACKED", 20)
+    with zipfile.ZipFile(made(("a", 0), ("bomb", 0))) as file, pytest.raises(PackageError, match=r"'bomb'.*unpacked"):
+        packages.check(file)
+
+
+def test_a_refused_archive_leaves_nothing(tmp_path):
+    (tmp_path / "no.zip").write_bytes(b"nothing")
+    with pytest.raises(PackageError, match=r"no\.zip is no zip archive"):
+        packages.unpack(tmp_path / "no.zip", tmp_path / "out")
+    assert [one.name for one in tmp_path.iterdir()] == ["no.zip"]
+
+
+def test_the_same_folder_gives_the_same_bytes_and_comes_out_as_it_was(tmp_path):
+    source = tmp_path / "in"
+    (source / "sub").mkdir(parents=True)
+    (source / "run.sh").write_text("true")
+    (source / "run.sh").chmod(0o755)
+    (source / "sub" / "skip").write_text("x")
+    data = archive(str(source), "", ("sub",))
+    assert data == archive(str(source), "", ("sub",))
+    (tmp_path / "a.zip").write_bytes(data)
+    packages.unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert [one.name for one in (tmp_path / "out").iterdir()] == ["run.sh"]
+    assert (tmp_path / "out" / "run.sh").stat().st_mode & 0o777 == 0o755
