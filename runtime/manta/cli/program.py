@@ -30,6 +30,8 @@ COMMANDS: Final = {
     "status": "status",
     "list": "listing",
     "get": "listing",
+    "summary": "listing",
+    "logs": "logs",
     "stack": "stack",
     "stop": "stop",
 }
