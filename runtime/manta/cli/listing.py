@@ -1,4 +1,4 @@
-"""`manta list` and `manta get`: nodes, actors, tasks, objects, jobs, workers, as rows."""
+"""`manta list`, `manta get` and `manta summary`: nodes, actors, tasks, objects, jobs, workers, placement groups, as rows."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from manta.cli import clusters
+from manta.cli import asking
 from manta.cli.failures import SilentError
 from manta.cli.screen import Screen, harmless, wants_color
-from manta.cli.tool import Tool
-from manta.client import state_rows
+from manta.client import state_query, state_rows
+from manta.client.state_query import Found
 from manta.client.state_rows import KINDS, Filter, Row
-from manta.rpc.v1 import control_pb2 as ctl
 
 #: Columns of a table; `-o wide` shows all.
 _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
@@ -24,7 +23,8 @@ _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "tasks": ("task_id", "name", "state", "attempt_number", "type", "worker_pid", "error_type"),
     "objects": ("object_id", "object_size", "reference_type", "pid", "readers", "node_id"),
     "jobs": ("job_id", "status", "type", "entrypoint", "message"),
-    "workers": ("worker_id", "worker_type", "state", "pid", "job_id", "is_actor", "runs"),
+    "workers": ("worker_id", "worker_type", "state", "pid", "ip", "job_id", "runs"),
+    "placement-groups": ("placement_group_id", "name", "state", "strategy", "creator_job_id", "waiting_reason"),
 }
 _LIMIT: Final = 100
 _MOST: Final = 10_000
@@ -35,9 +35,14 @@ examples:
   manta list nodes                                the newest cluster of yours on this machine
   manta list tasks --filter state=FAILED          with their errors: add -o wide
   manta list tasks --filter name!=train -o json | jq '.[].task_id'
-  manta list actors --limit 1000 --address unix:/tmp/manta-1000/session_.../raylet-....sock
+  manta list actors --limit 1000 --address manta://HOST:7620
 
-Of tasks, workers and objects those of the node that is asked are shown. Filters are without regard to case, and all must hold."""
+All nodes are asked; one that does not answer is named, and the others' rows are shown. Filters are without regard to case, and
+all must hold."""
+_SUMMARY_EXAMPLES: Final = """\
+examples:
+  manta summary tasks               how many of each name are in which state
+  manta summary objects -o json"""
 _GET_EXAMPLES: Final = """\
 examples:
   manta get actors 1f0c...            everything about one actor, by its id or the beginning of it
@@ -50,7 +55,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The commands' arguments."""
     listing = commands.add_parser(
         "list",
-        help="nodes, actors, tasks, objects, jobs or workers",
+        help="nodes, actors, tasks, objects, jobs, workers or placement groups",
         description="List what a cluster has.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -65,7 +70,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     get = commands.add_parser(
         "get",
         help="one of them, with all it has",
-        description="Show one node, actor, task, object, job or worker.",
+        description="Show one node, actor, task, object, job, worker or placement group.",
         epilog=_GET_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -73,10 +78,22 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     get.add_argument("id", help="its id in hex, or the beginning of it")
     _common(get, ("yaml", "json"), "yaml")
     get.set_defaults(run=run_get)
+    summary = commands.add_parser(
+        "summary",
+        help="how many tasks, actors or objects there are",
+        description="Count tasks by name and state, actors by class and state, or objects.",
+        epilog=_SUMMARY_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    summary.add_argument("kind", choices=("tasks", "actors", "objects"), help="what to count")
+    _common(summary, ("yaml", "json"), "yaml")
+    summary.set_defaults(run=run_summary)
 
 
 def _common(parser: argparse.ArgumentParser, outputs: Sequence[str], usual: str) -> None:
-    parser.add_argument("--address", metavar="unix:PATH", help="a raylet's socket (default: the newest cluster)")
+    parser.add_argument(
+        "--address", metavar="ADDRESS", help="a raylet's socket, or manta://HOST:PORT (default: the newest cluster)"
+    )
     parser.add_argument("-o", "--output", choices=outputs, default=usual, help=f"default: {usual}")
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: on terminals")
 
@@ -94,38 +111,27 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def gather(path: str, kind: str) -> tuple[list[Row], list[str]]:
-    """All rows, and what is to be said about them."""
-    with Tool(path) as tool:
-        match kind:
-            case "nodes":
-                return state_rows.nodes(tool.control("ListNodes", ctl.ListNodesRequest(), ctl.ListNodesResponse)), []
-            case "actors":
-                reply = tool.control("ListActors", ctl.ListActorsRequest(), ctl.ListActorsResponse)
-                return state_rows.actors(reply), []
-            case "jobs":
-                return state_rows.jobs(tool.control("ListJobs", ctl.ListJobsRequest(), ctl.ListJobsResponse)), []
-        parts = tool.state(kind)
-        rows: list[Row] = getattr(state_rows, kind)(parts, tool.welcome.node_id.hex())
-    silent = ", ".join(name for part in parts for name in part.silent)
-    notes = [f"did not answer in time: {silent}"] if silent else []
-    if kind == "tasks" and parts[-1].total:
-        notes.append(f"{parts[-1].total} tasks that ended are not listed one by one: the last 10,000 are")
-    elif parts[-1].total > len(rows):
-        notes.append(f"{parts[-1].total} in all; {len(rows)} were looked at")
-    return rows, notes
+def gather(address: str | None, kind: str, command: str) -> Found:
+    """All rows of a cluster, and what is to be said about them."""
+    with asking.control_of(address, command) as control:
+        return state_query.list_all(control, kind, asking.NODES_S)
+
+
+def _say(command: str, found: Found) -> None:
+    for note in (*found.failures, *found.notes):
+        print(f"manta {command}: {harmless(note)}", file=sys.stderr)
 
 
 def run_list(flags: argparse.Namespace) -> int:
     """Ask and print."""
-    rows, notes = gather(clusters.find(flags.address, "list").raylet, flags.kind)
+    found = gather(flags.address, flags.kind, "list")
     try:
-        rows = state_rows.chosen(rows, flags.filter, list(rows[0]) if rows else ())
+        rows = state_rows.chosen(found.rows, flags.filter)
     except ValueError as wrong:
         print(f"manta list: {wrong}", file=sys.stderr)
         return 2
     if len(rows) > flags.limit:
-        notes.append(f"{len(rows)} rows; {flags.limit} are shown (--limit)")
+        found.notes.append(f"{len(rows)} rows; {flags.limit} are shown (--limit)")
         rows = rows[: flags.limit]
     if flags.output == "json":
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
@@ -133,28 +139,41 @@ def run_list(flags: argparse.Namespace) -> int:
         sys.stdout.write("".join(yaml(row, "- ") for row in rows) or "[]\n")
     else:
         sys.stdout.write(_table(flags.kind, rows, wide=flags.output == "wide", color=wants_color(flags.color)))
-    for note in notes:
-        print(f"manta list: {harmless(note)}", file=sys.stderr)
+    _say("list", found)
     return 0
 
 
 def run_get(flags: argparse.Namespace) -> int:
     """Ask for one and print it."""
-    rows, _ = gather(clusters.find(flags.address, "get").raylet, flags.kind)
+    answered = gather(flags.address, flags.kind, "get")
+    _say("get", Found(failures=answered.failures))
     column = KINDS[flags.kind]
-    found = [row for row in rows if row[column].startswith(flags.id.lower())]
+    found = [row for row in answered.rows if row[column].startswith(flags.id.lower())]
     if len({row[column] for row in found}) != 1:
         begin = "none" if not found else f"{len(found)} of them"
         raise SilentError(
             f"{begin} of the {flags.kind} begins with {harmless(flags.id, 60)!r}: see `manta list {flags.kind}`"
         )
-    row = found[-1]
+    # Of several attempts of a task the last.
+    row = max(found, key=lambda row: row.get("attempt_number") or 0)
     sys.stdout.write(json.dumps(row, indent=2) + "\n" if flags.output == "json" else yaml(row))
     return 0
 
 
+def run_summary(flags: argparse.Namespace) -> int:
+    """Ask, count and print."""
+    found = gather(flags.address, flags.kind, "summary")
+    counts = state_rows.summary(flags.kind, found.rows)["cluster"]
+    sys.stdout.write(json.dumps(counts, indent=2) + "\n" if flags.output == "json" else yaml(counts))
+    _say("summary", found)
+    return 0
+
+
 def _table(kind: str, rows: Sequence[Row], *, wide: bool, color: bool) -> str:
-    columns = tuple(rows[0]) if wide and rows else _COLUMNS[kind]
+    columns = _COLUMNS[kind]
+    if wide and rows:
+        # Those that say something somewhere.
+        columns = tuple(name for name in rows[0] if any(row[name] is not None for row in rows))
     screen = Screen(color=color)
     lines = [tuple(screen.paint("bold", column.upper()) for column in columns)]
     lines += [tuple(_cell(screen, column, row.get(column), wide=wide) for column in columns) for row in rows]

@@ -31,6 +31,8 @@ COMMANDS: Final = {
     "list": "listing",
     "get": "listing",
     "job": "jobs",
+    "summary": "listing",
+    "logs": "logs",
     "stack": "stack",
     "stop": "stop",
 }

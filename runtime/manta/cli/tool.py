@@ -89,14 +89,6 @@ class Tool:
             raise error_from_proto(answer.error)
         return reply.FromString(answer.payload)
 
-    def state(self, what: str) -> list[pb.StateReply]:
-        """The raylet's list of tasks, workers or objects of its node, in parts."""
-        self._send(pb.StateRequest(request_id=self._next(), what=what))
-        parts: list[pb.StateReply] = []
-        while not parts or not parts[-1].last:
-            parts.append(self._answer(pb.StateReply, self._timeout_s))
-        return parts
-
     def stacks(self) -> Iterator[pb.StackReply]:
         """Where every process stands, as they answer; those that do not are named by the raylet after its own deadline."""
         self._send(pb.StackRequest(request_id=self._next()))

@@ -33,7 +33,6 @@ from manta.client.refs import released
 from manta.client.relay import Relay
 from manta.client.reporting import Reporter
 from manta.client.signals import Interrupts
-from manta.client.state_query import StateQuery
 from manta.client.store import StoreClient
 from manta.client.submit import Submitter
 from manta.client.templates import Templates
@@ -95,7 +94,6 @@ class DirectSession(Patient):
         self.relay = Relay(self)
         self.fetching = Fetching(self)
         self.reporter = Reporter(self)
-        self.state_query = StateQuery(self)
         #: Tasks that ran here and ended: the loops append.
         self.ended = self.reporter.ended
         self._make_parts()
@@ -248,7 +246,6 @@ class DirectSession(Patient):
         on(pb.CancelByRef, self.cancelling.cancel_by_ref)
         on(pb.LogLines, self._log_lines)
         on(pb.StackRequest, self._stack_request)
-        on(pb.StateReply, self.state_query.part)
         on(pb.TaskInquiry, lambda link, frame, raw: self.reporter.asked(frame.request_id))
         on(pb.Farewell, self._farewell)
         on(pb.StreamItem, self._stream_item)

@@ -1,54 +1,127 @@
-"""Asking the raylet of this process for lists of what is on its node."""
+"""Asking a cluster what there is: which call to make, and what its answer means. Pure, but for `ask`, which makes the call.
+
+Nodes, actors, jobs and placement groups are control's. Tasks, workers, objects and log files are asked of every node, through
+control; a node that does not answer is named, and the others' rows are shown.
+"""
 
 from __future__ import annotations
 
-from manta.client.waiter import Waiter
+from dataclasses import dataclass, field
+
+from manta.client import state_rows
+from manta.client.state_rows import OF_NODES, Row
 from manta.core import errors
-from manta.rpc.v1 import channel_pb2 as pb
+from manta.rpc.v1 import control_pb2 as ctl
+from manta.rpc.v1 import state_pb2 as st
+from manta.transport.convert import error_from_proto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from typing import Any
 
-    from manta.client.direct import DirectSession
+    from google.protobuf.message import Message
+
+    from manta.client.session import Control
+
+#: Nodes have so much less time than who asks, seconds: their answers travel too.
+_TRAVEL_S = 1.0
+_LEAST_S = 0.5
 
 
-class StateQuery:
-    """One question at a time may be many: each has its number. Runs under the process's lock, but for `ask`, which takes it."""
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One call to control.
 
-    def __init__(self, session: DirectSession) -> None:
-        self._session = session
-        self._last = 0
-        self._waiting: dict[int, tuple[Waiter, list[pb.StateReply]]] = {}
+    Attributes:
+        method: RPC's name.
+        request: Its request.
+        reply: The type of its answer.
+    """
 
-    def ask(self, what: str, *, limit: int = 0, timeout_s: float = 30.0) -> list[pb.StateReply]:
-        """Every part of the answer.
+    method: str
+    request: Message
+    reply: type[Message]
 
-        Raises:
-            RpcTimeoutError: It did not come in time.
-        """
-        session = self._session
-        waiter, parts = Waiter(), list[pb.StateReply]()
-        with session.lock:
-            session.check()
-            self._last += 1
-            number = self._last
-            self._waiting[number] = (waiter, parts)
-            session.raylet_send(pb.StateRequest(request_id=number, what=what, limit=limit))
-        try:
-            done = session.wait_for(waiter, f"the raylet's list of {what}", session.now() + timeout_s)
-        finally:
-            with session.lock:
-                self._waiting.pop(number, None)
-        session.check()
-        if not done:
-            raise errors.RpcTimeoutError(f"the raylet did not list its {what} within {timeout_s:g} s")
-        return parts
 
-    def part(self, link: Any, frame: pb.StateReply, raw: bytes) -> None:
-        """A part of an answer has come."""
-        found = self._waiting.get(frame.request_id)
-        if found is not None:
-            found[1].append(frame)
-            if frame.last:
-                self._session.pump.finish(found[0])
+@dataclass(slots=True)
+class Found:
+    """What a question found.
+
+    Attributes:
+        rows: What there is.
+        failures: What is missing, and why: nodes that did not answer.
+        notes: What else is to be said: processes that were too busy to answer, rows that were left out.
+        left_out: Rows that there are and that nobody told.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    left_out: int = 0
+
+
+def question_of(kind: str, timeout_s: float) -> Question:
+    """How to ask for all rows of a kind."""
+    match kind:
+        case "nodes":
+            return Question("ListNodes", ctl.ListNodesRequest(), ctl.ListNodesResponse)
+        case "actors":
+            return Question("ListActors", ctl.ListActorsRequest(), ctl.ListActorsResponse)
+        case "jobs":
+            return Question("ListJobs", ctl.ListJobsRequest(), ctl.ListJobsResponse)
+        case "placement-groups":
+            return Question("ListPlacementGroups", ctl.ListPlacementGroupsRequest(), ctl.ListPlacementGroupsResponse)
+    return to_nodes(st.NodeQuery(state=st.StateQuery(what=kind)), timeout_s)
+
+
+def to_nodes(query: st.NodeQuery, timeout_s: float, node_ids: Iterable[bytes] = ()) -> Question:
+    """How to ask nodes; without ids all of them."""
+    patience_ms = int(max(_LEAST_S, timeout_s - _TRAVEL_S) * 1000)
+    request = ctl.AskNodesRequest(query=query.SerializeToString(), node_ids=list(node_ids), timeout_ms=patience_ms)
+    return Question("AskNodes", request, ctl.AskNodesResponse)
+
+
+def answers_of(
+    reply: ctl.AskNodesResponse, kind: type[Any]
+) -> tuple[list[tuple[str, Any]], dict[str, errors.MantaError]]:
+    """(node, answer) of those that answered, and why the others did not, by node. Nodes are named by their ids in hex."""
+    told: list[tuple[str, Any]] = []
+    failed: dict[str, errors.MantaError] = {}
+    for one in reply.answers:
+        node_id = one.node_id.hex()
+        if one.HasField("error"):
+            failed[node_id] = error_from_proto(one.error)
+        else:
+            told.append((node_id, kind.FromString(one.answer)))
+    return told, failed
+
+
+def found_in(kind: str, reply: Any) -> Found:
+    """What the answer to `question_of(kind)` says."""
+    if kind not in OF_NODES:
+        make: Callable[..., list[Row]] = getattr(state_rows, kind.replace("-", "_"))
+        return Found(make(reply))
+    told, failed = answers_of(reply, st.StateAnswer)
+    found = Found(getattr(state_rows, kind)(told))
+    found.failures = [f"node {node_id}: {error}" for node_id, error in failed.items()]
+    silent = ", ".join(f"{one} ({answer.node_ip})" for _, answer in told for one in answer.silent)
+    if silent:
+        found.notes.append(f"did not answer in time: {silent}")
+    untold = sum(answer.untold for _, answer in told)
+    if untold and kind == "tasks":
+        found.notes.append(f"{untold} tasks that ended are not listed one by one: the last ones of each node are")
+    elif untold:
+        found.left_out = untold
+        found.notes.append(f"{len(found.rows) + untold} in all; {len(found.rows)} were looked at")
+    return found
+
+
+def ask(control: Control, question: Question, timeout_s: float) -> Any:
+    """Make the call."""
+    return control(question.method, question.request, question.reply, timeout_s)
+
+
+def list_all(control: Control, kind: str, timeout_s: float) -> Found:
+    """All rows of a kind."""
+    return found_in(kind, ask(control, question_of(kind, timeout_s), timeout_s))

@@ -30,15 +30,17 @@ class Line:
     Attributes:
         replies: To its calls.
         orders: Numbers of orders not given on it yet.
+        questions: Of tools; nobody misses one that is lost with the line.
         ended: It has to be closed: its node is dead.
         wake: Called when there is something new.
     """
 
-    __slots__ = ("ended", "orders", "replies", "wake")
+    __slots__ = ("ended", "orders", "questions", "replies", "wake")
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.replies: deque[control_pb2.LineReply] = deque()
         self.orders: deque[int] = deque()
+        self.questions: deque[control_pb2.NodeQuestion] = deque()
         self.ended = False
         self.wake = wake
 
@@ -80,6 +82,15 @@ class Orders:
         if line is not None:
             line.orders.append(self._last)
             line.wake()
+
+    def ask(self, node_id: bytes, question: control_pb2.NodeQuestion) -> bool:
+        """Put a tool's question on a node's line; False when it has none."""
+        line = self._lines.get(NodeId(node_id))
+        if line is None:
+            return False
+        line.questions.append(question)
+        line.wake()
+        return True
 
     # ---- lines
 

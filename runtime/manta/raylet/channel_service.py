@@ -43,6 +43,7 @@ DEFAULT_CALL_S: Final = 60.0
 #: What only a raylet says to control.
 _NOT_RELAYED: Final = frozenset(
     {"RegisterNode", "Heartbeat", "UnregisterNode", "ReportWorkersDied", "ReportActor", "Watch", "Attach"}
+    | {"AnswerQuestion"}
 )
 
 
@@ -85,7 +86,6 @@ class ChannelService:
             pb.StackReply: inspection.stack,
             pb.StatusRequest: inspection.status,
             pb.TaskReport: state.report,
-            pb.StateRequest: state.asked,
             pb.UserMetrics: lambda client, batch: measured.add(batch, client.job, client.pid),
             **objects.handlers,
         }
@@ -94,7 +94,7 @@ class ChannelService:
         #: Last state of each actor that somebody here watches.
         self._states: dict[bytes, pb.ActorState] = {}
         #: What a tool may send: it asks, it holds nothing.
-        self._for_tools = frozenset({pb.Goodbye, pb.ControlCall, pb.StackRequest, pb.StatusRequest, pb.StateRequest})
+        self._for_tools = frozenset({pb.Goodbye, pb.ControlCall, pb.StackRequest, pb.StatusRequest})
         #: What a process of another node may send: it leases.
         self._for_leasers = frozenset({pb.LeaseDemand, pb.LeaseReturned, pb.TakeTokens})
 

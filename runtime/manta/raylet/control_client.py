@@ -131,6 +131,8 @@ class ControlLink:
         #: Somebody at control waits for resources.
         self._wanted = False
         self._dead_workers: list[bytes] = []
+        #: Takes what tools ask of the node.
+        self.on_question: Callable[[cpb.NodeQuestion], None] = lambda question: None
 
     def close(self) -> None:
         """The node stops: whoever waits for control is told."""
@@ -315,6 +317,8 @@ class ControlLink:
                     self._news.set()
                 else:
                     self._news_later()
+            for question in response.questions:
+                self.on_question(question)
             for event in response.events:
                 if event.previous != last:
                     self._position = None

@@ -192,6 +192,7 @@ class Raylet:
         from manta.raylet.grpc_service import RayletService
         from manta.raylet.inspection import Inspection
         from manta.raylet.orders import Orders
+        from manta.raylet.questions import Questions
         from manta.raylet.runner import Runner
         from manta.raylet.state_service import StateService
         from manta.raylet.tasks import TaskBook
@@ -244,6 +245,8 @@ class Raylet:
         )
         #: What processes tell of tasks, and what user code measures.
         self.tasks, self.measured = TaskBook(), UserMetricBook()
+        self.state = StateService(config.node_ip, self.clients, self.scheduler, self.objects.table, self.tasks)
+        self.link.on_question = Questions(self.link, self.state, config.logs).asked
         self.channel = ChannelService(
             admission=self.admission,
             clients=self.clients,
@@ -254,13 +257,7 @@ class Raylet:
             inspection=Inspection(self.clients, self.describe),
             semaphores=self.semaphores,
             exchange=self.exchange,
-            state=StateService(
-                clients=self.clients,
-                scheduler=self.scheduler,
-                objects=self.objects.table.sealed,
-                object_count=lambda: self.objects.table.statistics()["objects"],
-                book=self.tasks,
-            ),
+            state=self.state,
             measured=self.measured,
         )
         self.orders = Orders(
@@ -350,6 +347,7 @@ class Raylet:
 
     def _bury(self, worker_id: bytes, status: int | None, text: str, out_of_memory: bool) -> None:
         known = self.scheduler.worker(worker_id) is not None
+        self.state.buried(worker_id, status, text, out_of_memory=out_of_memory)
         self.logs.ended(worker_id)
         self.admission.worker_gone(worker_id)
         self.runner.tell(ev.WorkerDied(worker_id, status, text, out_of_memory))

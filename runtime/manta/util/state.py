@@ -1,18 +1,22 @@
-"""What a cluster has and does, as rows: `list_*`, `get_*` and `summarize_tasks`, with the columns of `ray.util.state`.
+"""What a cluster has and does, as rows: `list_*`, `get_*`, `summarize_*` and logs, with the columns of `ray.util.state`.
 
-Nodes, actors and jobs are control's; tasks, workers and objects are those of this process's node. A row is a `StateRow`: its
-columns are attributes, and it is a dictionary too.
+The whole cluster is asked. A row is a `StateRow`: its columns are attributes, and it is a dictionary too.
 """
 
 from __future__ import annotations
 
-from manta.client import current, state_rows
+import warnings
+
+from manta.client import current, state_query, state_rows
+from manta.core.errors import MantaError
+from manta.util.logs import RayStateApiException, get_log, list_logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any
 
+    from manta.client.state_query import Found
     from manta.client.state_rows import Filter, Row
 
 __all__ = [
@@ -20,25 +24,27 @@ __all__ = [
     "StateRow",
     "get_actor",
     "get_job",
+    "get_log",
     "get_node",
     "get_objects",
+    "get_placement_group",
     "get_task",
     "get_worker",
     "list_actors",
     "list_jobs",
+    "list_logs",
     "list_nodes",
     "list_objects",
+    "list_placement_groups",
     "list_tasks",
     "list_workers",
+    "summarize_actors",
+    "summarize_objects",
     "summarize_tasks",
 ]
 
 #: Rows that a list may have at most.
 MOST_ROWS = 10_000
-
-
-class RayStateApiException(Exception):
-    """A question that cannot be answered: it says what was wrong."""
 
 
 class StateRow(dict):  # type: ignore[type-arg]
@@ -51,42 +57,40 @@ class StateRow(dict):  # type: ignore[type-arg]
             raise AttributeError(f"this row has no column {name!r}; it has {', '.join(self)}") from None
 
 
-def _session() -> Any:
+def _found(kind: str, timeout: float, *, whole: bool) -> Found:
     if current.session is None:
         raise RayStateApiException("there is no cluster to ask: call init() first")
-    return current.session
-
-
-def _rows(kind: str, timeout: float) -> list[Row]:
-    from manta.rpc.v1 import control_pb2 as ctl
-
-    session = _session()
-    node_id = session.welcome.node_id.hex()
-    match kind:
-        case "nodes":
-            return state_rows.nodes(
-                session.control("ListNodes", ctl.ListNodesRequest(), ctl.ListNodesResponse, timeout)
-            )
-        case "actors":
-            reply = session.control("ListActors", ctl.ListActorsRequest(), ctl.ListActorsResponse, timeout)
-            return state_rows.actors(reply)
-        case "jobs":
-            return state_rows.jobs(session.control("ListJobs", ctl.ListJobsRequest(), ctl.ListJobsResponse, timeout))
-    query = getattr(session, "state_query", None)
-    if query is None:
-        raise RayStateApiException(
-            f"{kind} are asked of a node, and this driver is outside of the cluster: ask from a task"
-        )
-    make: Callable[..., list[Row]] = getattr(state_rows, kind)
-    return make(query.ask(kind, timeout_s=timeout), node_id)
-
-
-def _list(kind: str, filters: Iterable[Filter] | None, limit: int, timeout: float) -> list[StateRow]:
-    if not 0 < limit <= MOST_ROWS:
-        raise RayStateApiException(f"limit must be from 1 to {MOST_ROWS}, got {limit}")
-    rows = _rows(kind, timeout)
     try:
-        rows = state_rows.chosen(rows, filters or (), list(rows[0]) if rows else ())
+        found = state_query.list_all(current.session.control, kind, timeout)
+    except MantaError as failed:
+        raise RayStateApiException(str(failed)) from failed
+    if found.failures and whole:
+        raise RayStateApiException(
+            f"Failed to retrieve all {kind} from the cluster because they are not reachable due to query failures to the data "
+            f"sources: {'; '.join(found.failures)}. To avoid raising an exception and allow having missing output, set "
+            "`raise_on_missing_output=False`."
+        )
+    if found.left_out and whole:
+        raise RayStateApiException(
+            f"Failed to retrieve all {len(found.rows) + found.left_out} {kind} from the cluster because they are not reachable "
+            f"due to data truncation. It happens when the returned data is too large (> {len(found.rows)}) To avoid raising an "
+            "exception and allow having missing output, set `raise_on_missing_output=False`."
+        )
+    for failure in found.failures:
+        warnings.warn(f"{kind} of a node are missing: {failure}", stacklevel=4)
+    return found
+
+
+def _list(
+    kind: str, filters: Iterable[Filter] | None, limit: int, timeout: float, whole: bool = True
+) -> list[StateRow]:
+    if limit > MOST_ROWS:
+        raise RayStateApiException(f"Given limit {limit} exceeds the supported limit {MOST_ROWS}. Use a lower limit.")
+    if limit <= 0:
+        raise RayStateApiException(f"limit must be from 1 to {MOST_ROWS}, got {limit}")
+    rows = _found(kind, timeout, whole=whole).rows
+    try:
+        rows = state_rows.chosen(rows, filters or ())
     except ValueError as wrong:
         raise RayStateApiException(str(wrong)) from None
     return [StateRow(row) for row in rows[:limit]]
@@ -94,7 +98,12 @@ def _list(kind: str, filters: Iterable[Filter] | None, limit: int, timeout: floa
 
 def _get(kind: str, wanted: str, timeout: float) -> StateRow | None:
     column = state_rows.KINDS[kind]
-    return next((StateRow(row) for row in reversed(_rows(kind, timeout)) if row[column] == wanted), None)
+    rows = [row for row in _found(kind, timeout, whole=False).rows if row[column] == wanted]
+    if not rows:
+        return None
+    # Of several attempts the last.
+    last: Row = max(rows, key=lambda row: row.get("attempt_number") or 0)
+    return StateRow(last)
 
 
 def list_nodes(
@@ -113,12 +122,12 @@ def list_nodes(
         limit: Rows at most, up to 10,000.
         timeout: Seconds until it is given up.
         detail: Not used: every row has all its columns.
-        raise_on_missing_output: Not used.
+        raise_on_missing_output: Refuse to answer when a node does not; else the rest is returned, with a warning.
 
     Raises:
-        RayStateApiException: A filter or the limit makes no sense.
+        RayStateApiException: A filter or the limit makes no sense, or the answer would not be whole.
     """
-    return _list("nodes", filters, limit, timeout)
+    return _list("nodes", filters, limit, timeout, raise_on_missing_output)
 
 
 def list_actors(
@@ -130,7 +139,7 @@ def list_actors(
     raise_on_missing_output: bool = True,
 ) -> list[StateRow]:
     """Actors, the newest first; see `list_nodes` for the arguments."""
-    return _list("actors", filters, limit, timeout)
+    return _list("actors", filters, limit, timeout, raise_on_missing_output)
 
 
 def list_jobs(
@@ -142,7 +151,7 @@ def list_jobs(
     raise_on_missing_output: bool = True,
 ) -> list[StateRow]:
     """Running jobs and the last that ended; see `list_nodes` for the arguments."""
-    return _list("jobs", filters, limit, timeout)
+    return _list("jobs", filters, limit, timeout, raise_on_missing_output)
 
 
 def list_tasks(
@@ -153,8 +162,11 @@ def list_tasks(
     detail: bool = False,
     raise_on_missing_output: bool = True,
 ) -> list[StateRow]:
-    """Attempts of tasks and actor calls: those under way, and the last 10,000 that ended; see `list_nodes` for the arguments."""
-    return _list("tasks", filters, limit, timeout)
+    """Attempts of tasks and actor calls: those under way, and of each node the last 10,000 that ended.
+
+    See `list_nodes` for the arguments.
+    """
+    return _list("tasks", filters, limit, timeout, raise_on_missing_output)
 
 
 def list_workers(
@@ -165,8 +177,8 @@ def list_workers(
     detail: bool = False,
     raise_on_missing_output: bool = True,
 ) -> list[StateRow]:
-    """Worker processes and drivers; see `list_nodes` for the arguments."""
-    return _list("workers", filters, limit, timeout)
+    """Worker processes and drivers, the last dead ones too; see `list_nodes` for the arguments."""
+    return _list("workers", filters, limit, timeout, raise_on_missing_output)
 
 
 def list_objects(
@@ -178,7 +190,19 @@ def list_objects(
     raise_on_missing_output: bool = True,
 ) -> list[StateRow]:
     """Objects in shared memory; see `list_nodes` for the arguments."""
-    return _list("objects", filters, limit, timeout)
+    return _list("objects", filters, limit, timeout, raise_on_missing_output)
+
+
+def list_placement_groups(
+    address: str | None = None,
+    filters: Iterable[Filter] | None = None,
+    limit: int = 100,
+    timeout: float = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+) -> list[StateRow]:
+    """Placement groups, removed ones too as long as they are remembered; see `list_nodes` for the arguments."""
+    return _list("placement-groups", filters, limit, timeout, raise_on_missing_output)
 
 
 def get_node(id: str, address: str | None = None, timeout: float = 30) -> StateRow | None:  # noqa: A002 - Ray's name
@@ -196,6 +220,11 @@ def get_job(id: str, address: str | None = None, timeout: float = 30) -> StateRo
     return _get("jobs", id, timeout)
 
 
+def get_placement_group(id: str, address: str | None = None, timeout: float = 30) -> StateRow | None:  # noqa: A002
+    """One placement group; None if it is not known."""
+    return _get("placement-groups", id, timeout)
+
+
 def get_worker(id: str, address: str | None = None, timeout: float = 30) -> StateRow | None:  # noqa: A002
     """One worker; None if it is not known."""
     return _get("workers", id, timeout)
@@ -209,22 +238,25 @@ def get_task(id: object, address: str | None = None, timeout: float = 30) -> Sta
 
 def get_objects(id: str, address: str | None = None, timeout: float = 30) -> list[StateRow]:  # noqa: A002
     """Copies of one object."""
-    return _list("objects", [("object_id", "=", id)], MOST_ROWS, timeout)
+    return _list("objects", [("object_id", "=", id)], MOST_ROWS, timeout, False)
 
 
-def summarize_tasks(address: str | None = None, timeout: float = 30) -> dict[str, Any]:
+def summarize_tasks(
+    address: str | None = None, timeout: float = 30, raise_on_missing_output: bool = True
+) -> dict[str, Any]:
     """Tasks by name and state, as far as they are remembered."""
-    rows = _rows("tasks", timeout)
-    found = state_rows.summary(rows)
-    counts = {"ACTOR_TASK": 0, "NORMAL_TASK": 0, "ACTOR_CREATION_TASK": 0}
-    for row in rows:
-        counts[row["type"]] += 1
-    return {
-        "cluster": {
-            "summary": found,
-            "total_tasks": counts["NORMAL_TASK"],
-            "total_actor_tasks": counts["ACTOR_TASK"],
-            "total_actor_scheduled": counts["ACTOR_CREATION_TASK"],
-            "summary_by": "func_name",
-        }
-    }
+    return state_rows.summary("tasks", _found("tasks", timeout, whole=raise_on_missing_output).rows)
+
+
+def summarize_actors(
+    address: str | None = None, timeout: float = 30, raise_on_missing_output: bool = True
+) -> dict[str, Any]:
+    """Actors by class and state."""
+    return state_rows.summary("actors", _found("actors", timeout, whole=raise_on_missing_output).rows)
+
+
+def summarize_objects(
+    address: str | None = None, timeout: float = 30, raise_on_missing_output: bool = True
+) -> dict[str, Any]:
+    """Objects in shared memory, all together: where they were made is not recorded."""
+    return state_rows.summary("objects", _found("objects", timeout, whole=raise_on_missing_output).rows)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 from manta.control import convert, events
 from manta.control.model import NodeId
@@ -16,7 +17,7 @@ from manta.control.services.cluster import ClusterTeller
 from manta.control.services.rpcs import Rpcs
 from manta.control.services.watch import Subscription
 from manta.control.watching import News
-from manta.core.errors import MantaError
+from manta.core.errors import MantaError, OverloadedError
 from manta.rpc.v1 import control_pb2 as pb
 from manta.transport import status
 
@@ -26,6 +27,8 @@ PATIENCE_S = 0.005
 MESSAGE_BYTES = 1 << 20
 #: Replies that may wait on one line before no more calls are read from it.
 UNSENT_REPLIES = 10_000
+#: Calls of one line that may wait for others.
+SLOW_CALLS = 64
 
 
 class AttachRpcs:
@@ -55,20 +58,22 @@ class AttachRpcs:
         news, room = asyncio.Event(), asyncio.Event()
         line = Line(news.set)
         reader: asyncio.Task[None] | None = None
+        slow: set[asyncio.Task[None]] = set()
         runner.decide(events.NodeConnected(cause=cause, node_id=node_id, stream=stream))
         subscription: Subscription | None = None
         told = self._cluster.join(first.cluster if first.HasField("cluster") else None, news.set)
         try:
             orders.opened(node_id, line)
-            self._calls(node_id, first, line)
+            self._calls(node_id, first, line, slow)
             subscription = Subscription(runner, first.watch, news.set)
-            reader = asyncio.ensure_future(self._read(requests, node_id, line, subscription, room))
+            reader = asyncio.ensure_future(self._read(requests, node_id, line, subscription, room, slow))
             reader.add_done_callback(lambda _: news.set())
             while not line.ended:
                 await news.wait()
                 news.clear()
-                if not (line.replies or line.orders or subscription.unread or self._cluster.unread(told)):
-                    if reader.done():
+                some = line.replies or line.orders or line.questions
+                if not (some or subscription.unread or self._cluster.unread(told)):
+                    if reader.done() and not slow:
                         # The node closed its side; what it asked for has been sent.
                         reader.result()
                         return
@@ -84,11 +89,16 @@ class AttachRpcs:
                 if picture:
                     responses = responses or [pb.AttachResponse()]
                     responses[-1].cluster = picture
+                if line.questions:
+                    responses.append(pb.AttachResponse(questions=line.questions))
+                    line.questions.clear()
                 for response in responses:
                     yield response
                 if subscription.unread or reader.done():
                     news.set()
         finally:
+            for call in slow:
+                call.cancel()
             if reader is not None:
                 reader.cancel()
             if subscription is not None:
@@ -105,21 +115,31 @@ class AttachRpcs:
         line: Line,
         subscription: Subscription,
         room: asyncio.Event,
+        slow: set[asyncio.Task[None]],
     ) -> None:
         async for request in requests:
-            self._calls(node_id, request, line)
+            self._calls(node_id, request, line, slow)
             if request.HasField("watch"):
                 subscription.change(request.watch)
             while len(line.replies) > UNSENT_REPLIES:
                 room.clear()
                 await room.wait()
 
-    def _calls(self, node_id: NodeId, request: pb.AttachRequest, line: Line) -> None:
+    def _calls(self, node_id: NodeId, request: pb.AttachRequest, line: Line, slow: set[asyncio.Task[None]]) -> None:
         for answer in request.answers:
             self._orders.answered(node_id, answer)
         for call in request.calls:
             reply = pb.LineReply(number=call.number)
+            if call.method in self._rpcs.slow and len(slow) < SLOW_CALLS:
+                waits = asyncio.create_task(self._call_later(call, reply, line), name=call.method)
+                slow.add(waits)
+                waits.add_done_callback(partial(_called, slow, line))
+                continue
             try:
+                if call.method in self._rpcs.slow:
+                    raise OverloadedError(
+                        f"{SLOW_CALLS} such calls of this node are open already: ask again in a moment"
+                    )
                 reply.payload = self._rpcs.answer(call.method, call.payload)
             except MantaError as error:
                 reply.error.CopyFrom(status.error_info(error))
@@ -128,6 +148,13 @@ class AttachRpcs:
             line.wake()
         elif request.calls:
             self._loop.call_later(PATIENCE_S, line.wake)
+
+    async def _call_later(self, call: pb.LineCall, reply: pb.LineReply, line: Line) -> None:
+        try:
+            reply.payload = await self._rpcs.answer_later(call.method, call.payload)
+        except MantaError as error:
+            reply.error.CopyFrom(status.error_info(error))
+        line.replies.append(reply)
 
     def _messages(
         self,
@@ -158,3 +185,9 @@ class AttachRpcs:
             event = subscription.encode(position, item)
             room_for(event.ByteSize()).events.append(event)
         return messages if size else []
+
+
+def _called(slow: set[asyncio.Task[None]], line: Line, call: asyncio.Task[None]) -> None:
+    """A call that waited for others is over."""
+    slow.discard(call)
+    line.wake()

@@ -17,6 +17,7 @@ from manta.control.services.groups import GroupRpcs
 from manta.control.services.jobs import JobRpcs
 from manta.control.services.kv import KvRpcs
 from manta.control.services.nodes import NodeRpcs
+from manta.control.services.questions import QuestionRpcs
 from manta.control.services.rpcs import Calls, Rpcs
 from manta.control.services.statistics import StatisticsRpcs
 from manta.control.services.watch import WatchRpcs
@@ -43,6 +44,7 @@ def compose(
         log: For what goes wrong.
         failed: See `Rpcs`.
     """
+    questions = QuestionRpcs(runner, orders)
     rpcs = Rpcs(
         NodeRpcs(runner),
         JobRpcs(runner),
@@ -50,7 +52,8 @@ def compose(
         KvRpcs(runner),
         FunctionRpcs(runner),
         GroupRpcs(runner),
-        StatisticsRpcs(runner, orders.statistics),
+        questions,
+        StatisticsRpcs(runner, lambda: orders.statistics() | questions.questions.statistics()),
         runner=runner,
         log=log,
         failed=failed,

@@ -50,7 +50,7 @@ class Rpcs:
     """Every RPC of the service's descriptor with one request and one response; one without a method is a mistake at start.
 
     Args:
-        faces: Objects whose methods are named as RPCs: `(request, cause) -> response`.
+        faces: Objects whose methods are named as RPCs: `(request, cause) -> response`; those that wait for others are coroutines.
         runner: Knows when what was decided is on disk.
         log: For what goes wrong.
         failed: Called with an error of our own making: control can't be trusted any more and must stop.
@@ -60,6 +60,8 @@ class Rpcs:
         self._runner, self._log, self._failed = runner, log, failed
         self._runs = {method.name: _run(method.name, faces) for method in _METHODS if not method.server_streaming}
         self.calls = Calls(self._runs)
+        #: Names of RPCs that are answered later.
+        self.slow = frozenset(name for name, run in self._runs.items() if asyncio.iscoroutinefunction(run))
         self._requests = {name: GetMessageClass(_METHODS_BY_NAME[name].input_type) for name in self._runs}
 
     def handlers(self, *streams: object) -> grpc.GenericRpcHandler:
@@ -85,26 +87,35 @@ class Rpcs:
         Raises:
             MantaError: It is refused; nothing has changed.
         """
+        response: Message = self._decide(name, self._decoded(name, payload))
+        return response.SerializeToString()
+
+    async def answer_later(self, name: str, payload: bytes) -> bytes:
+        """`answer` for one of `slow`."""
+        response: Message = await self._decide(name, self._decoded(name, payload))
+        return response.SerializeToString()
+
+    def _decoded(self, name: str, payload: bytes) -> Message:
         kind = self._requests.get(name)
         if kind is None or name in _NOT_ON_A_LINE:
             raise InvalidRequestError(f"{name[:80]!r} is no RPC for a node's line")
         try:
-            request = kind.FromString(payload)
+            request: Message = kind.FromString(payload)
         except DecodeError:
             raise InvalidRequestError(f"the payload of {len(payload)} bytes is no {name} request") from None
-        return self._decide(name, request).SerializeToString()
+        return request
 
-    def _decide(self, name: str, request: Message) -> Message:
+    def _decide(self, name: str, request: Message) -> Any:
+        """The response, or of a slow one what waits for it."""
         calls = self.calls
         calls.answered[name] += 1
         request_id: bytes = getattr(request, "request_id", b"")
         try:
             self._runner.check_room()
-            response: Message = self._runs[name](request, f"{name} {request_id.hex()}" if request_id else name)
+            return self._runs[name](request, f"{name} {request_id.hex()}" if request_id else name)
         except MantaError:
             calls.refused[name] += 1
             raise
-        return response
 
     def _unary(self, name: str) -> Callable[[Any, _Context], Any]:
         async def answer(request: Any, context: _Context) -> Any:
@@ -112,6 +123,8 @@ class Rpcs:
             try:
                 try:
                     response = self._decide(name, request)
+                    if name in self.slow:
+                        response = await response
                 finally:
                     # A refusal shows a state too, and must be as durable.
                     await self._runner.settled()

@@ -1,0 +1,51 @@
+"""How a command asks a cluster's control: through a raylet of this machine, or from outside through the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from google.protobuf.message import Message
+
+from manta.cli import clusters
+from manta.cli.tool import CONTROL_S, Tool
+from manta.core.environment import env
+
+#: How long nodes may take to answer, seconds.
+NODES_S = 5.0
+
+
+class Control(Protocol):
+    """Makes a call to control."""
+
+    def __call__(self, method: str, request: Message, reply: Any, timeout_s: float = CONTROL_S) -> Any:
+        """Returns the decoded answer."""
+
+
+@contextmanager
+def control_of(address: str | None, command: str) -> Iterator[Control]:
+    """The control of the cluster that an address names.
+
+    Args:
+        address: As `clusters.find` takes it, or "manta://HOST:PORT" of a gateway.
+        command: The command's name, for texts.
+    """
+    wanted = address or env("ADDRESS") or ""
+    if wanted.startswith(("manta://", "ray://")):
+        import manta
+        from manta.client import current
+
+        manta.init(wanted, log_to_driver=False, configure_logging=False)
+        try:
+            session: Any = current.session
+            yield session.control
+        finally:
+            manta.shutdown()
+        return
+    with Tool(clusters.find(address, command).raylet) as tool:
+
+        def control(method: str, request: Message, reply: Any, timeout_s: float = CONTROL_S) -> Any:
+            return tool.control(method, request, reply, timeout_s=timeout_s)
+
+        yield control
