@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from manta import actor as actor
     from manta import exceptions as exceptions
+    from manta import testing as testing
     from manta import util as util
     from manta.api.actor_classes import exit_actor, get_actor, method
     from manta.api.cluster import available_resources, cluster_resources, nodes
@@ -43,7 +44,7 @@ _HOMES = {
     "ObjectRef": "client.refs",
     **dict.fromkeys(("ActorID", "JobID", "NodeID", "PlacementGroupID", "TaskID", "UniqueID", "WorkerID"), "core.ids"),
 }
-_MODULES = frozenset(("actor", "compat", "exceptions", "util"))
+_MODULES = frozenset(("actor", "compat", "exceptions", "testing", "util"))
 
 __all__ = [
     "ActorHandle",
