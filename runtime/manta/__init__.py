@@ -17,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from manta import actor as actor
     from manta import exceptions as exceptions
-    from manta import testing as testing
     from manta import util as util
     from manta.api.actor_classes import exit_actor, get_actor, method
     from manta.api.cluster import available_resources, cluster_resources, nodes

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.process import implementation
 from tests.process.programs.harness import HERE, Run, run_program
 
 if TYPE_CHECKING:
@@ -32,7 +33,16 @@ def web() -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture(scope="session")
-def program(web: str) -> Callable[[str], Run]:
-    """`program(folder)` runs a program once and then answers from memory: each cell is a test of its own."""
-    return functools.cache(lambda folder: run_program(folder, PROGRAM_WEB=web))
+#: Clusters the programs run on, by what a driver is started with. Both facts of one run hold in all.
+CLUSTERS: dict[str, dict[str, str]] = {
+    "as it is": {},
+    "three nodes": {"starter": "tests.support.three_nodes"},
+    "three nodes, outside": {"starter": "tests.support.three_nodes", "MANTA_TEST_GATEWAY": "1"},
+}
+
+
+@pytest.fixture(scope="session", params=list(CLUSTERS) if implementation.IS_MANTA else ["as it is"])
+def program(request: pytest.FixtureRequest, web: str) -> Callable[[str], Run]:
+    """`program(folder)` runs a program once per cluster and then answers from memory: each cell is a test of its own."""
+    how = CLUSTERS[request.param]
+    return functools.cache(lambda folder: run_program(folder, PROGRAM_WEB=web, **how))

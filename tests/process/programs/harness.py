@@ -86,11 +86,11 @@ def parse(stdout: str) -> tuple[dict[str, Cell], list[tuple[str, int, str]]]:
     return cells, forwarded
 
 
-def run_program(folder: str, *, timeout_s: float = 180, **environment: str) -> Run:
-    """Run `folder/program.py` with its own folder as working directory."""
+def run_program(folder: str, *, starter: str = "", timeout_s: float = 180, **environment: str) -> Run:
+    """Run `folder/program.py` with its own folder as working directory, by `python -m starter` if one is named."""
     program = HERE / folder / "program.py"
     driver = subprocess.Popen(
-        implementation.driver_command(str(HERE / "notebook.py"), str(program)),
+        implementation.driver_command(str(HERE / "notebook.py"), str(program), starter=starter),
         cwd=program.parent,
         env=implementation.driver_environment(PROGRAM_TIME_SCALE=str(TIME_SCALE), **environment),
         stdout=subprocess.PIPE,
