@@ -33,7 +33,7 @@ def web() -> Iterator[str]:
         thread.join()
 
 
-#: Clusters the programs run on, by what a driver is started with. Both facts of one run hold in all.
+#: Clusters the programs run on, by what a driver is started with.
 CLUSTERS: dict[str, dict[str, str]] = {
     "as it is": {},
     "three nodes": {"starter": "tests.support.three_nodes"},
@@ -46,3 +46,10 @@ def program(request: pytest.FixtureRequest, web: str) -> Callable[[str], Run]:
     """`program(folder)` runs a program once per cluster and then answers from memory: each cell is a test of its own."""
     how = CLUSTERS[request.param]
     return functools.cache(lambda folder: run_program(folder, PROGRAM_WEB=web, **how))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test of a module waits for a whole program, and on several nodes for their start."""
+    for item in items:
+        if item.path.parent == HERE and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(180))
