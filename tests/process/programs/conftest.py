@@ -34,18 +34,23 @@ def web() -> Iterator[str]:
 
 
 #: Clusters the programs run on, by what a driver is started with.
-CLUSTERS: dict[str, dict[str, str]] = {
-    "as it is": {},
-    "three nodes": {"starter": "tests.support.three_nodes"},
-    "three nodes, outside": {"starter": "tests.support.three_nodes", "MANTA_TEST_GATEWAY": "1"},
+CLUSTERS: dict[str, tuple[str, dict[str, str]]] = {
+    "as it is": ("", {}),
+    "three nodes": ("tests.support.three_nodes", {}),
+    "three nodes, outside": ("tests.support.three_nodes", {"MANTA_TEST_GATEWAY": "1"}),
 }
 
 
 @pytest.fixture(scope="session", params=list(CLUSTERS) if implementation.IS_MANTA else ["as it is"])
 def program(request: pytest.FixtureRequest, web: str) -> Callable[[str], Run]:
     """`program(folder)` runs a program once per cluster and then answers from memory: each cell is a test of its own."""
-    how = CLUSTERS[request.param]
-    return functools.cache(lambda folder: run_program(folder, PROGRAM_WEB=web, **how))
+    starter, environment = CLUSTERS[request.param]
+    whole = {"PROGRAM_WEB": web, **environment}
+
+    def run(folder: str) -> Run:
+        return run_program(folder, starter, **whole)
+
+    return functools.cache(run)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -66,6 +66,7 @@ def test_cells_7_to_9_a_worker_prints_the_value_of_a_ref_and_returns_none(run: R
     assert run.ok("9").lines == ["None"]
 
 
+@pytest.mark.usefixtures("all_lines_shown")
 def test_cells_10_and_11_a_worker_prints_a_ref_in_a_container_with_the_drivers_id(run: Run):
     ref = run.ok("10").text
     assert re.fullmatch(OBJECT_REF, ref)
