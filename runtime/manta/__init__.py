@@ -43,7 +43,7 @@ _HOMES = {
     "ObjectRef": "client.refs",
     **dict.fromkeys(("ActorID", "JobID", "NodeID", "PlacementGroupID", "TaskID", "UniqueID", "WorkerID"), "core.ids"),
 }
-_MODULES = frozenset(("actor", "compat", "exceptions", "util"))
+_MODULES = frozenset(("actor", "compat", "exceptions", "testing", "util"))
 
 __all__ = [
     "ActorHandle",

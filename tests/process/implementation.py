@@ -37,9 +37,9 @@ def install() -> None:
             through_gateway.install()
 
 
-def driver_command(*argv: str) -> list[str]:
-    """The command line of a driver process that runs `argv` (a script and its arguments)."""
-    starter = "tests.support.through_gateway" if THROUGH_GATEWAY else "manta.compat"
+def driver_command(*argv: str, starter: str = "") -> list[str]:
+    """The command line of a driver process that runs `argv` (a script and its arguments), by another module if one is named."""
+    starter = starter or ("tests.support.through_gateway" if THROUGH_GATEWAY else "manta.compat")
     return [sys.executable, "-u", *([] if IS_RAY else ["-m", starter]), *argv]
 
 
@@ -50,7 +50,7 @@ def driver_environment(**extra: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("RAY_", "MANTA_")) or name in ("MANTA_TEST_IMPLEMENTATION", "MANTA_TEST_GATEWAY")
     }
-    if THROUGH_GATEWAY:
+    if IS_MANTA:
         kept["PYTHONPATH"] = os.pathsep.join(filter(None, (_ROOT, kept.get("PYTHONPATH"))))
     settled = {
         "RAY_COLOR_PREFIX": "0",

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 ALIAS = "ray"
 TARGET = "manta"
 
+#: Modules that have another name here.
+ELSEWHERE = {"ray.cluster_utils": "manta.testing.cluster"}
+
 
 def install() -> None:
     """Let `ray` mean Manta in this process, from now on. Cheap, and may be called again.
@@ -54,7 +57,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _target_of(name: str) -> str:
-    return TARGET + name[len(ALIAS) :]
+    return ELSEWHERE.get(name) or TARGET + name[len(ALIAS) :]
 
 
 class _AliasFinder:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.process import implementation
 from tests.process.programs.harness import HERE, Run, run_program
 
 if TYPE_CHECKING:
@@ -32,7 +33,28 @@ def web() -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture(scope="session")
-def program(web: str) -> Callable[[str], Run]:
-    """`program(folder)` runs a program once and then answers from memory: each cell is a test of its own."""
-    return functools.cache(lambda folder: run_program(folder, PROGRAM_WEB=web))
+#: Clusters the programs run on, by what a driver is started with.
+CLUSTERS: dict[str, tuple[str, dict[str, str]]] = {
+    "as it is": ("", {}),
+    "three nodes": ("tests.support.three_nodes", {}),
+    "three nodes, outside": ("tests.support.three_nodes", {"MANTA_TEST_GATEWAY": "1"}),
+}
+
+
+@pytest.fixture(scope="session", params=list(CLUSTERS) if implementation.IS_MANTA else ["as it is"])
+def program(request: pytest.FixtureRequest, web: str) -> Callable[[str], Run]:
+    """`program(folder)` runs a program once per cluster and then answers from memory: each cell is a test of its own."""
+    starter, environment = CLUSTERS[request.param]
+    whole = {"PROGRAM_WEB": web, **environment}
+
+    def run(folder: str) -> Run:
+        return run_program(folder, starter, **whole)
+
+    return functools.cache(run)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test of a module waits for a whole program, and on several nodes for their start."""
+    for item in items:
+        if item.path.parent == HERE and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(180))

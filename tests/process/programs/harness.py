@@ -23,6 +23,9 @@ OBJECT_REF = r"ObjectRef\([0-9a-f]{56}\)"
 #: hang on how busy the machine is.
 TIME_SCALE = 0.1
 
+#: A program that takes longer has failed, seconds.
+PATIENCE_S = 180
+
 
 @dataclass(slots=True)
 class Cell:
@@ -86,11 +89,11 @@ def parse(stdout: str) -> tuple[dict[str, Cell], list[tuple[str, int, str]]]:
     return cells, forwarded
 
 
-def run_program(folder: str, *, timeout_s: float = 180, **environment: str) -> Run:
-    """Run `folder/program.py` with its own folder as working directory."""
+def run_program(folder: str, starter: str = "", /, **environment: str) -> Run:
+    """Run `folder/program.py` with its own folder as working directory, by `python -m starter` if one is named."""
     program = HERE / folder / "program.py"
     driver = subprocess.Popen(
-        implementation.driver_command(str(HERE / "notebook.py"), str(program)),
+        implementation.driver_command(str(HERE / "notebook.py"), str(program), starter=starter),
         cwd=program.parent,
         env=implementation.driver_environment(PROGRAM_TIME_SCALE=str(TIME_SCALE), **environment),
         stdout=subprocess.PIPE,
@@ -98,12 +101,12 @@ def run_program(folder: str, *, timeout_s: float = 180, **environment: str) -> R
         text=True,
     )
     try:
-        stdout, stderr = driver.communicate(timeout=timeout_s)
+        stdout, stderr = driver.communicate(timeout=PATIENCE_S)
     except subprocess.TimeoutExpired:
         driver.send_signal(signal.SIGTERM)
         stdout, stderr = driver.communicate(timeout=30)
         raise AssertionError(
-            f"{folder} was not done after {timeout_s} s\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+            f"{folder} was not done after {PATIENCE_S} s\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
         ) from None
     finally:
         driver.kill()  # also when this test itself is being ended

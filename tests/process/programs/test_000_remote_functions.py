@@ -27,8 +27,10 @@ def test_cell_4_wait_hands_out_one_at_a_time_until_none_is_left(run: Run):
     assert set(range(20)) == {int(match[1]) for match in results if match}
 
 
-def test_cell_4_with_ten_slots_the_first_ten_submitted_run_first(run: Run):
+def test_cell_4_with_ten_slots_the_first_ten_submitted_run_first(run: Run, request: pytest.FixtureRequest):
     """Same-shape tasks start in the order of submission: 19…10 start, and the shortest of them, 10, ends first."""
+    if request.node.callspec.params["program"] != "as it is":
+        pytest.skip("a slot on another node is there later than one here, so starts are in order per node alone")
     results = [int(line.rpartition(" ")[2]) for line in run.ok("4").lines[1::2]]
     assert results[:3] == [10, 11, 12]
 
