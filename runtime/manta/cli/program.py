@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "status": "status",
     "list": "listing",
     "get": "listing",
+    "drain": "drain",
     "stack": "stack",
     "stop": "stop",
 }

@@ -12,6 +12,7 @@ from manta.control.orders import Orders
 from manta.control.runner import Runner
 from manta.control.services.actors import ActorRpcs
 from manta.control.services.attach import AttachRpcs
+from manta.control.services.demand import DemandRpcs
 from manta.control.services.functions import FunctionRpcs
 from manta.control.services.groups import GroupRpcs
 from manta.control.services.jobs import JobRpcs
@@ -43,8 +44,10 @@ def compose(
         log: For what goes wrong.
         failed: See `Rpcs`.
     """
+    demand = DemandRpcs(runner)
     rpcs = Rpcs(
         NodeRpcs(runner),
+        demand,
         JobRpcs(runner),
         ActorRpcs(runner),
         KvRpcs(runner),
@@ -55,4 +58,4 @@ def compose(
         log=log,
         failed=failed,
     )
-    return Service(rpcs.handlers(WatchRpcs(runner), AttachRpcs(runner, orders, rpcs)), rpcs.calls)
+    return Service(rpcs.handlers(demand, WatchRpcs(runner), AttachRpcs(runner, orders, rpcs)), rpcs.calls)
