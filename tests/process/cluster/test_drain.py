@@ -90,3 +90,21 @@ def test_when_the_grace_is_over_the_node_is_given_up(nodes, tmp_path, capsys):
         assert second.process.wait(START_S) == 0
         with pytest.raises(manta.exceptions.WorkerCrashedError):
             manta.get(running)
+
+
+def test_an_actor_that_may_restart_moves_and_uses_up_no_restart(nodes):
+    @manta.remote(max_restarts=1, max_task_retries=-1, num_cpus=0, resources={"spot": 1})
+    class Mover:
+        def where(self) -> str:
+            return manta.get_runtime_context().get_node_id()
+
+    first, second = nodes.add("first"), nodes.add("second", resources={"spot": 1})
+    with joined(first):
+        alive(2)
+        actor = Mover.remote()
+        assert manta.get(actor.where.remote()) == second.node_id
+        for name in ("third", "fourth"):
+            before, second = second, nodes.add(name, resources={"spot": 1})
+            assert drain(first, before) == 0
+            assert before.process.wait(START_S) == 0
+            assert manta.get(actor.where.remote(), timeout=20) == second.node_id
