@@ -112,7 +112,7 @@ def alive(pid: int) -> bool:
     return glimpse(pid).state not in ("", "Z")
 
 
-def end(pids: Sequence[int], *, grace_s: float) -> list[int]:
+def end(pids: Sequence[int], *, grace_s: float, by: signal.Signals = signal.SIGTERM) -> list[int]:
     """Ask processes to end, and kill those that have not after a while. Returns once they are gone.
 
     Returns:
@@ -126,7 +126,7 @@ def end(pids: Sequence[int], *, grace_s: float) -> list[int]:
             with suppress(ProcessLookupError):
                 watched[pid] = os.pidfd_open(pid)
         for fd in watched.values():
-            _signal(fd, signal.SIGTERM)
+            _signal(fd, by)
         killed = _left(watched, grace_s)
         for pid in killed:
             _signal(watched[pid], signal.SIGKILL)

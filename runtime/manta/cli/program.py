@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "job": "jobs",
     "summary": "listing",
     "logs": "logs",
+    "drain": "drain",
     "stack": "stack",
     "stop": "stop",
 }

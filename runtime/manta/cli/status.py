@@ -133,6 +133,7 @@ def _node(node: ctl.NodeInfo, here: Mapping[str, Any], problems: list[str]) -> d
         "labels": dict(node.labels),
         "uptime_s": round(max(0.0, time.time() - node.started_unix_ms / 1000), 1) if alive else None,
         "death_reason": node.death_reason or None,
+        "draining": node.drain.reason if alive and node.HasField("drain") else None,
         "resources": _resources(total, free or {}) if alive else {},
         "store": own.get("store"),
         "workers": scheduler.get("workers"),
@@ -248,6 +249,8 @@ def _render_nodes(nodes: list[dict[str, Any]], screen: Screen, *, wide: bool) ->
         if node["state"] == "DEAD" and not wide:
             continue
         state = screen.paint("green" if node["state"] == "ALIVE" else "red", node["state"])
+        if node.get("draining") is not None:
+            state = screen.paint("yellow", "DRAINING")
         since = (
             f"up {duration(node['uptime_s'])}" if node["uptime_s"] is not None else harmless(node["death_reason"] or "")
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 from dataclasses import dataclass
 from typing import Final
@@ -129,14 +130,15 @@ def stop(session_dir: str, *, grace_s: float) -> Stopped:
     """
     pids: list[int] = []
     killed: list[int] = []
-    # Raylets first: one that lives starts control again when that ends. Hence also a second look.
+    # Raylets first, and at once: SIGTERM would drain one. One that lives starts control again when that ends.
+    # Hence also a second look.
     for _ in range(_ROUNDS):
         left = processes.mine_with(session_dir)
         raylets = [pid for pid in left if "manta.raylet" in processes.arguments(pid)]
         if not left:
             break
         pids += left
-        killed += processes.end(raylets, grace_s=grace_s)
+        killed += processes.end(raylets, grace_s=grace_s, by=signal.SIGINT)
         killed += processes.end([pid for pid in left if pid not in raylets], grace_s=grace_s)
     pids = sorted(set(pids))
     left = [pid for pid in pids if processes.alive(pid)]

@@ -69,7 +69,8 @@ def nodes(reply: ctl.ListNodesResponse) -> list[Row]:
             "node_ip": node.host,
             "is_head_node": node.head,
             "state": _name(ctl.NodeState, node.state, "NODE_STATE_"),
-            "state_message": node.death_reason or None,
+            "state_message": node.death_reason
+            or (f"draining: {node.drain.reason}" if node.HasField("drain") else None),
             "node_name": node.name,
             "resources_total": {name: amount / 10_000 for name, amount in sorted(node.total.amounts.items())},
             "labels": dict(node.labels),

@@ -17,18 +17,24 @@ from manta.control.model import (
     Amounts,
     DeathCause,
     DeathKind,
+    Drain,
     Job,
     JobId,
     JobState,
+    Load,
     Node,
     NodeId,
     NodeState,
+    Pending,
     RunningActor,
     WorkerId,
 )
 from manta.core.strategy import ANYWHERE
 from manta.rpc.v1 import common_pb2, control_pb2, raylet_pb2
 from manta.transport.convert import strategy_from_proto, strategy_to_proto
+
+#: Shapes of pending tasks that are taken from one node.
+PENDING_SHAPES = 100
 
 NODE_ID_BYTES = 28
 WORKER_ID_BYTES = 28
@@ -152,6 +158,49 @@ def to_node(row: Node, available: Amounts | None = None) -> control_pb2.NodeInfo
         started_unix_ms=row.started_unix_ms,
         ended_unix_ms=row.ended_unix_ms,
         death_reason=row.death_reason,
+        drain=to_drain(row),
+    )
+
+
+def to_drain(row: Node) -> control_pb2.NodeDrain | None:
+    """How far a node's drain is; None when it is not drained."""
+    drain = row.drain
+    if drain is None:
+        return None
+    gone = row.state is NodeState.DEAD
+    return control_pb2.NodeDrain(
+        state=control_pb2.DRAIN_STATE_DRAINED if gone else control_pb2.DRAIN_STATE_DRAINING,
+        reason=drain.reason,
+        grace_ms=drain.grace_ms,
+        deadline_unix_ms=drain.deadline_unix_ms,
+    )
+
+
+def load(message: control_pb2.NodeLoad) -> Load:
+    """What a node says of its work; of a long list the first."""
+    return Load(
+        message.tasks,
+        message.owners,
+        message.actors,
+        message.drivers,
+        message.objects,
+        message.object_bytes,
+        tuple(
+            Pending(amounts(each.resources, "load.pending"), each.count, each.name[:200], each.infeasible[:1000])
+            for each in message.pending[:PENDING_SHAPES]
+        ),
+    )
+
+
+def to_load(value: Load) -> control_pb2.NodeLoad:
+    """The same for the wire, without what waits."""
+    return control_pb2.NodeLoad(
+        tasks=value.tasks,
+        owners=value.owners,
+        actors=value.actors,
+        drivers=value.drivers,
+        objects=value.objects,
+        object_bytes=value.object_bytes,
     )
 
 
@@ -172,6 +221,9 @@ def stored_node(message: control_pb2.NodeInfo) -> Node:
         started_unix_ms=message.started_unix_ms,
         ended_unix_ms=message.ended_unix_ms,
         death_reason=message.death_reason,
+        drain=Drain(message.drain.reason, message.drain.grace_ms, message.drain.deadline_unix_ms)
+        if message.HasField("drain")
+        else None,
     )
 
 

@@ -37,6 +37,12 @@ class NodeDeadError(ControlError):
     code = "NODE_DEAD"
 
 
+class DrainRefusedError(ControlError):
+    """The node cannot be drained; the text says why."""
+
+    code = "DRAIN_REFUSED"
+
+
 class JobNotFoundError(ControlError):
     """No such job is remembered."""
 

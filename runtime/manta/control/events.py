@@ -15,6 +15,7 @@ from manta.control.model import (
     DeathCause,
     JobId,
     JobState,
+    Load,
     Node,
     NodeId,
     RunningActor,
@@ -89,6 +90,15 @@ class Heartbeat(Event):
     gauges: Mapping[str, int] = _NOTHING
     #: What it has, if that has changed.
     total: Amounts | None = None
+    load: Load | None = None
+
+
+class DrainNode(Request):
+    """Somebody takes a node out of service."""
+
+    node_id: NodeId
+    grace_ms: int
+    reason: str = ""
 
 
 class UnregisterNode(Request):

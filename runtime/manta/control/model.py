@@ -108,6 +108,49 @@ class DeathCause:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """A node is being taken out of service.
+
+    Attributes:
+        reason: For people.
+        grace_ms: How long what runs may take, in all.
+        deadline_unix_ms: Until when that is. The wall clock, as it is kept through restarts.
+    """
+
+    reason: str
+    grace_ms: int
+    deadline_unix_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Tasks of one shape that wait on one node."""
+
+    amounts: Amounts
+    count: int
+    name: str = ""
+    infeasible: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a node says of its work; see the wire's NodeLoad."""
+
+    tasks: int = 0
+    owners: int = 0
+    actors: int = 0
+    drivers: int = 0
+    objects: int = 0
+    object_bytes: int = 0
+    pending: tuple[Pending, ...] = ()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing would be missed but objects."""
+        return not (self.tasks or self.owners or self.actors or self.drivers)
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One raylet's life. A raylet that starts again is another node."""
 
@@ -126,6 +169,7 @@ class Node:
     started_unix_ms: int = 0
     ended_unix_ms: int = 0
     death_reason: str = ""
+    drain: Drain | None = None
 
 
 @dataclass(frozen=True, slots=True)

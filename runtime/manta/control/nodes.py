@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from manta.control.cluster import ClusterBook
 from manta.control.commands import Command, ForgetNode, Publish, Table, Write
-from manta.control.errors import NodeDeadError, NodeNotFoundError
-from manta.control.model import ActorId, Amounts, Instant, Node, NodeId, NodeState
+from manta.control.errors import DrainRefusedError, NodeDeadError, NodeNotFoundError
+from manta.control.model import ActorId, Amounts, Drain, Instant, Load, Node, NodeId, NodeState
 from manta.control.placement import NodeView, subtract
 from manta.control.stories import Stories
 from manta.core.strategy import NODE_ID_LABEL
@@ -39,6 +39,11 @@ class _Live:
     available: Amounts
     #: Last heartbeat's number.
     number: int = 0
+    load: Load = field(default_factory=Load)
+    #: Since when it has had no work, wall clock; 0 while it has, or has not said.
+    idle_since_unix_ms: int = 0
+    #: When the grace of its drain is over; None while it is not drained.
+    drained_by: float | None = None
     gauges: Mapping[str, int] = field(default_factory=dict)
     #: Its open line, 0 for none.
     stream: int = 0
@@ -109,6 +114,8 @@ class NodeTable:
     def views(self) -> Iterator[NodeView]:
         """Living nodes as placement sees them."""
         for node_id, live in self._live.items():
+            if live.drained_by is not None:
+                continue
             total = self.rows[node_id].total
             free, room = live.available, total
             load: Amounts = {}
@@ -123,7 +130,55 @@ class NodeTable:
             labels = {**self.rows[node_id].labels, NODE_ID_LABEL: node_id.hex()}
             yield NodeView(node_id, total, free, room, load, labels, len(live.held))
 
+    def load(self, node_id: NodeId) -> Load:
+        """What work it last reported; none for one that isn't alive."""
+        live = self._live.get(node_id)
+        return live.load if live else Load()
+
+    def idle_since_unix_ms(self, node_id: NodeId) -> int:
+        """Since when it has had no work; 0 while it has."""
+        live = self._live.get(node_id)
+        return live.idle_since_unix_ms if live else 0
+
     # ---- what happens
+
+    def drain(self, node_id: NodeId, grace_ms: int, reason: str, now: Instant, out: list[Command], cause: str) -> bool:
+        """Take a node out of service; False if it is so already, or dead, and no sooner than it would be anyway.
+
+        Raises:
+            NodeNotFoundError: It is unknown.
+            DrainRefusedError: It is the head's, or the last that takes work.
+        """
+        row = self.rows.get(node_id)
+        if row is None:
+            raise NodeNotFoundError(f"node {node_id.hex()} is not known; see `manta list nodes`")
+        if row.state is NodeState.DEAD:
+            return False
+        deadline = now.unix_ms + grace_ms
+        if row.drain is not None:
+            if deadline >= row.drain.deadline_unix_ms:
+                return False
+            drain = replace(row.drain, grace_ms=grace_ms, deadline_unix_ms=deadline)
+        else:
+            if row.head:
+                raise DrainRefusedError(
+                    "this is the head's own node: the cluster ends with it. Drain the others, then use `manta stop`"
+                )
+            others = [each for each in self._live if each != node_id and self.rows[each].drain is None]
+            if not others:
+                raise DrainRefusedError(
+                    "no other node takes work, so nothing could move: add a node first, or use `manta stop` on this one"
+                )
+            drain = Drain(reason, grace_ms, deadline)
+        self.rows[node_id] = row = replace(row, drain=drain)
+        live = self._live.get(node_id)
+        if live is not None:
+            live.drained_by = now.s + grace_ms / 1000
+            self.cluster.changed(node_id, facts=True)
+        out.append(Write(Table.NODES, node_id, row))
+        out.append(Publish(row, cause))
+        self._stories.tell(now.s, cause, f"drain within {grace_ms / 1000:g} s: {drain.reason}", node_id)
+        return True
 
     def restore(self, row: Node, now: Instant) -> None:
         """Take a row from the store: a living node is expected to register again."""
@@ -157,10 +212,17 @@ class NodeTable:
         if was_expected and not self._expected:
             self.cluster.complete()
         started = old.started_unix_ms if old else now.unix_ms
-        row = replace(node, state=NodeState.ALIVE, started_unix_ms=started, ended_unix_ms=0, death_reason="")
+        drain = old.drain if old else None
+        row = replace(
+            node, state=NodeState.ALIVE, started_unix_ms=started, ended_unix_ms=0, death_reason="", drain=drain
+        )
         live = self._live.get(node.node_id)
         if live is None:
             self._live[node.node_id] = _Live(now.s, dict(node.total) if available is None else available)
+            if drain is not None:
+                # Of the wall clock no more is believed than the grace that was given.
+                left_ms = min(drain.grace_ms, max(0, drain.deadline_unix_ms - now.unix_ms))
+                self._live[node.node_id].drained_by = now.s + left_ms / 1000
             self.cluster.changed(node.node_id, facts=True)
         else:
             live.heard_at = now.s
@@ -183,6 +245,7 @@ class NodeTable:
         gauges: Mapping[str, int],
         now: Instant,
         total: Amounts | None = None,
+        load: Load | None = None,
     ) -> bool:
         """Note that a node lives, what is free and, if that has changed, what it has.
 
@@ -195,6 +258,12 @@ class NodeTable:
         if number <= live.number:
             return False
         live.number, live.gauges = number, gauges
+        if load is not None:
+            live.load = load
+            if not load.idle:
+                live.idle_since_unix_ms = 0
+            elif not live.idle_since_unix_ms:
+                live.idle_since_unix_ms = now.unix_ms
         if total is not None and total != self.rows[node_id].total:
             self.rows[node_id] = replace(self.rows[node_id], total=total)
             self.cluster.changed(node_id, facts=True)
@@ -244,6 +313,10 @@ class NodeTable:
                 dead.append((node_id, "its connection closed and was not opened again"))
             elif now.s >= live.heard_at + limits.silence_s:
                 dead.append((node_id, f"it was silent for {limits.silence_s:g} s"))
+            elif live.drained_by is not None and now.s >= live.drained_by:
+                drain = self.rows[node_id].drain
+                assert drain is not None
+                dead.append((node_id, f"it was drained, and the grace of {drain.grace_ms / 1000:g} s ran out"))
         dead += [
             (node_id, "it did not come back after control restarted")
             for node_id, until in self._expected.items()
@@ -258,6 +331,8 @@ class NodeTable:
             times.append(live.heard_at + self.limits.silence_s)
             if live.lost_at is not None:
                 times.append(live.lost_at + self.limits.reconnect_s)
+            if live.drained_by is not None:
+                times.append(live.drained_by)
         return min(times, default=None)
 
     def die(self, node_id: NodeId, reason: str, now: Instant, out: list[Command], cause: str) -> bool:
@@ -336,9 +411,10 @@ class NodeTable:
         assert set(self.rows) == {*self._live, *self._dead, *self._expected}
         assert len(self._dead) <= self.limits.dead_kept
         assert set(self.cluster.since(None).facts) == set(self._live)
-        for live in self._live.values():
+        for node_id, live in self._live.items():
             assert set(live.starting) <= set(live.held)
             assert set(live.unreported) <= set(live.held)
+            assert (live.drained_by is not None) == (self.rows[node_id].drain is not None), node_id
             assert live.settled <= set(live.unreported)
 
     def statistics(self) -> dict[str, int]:

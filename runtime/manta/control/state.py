@@ -89,6 +89,7 @@ class ControlState:
             events.RegisterNode: self._register_node,
             events.Heartbeat: self._heartbeat,
             events.UnregisterNode: self._unregister_node,
+            events.DrainNode: self._drain_node,
             events.NodeConnected: self._node_connected,
             events.NodeDisconnected: self._node_disconnected,
             events.WorkersDied: self._workers_died,
@@ -182,11 +183,18 @@ class ControlState:
         self.groups.place_waiting(now, out, cause)
 
     def _heartbeat(self, event: events.Heartbeat, now: Instant, out: list[Command]) -> None:
-        if self.nodes.heartbeat(event.node_id, event.number, event.available, event.gauges, now, event.total):
+        if self.nodes.heartbeat(
+            event.node_id, event.number, event.available, event.gauges, now, event.total, event.load
+        ):
             self._place_waiting(now, out, event.cause)
 
     def _unregister_node(self, event: events.UnregisterNode, now: Instant, out: list[Command]) -> bytes:
         self._node_dead(event.node_id, event.reason or "it left", now, out, event.cause)
+        return b""
+
+    def _drain_node(self, event: events.DrainNode, now: Instant, out: list[Command]) -> bytes:
+        if self.nodes.drain(event.node_id, event.grace_ms, event.reason, now, out, event.cause):
+            self.actors.node_drained(event.node_id, now, out, event.cause)
         return b""
 
     def _node_connected(self, event: events.NodeConnected, now: Instant, out: list[Command]) -> None:

@@ -150,8 +150,10 @@ async def run(
 
     loop = asyncio.get_running_loop()
     async with serve(config, guard=guard, launched=launched, door=door) as raylet:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, raylet.end, f"signal {number.name}")
+        # The head's node cannot leave its cluster, it ends it.
+        asked = raylet.end if config.control.startswith("unix:") else raylet.draining.ask
+        loop.add_signal_handler(signal.SIGTERM, asked, "signal SIGTERM")
+        loop.add_signal_handler(signal.SIGINT, raylet.end, "signal SIGINT")
         loop.add_signal_handler(signal.SIGCHLD, raylet.processes.reap)
         await joined(raylet)
         if ready_fd >= 0 and raylet.refused is None:

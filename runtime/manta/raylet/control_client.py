@@ -72,6 +72,7 @@ class ControlLink:
         files: This node's certificates, for a control on another machine.
         on_cluster: Called with what changes on other nodes.
         total: What the node has now; None if that is what it registered with.
+        load: What work it has now.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class ControlLink:
         files: TlsFiles | None = None,
         on_cluster: Callable[[cpb.ClusterNews], None] = lambda news: None,
         total: Callable[[], common.Resources | None] = lambda: None,
+        load: Callable[[], cpb.NodeLoad | None] = lambda: None,
     ) -> None:
         self._target = target
         self._files = None if target.startswith("unix:") else files
@@ -102,6 +104,7 @@ class ControlLink:
         self._on_actor = on_actor
         self._on_cluster = on_cluster
         self._total = total
+        self._load = load
         #: Where our picture of the cluster stands.
         self._cluster: cpb.ClusterPosition | None = None
         #: Others want to hear what is free here, at most so often, seconds; 0 for nobody. What they heard last.
@@ -365,6 +368,7 @@ class ControlLink:
                 number=self._heartbeats,
                 available=self._reported,
                 total=self._reported_total,
+                load=self._load(),
             )
             reply = await self._ask("Heartbeat", request, _ATTEMPT_S)
             if reply.error.code == "NODE_DEAD":

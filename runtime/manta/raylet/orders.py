@@ -82,7 +82,10 @@ class Orders:
                 # Its driver is elsewhere, or gone: what its workers need comes with the order.
                 job = self._jobs[order.job_id] = Job(order.job_id, order.job_config, order.namespace)
                 self._processes.job_variables(job.job_id, variables_of(settings_of(job.config)))
-            if not self._runner.scheduler.ledger.feasible(resources_from_proto(order.place)):
+            if self._runner.scheduler.cluster.draining:
+                self._actors.refuse(order.actor_id)
+                verdict, reason = _REFUSED, "the node is being drained"
+            elif not self._runner.scheduler.ledger.feasible(resources_from_proto(order.place)):
                 self._actors.refuse(order.actor_id)
                 verdict, reason = _REFUSED, "the node does not have what it asks for"
             else:
@@ -102,6 +105,8 @@ class Orders:
         return rpb.StartActorAnswer(verdict=verdict, reason=reason, available=available)
 
     def _prepare_bundles(self, order: rpb.PrepareBundlesOrder) -> rpb.PrepareBundlesAnswer:
+        if self._runner.scheduler.cluster.draining:
+            return rpb.PrepareBundlesAnswer(reason="the node is being drained")
         amounts = {bundle.index: resources_from_proto(bundle.amounts) for bundle in order.bundles}
         self._runner.tell(ev.BundlesWanted(order.group_id, amounts))
         scheduler = self._runner.scheduler

@@ -37,6 +37,7 @@ from manta.raylet.events import (
     LeaseBack,
     OwnerGone,
     PoolKey,
+    Reclaim,
     SpareReady,
     TellEnvironmentFailed,
     TellGroupGone,
@@ -60,7 +61,7 @@ from manta.raylet.scheduling.limits import Limits
 from manta.raylet.scheduling.placing import Placing
 from manta.raylet.scheduling.pools import Pools
 from manta.raylet.scheduling.records import Demand, Lease, Pool, Worker, WorkerState
-from manta.raylet.scheduling.texts import why_broken, why_environment_failed
+from manta.raylet.scheduling.texts import why_broken, why_environment_failed, why_infeasible
 
 #: Events remembered for `story`.
 STORY_EVENTS: Final = 4096
@@ -148,7 +149,10 @@ class Scheduler:
             case JobFinished():
                 self._job_finished(event, out)
             case ClusterSeen():
+                draining = self.cluster.draining
                 self.cluster.learn(event)
+                if self.cluster.draining and not draining:
+                    self._drain(event.cause, out)
             case BundlesWanted():
                 self._bundles_wanted(event)
             case BundlesUnwanted():
@@ -184,6 +188,18 @@ class Scheduler:
             if group in self._groups_gone:
                 self._fail_group(group, event.cause, out)
         self._fail_if_known((event.job, event.environment), now, event.cause, out)
+
+    def _drain(self, cause: str, out: list[Command]) -> None:
+        """This node goes out of service: owners give back what they have leased, who has nothing to do leaves."""
+        lent = Counter(lease.owner for lease in self._leases.by_id.values() if lease.actor is None)
+        out += [Reclaim(owner, count, cause) for owner, count in lent.items()]
+        for pool in self._pools.by_key.values():
+            pool.burst = 0
+            while pool.reservations:
+                self._pools.drop_reservation(pool.reservations[-1].shape)
+            while pool.idle:
+                worker = self._pools.workers[pool.idle.pop()]
+                self._pools.ask_to_leave(worker, "its node is being drained", cause, out)
 
     def _lease_back(self, event: LeaseBack, now: float, out: list[Command]) -> None:
         lease = self._leases.by_id.get(event.lease_id)
@@ -232,6 +248,8 @@ class Scheduler:
             reservation = pool.reservations.popleft()
             reservation.shape.reserved -= 1
             self._leases.lend(reservation.shape, worker, reservation.shares, now, cause, out)
+        elif self.cluster.draining:
+            self._pools.ask_to_leave(worker, "its node is being drained", cause, out)
         else:
             self._pools.rest(worker, pool, now)
 
@@ -406,6 +424,23 @@ class Scheduler:
     def available(self) -> dict[str, int]:
         """What is free; nothing where CPUs are over-committed."""
         return {name: max(0, amount) for name, amount in self.ledger.available.items()}
+
+    def pending(self) -> list[tuple[dict[str, int], str, int, str]]:
+        """What tasks ask for in vain, the most wanted first: (amounts, name of one, how many, why never)."""
+        found = []
+        for shape in self._demands.waiting.values():
+            if shape.is_actor:
+                # Of those control knows.
+                continue
+            counts = [(max(d.missing, d.backlog - d.held), d.name, d) for d in shape.turns]
+            if not counts:
+                continue
+            _, name, first = max(counts, key=lambda one: one[0])
+            never = ""
+            if self.cluster.known and not self._placing.policy.tiers(shape):
+                never = why_infeasible(shape, first, self.cluster.totals(self.ledger.total))
+            found.append((dict(shape.needs), name, sum(count for count, _, _ in counts), never))
+        return sorted(found, key=lambda one: -one[2])
 
     def statistics(self) -> dict[str, Any]:
         """Counts and amounts for people and tests."""

@@ -189,6 +189,7 @@ class Raylet:
         from manta.raylet.admission import Admission
         from manta.raylet.channel_service import ChannelService
         from manta.raylet.control_client import ControlLink
+        from manta.raylet.draining import Draining, load
         from manta.raylet.grpc_service import RayletService
         from manta.raylet.inspection import Inspection
         from manta.raylet.orders import Orders
@@ -201,6 +202,7 @@ class Raylet:
         from manta.transport import grpc as transport
 
         config = self.config
+        work = partial(load, self.scheduler, self.clients, self.objects.table)
         self.link = ControlLink(
             config.control,
             token=config.token,
@@ -213,8 +215,11 @@ class Raylet:
             files=self._tls_files(),
             on_cluster=self._cluster_news,
             total=self._total,
+            load=work,
         )
         stack.callback(self.link.close)
+        self.draining = Draining(node_id=config.node_id, load=work, link=self.link, end=self.end)
+        stack.callback(self.draining.close)
         self.runner = Runner(
             scheduler=self.scheduler,
             processes=self.processes,
@@ -376,6 +381,8 @@ class Raylet:
         for group in news.gone_groups:
             self.runner.tell(ev.GroupGone(group))
         self.exchange.news(news)
+        if self.scheduler.cluster.draining:
+            self.draining.heard()
 
     def _total(self) -> common.Resources | None:
         ledger = self.scheduler.ledger

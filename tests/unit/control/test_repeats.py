@@ -70,6 +70,8 @@ BEFORE = [
     ("CreateActor", creation(UNREADY, dependencies_unready=True)),
     ("KvPut", {"namespace": "n", "key": b"key", "value": b"old"}),
     ("CreatePlacementGroup", bundles(GROUP, name="group")),
+    # Somebody to take what the first one gives up.
+    ("RegisterNode", {"node": info(b"t" * 28)}),
 ]
 
 
@@ -98,6 +100,12 @@ ROWS = {
         (("KvPut", {"namespace": "n", "key": b"key", "value": b"newer", "overwrite": True}),),
     ),
     "UnregisterNode": Row({"node_id": NODE, "reason": "left"}, (("RegisterNode", {"node": info(OTHER_NODE)}),)),
+    "DrainNode": Row(
+        {"node_id": NODE, "grace_ms": 60_000, "reason": "kernel"},
+        (("UnregisterNode", {"node_id": NODE, "reason": "left"}),),
+    ),
+    "GetDemand": Row(),
+    "WatchDemand": Row(),
     "ListNodes": Row(),
     "ClusterResources": Row(),
     "ReportWorkersDied": Row(
@@ -223,8 +231,8 @@ def test_every_rpc_has_a_row():
 
 def test_every_mutating_request_carries_an_id():
     """All but reads, the two that carry a number of their own, and a line, whose calls carry theirs."""
-    exempt = {"Heartbeat", "ReportActor", "Watch", "Attach", "ClusterResources", "GetStatistics", "AskNodes"}
-    exempt |= {"AnswerQuestion"}  # repeats the question's key
+    exempt = {"Heartbeat", "ReportActor", "Watch", "WatchDemand", "Attach", "ClusterResources", "GetStatistics"}
+    exempt |= {"AskNodes", "AnswerQuestion"}  # an answer repeats the question's key
     for name, method in METHODS.items():
         reads = name.startswith(("Get", "List")) or name in ("KvGet", "KvKeys", "KvExists")
         assert ("request_id" in method.input_type.fields_by_name) == (not reads and name not in exempt), name

@@ -11,6 +11,7 @@ RESTARTABLE = frozenset(
 
 KILLED = DeathCause(DeathKind.KILLED, "The actor is dead because it was killed by `ray.kill`.")
 OUT_OF_SCOPE = DeathCause(DeathKind.OUT_OF_SCOPE, "The actor is dead because all references to the actor were removed.")
+MOVES = DeathCause(DeathKind.NODE_DIED, "The actor moves: its node is being drained.")
 JOB_FINISHED = DeathCause(DeathKind.JOB_FINISHED, "The actor is dead because its job has finished.")
 GROUP_REMOVED = DeathCause(
     DeathKind.PLACEMENT_GROUP_REMOVED, "The placement group corresponding to this Actor has been removed."

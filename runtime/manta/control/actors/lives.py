@@ -92,6 +92,13 @@ class Lives:
             self._close_account(row)
             self._placing.wait(replace(row, node_id=NO_NODE), now, out, cause)
             return
+        # A node that is taken out of service is nobody's failure, so moving costs no restart.
+        node = self._nodes.rows.get(row.node_id)
+        moves = (
+            node is not None and node.drain is not None and death.kind in (DeathKind.OUT_OF_SCOPE, DeathKind.NODE_DIED)
+        )
+        if moves:
+            death = deaths.MOVES
         left = spec.max_restarts < 0 or row.num_restarts < spec.max_restarts
         if death.kind not in deaths.RESTARTABLE or not left or not row.announced:
             self.die(row, death, now, out, cause)
@@ -103,7 +110,7 @@ class Lives:
         row = replace(
             row,
             state=ActorState.RESTARTING,
-            num_restarts=row.num_restarts + 1,
+            num_restarts=row.num_restarts + (not moves),
             node_id=NO_NODE,
             address=None,
             pid=0,

@@ -232,6 +232,17 @@ class ActorTable:
             if row.spec.owner.node_id == node_id:
                 self._lives.owner_died(row, now, out, cause)
 
+    def node_drained(self, node_id: NodeId, now: Instant, out: list[Command], cause: str) -> None:
+        """A node is taken out of service: those that may be restarted finish the calls they have and move."""
+        for row in self._rows.on_node(node_id):
+            left = row.spec.max_restarts < 0 or row.num_restarts < row.spec.max_restarts
+            if row.state is not ActorState.ALIVE:
+                # It has not begun, as far as anybody has seen: elsewhere it does.
+                self._lives.kill_there(row, deaths.MOVES.message, out, cause)
+                self._lives.ended(row, deaths.MOVES, now, out, cause)
+            elif left and not row.released:
+                out.append(KillOnNode(node_id, row.actor_id, row.incarnation, True, deaths.MOVES.message, cause))
+
     def end_group(self, group: bytes, now: Instant, out: list[Command], cause: str) -> None:
         """A placement group was removed: so are the actors in it."""
         for row in list(self._rows.living().values()):

@@ -127,5 +127,6 @@ class ClusterTeller:
                     raylet=common_pb2.Address(node_id=node_id, endpoint=row.channel_endpoint, door=row.door),
                     total=convert.to_amounts(row.total),
                     labels=row.labels,
+                    draining=row.drain is not None,
                 )
             )

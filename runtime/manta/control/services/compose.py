@@ -12,6 +12,7 @@ from manta.control.orders import Orders
 from manta.control.runner import Runner
 from manta.control.services.actors import ActorRpcs
 from manta.control.services.attach import AttachRpcs
+from manta.control.services.demand import DemandRpcs
 from manta.control.services.functions import FunctionRpcs
 from manta.control.services.groups import GroupRpcs
 from manta.control.services.jobs import JobRpcs
@@ -45,8 +46,10 @@ def compose(
         failed: See `Rpcs`.
     """
     questions = QuestionRpcs(runner, orders)
+    demand = DemandRpcs(runner)
     rpcs = Rpcs(
         NodeRpcs(runner),
+        demand,
         JobRpcs(runner),
         ActorRpcs(runner),
         KvRpcs(runner),
@@ -58,4 +61,4 @@ def compose(
         log=log,
         failed=failed,
     )
-    return Service(rpcs.handlers(WatchRpcs(runner), AttachRpcs(runner, orders, rpcs)), rpcs.calls)
+    return Service(rpcs.handlers(demand, WatchRpcs(runner), AttachRpcs(runner, orders, rpcs)), rpcs.calls)

@@ -67,6 +67,7 @@ class NodeRpcs:
             available=convert.amounts(request.available, "available"),
             gauges=convert.text_map(request.gauges),
             total=convert.amounts(request.total, "total") if request.HasField("total") else None,
+            load=convert.load(request.load) if request.HasField("load") else None,
         )
         self._runner.decide(event)
         return pb.HeartbeatResponse(

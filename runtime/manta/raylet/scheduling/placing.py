@@ -106,6 +106,8 @@ class Placing:
             # What only this node can give, and everything where there is no other.
             if not shape.feasible or not self._ledger.fits(shape.needs):
                 return False
+            if self._cluster.draining and any(demand.refuse_at is not None for demand in shape.turns):
+                return False
         else:
             where = self.policy.choose(shape)
             if where is False:
@@ -148,13 +150,13 @@ class Placing:
         for shape in list(self._demands.waiting.values()):
             if shape.strategy is not None or shape.is_actor:
                 continue
-            if shape.feasible and self._ledger.fits(shape.needs):
+            if shape.feasible and self._ledger.fits(shape.needs) and not self._cluster.draining:
                 # It is only a worker that is missing.
                 continue
             for demand in list(shape.turns):
                 if demand.refuse_at is None or shape.wants <= 0:
                     continue
-                if now < demand.refuse_at:
+                if now < demand.refuse_at and not self._cluster.draining:
                     self._alarm.by(demand.refuse_at)
                     continue
                 count = min(demand.missing, shape.wants)

@@ -68,8 +68,12 @@ class Policy:
         here = Other(
             self._cluster.node_id, self._ledger.total, {}, self._cluster.labels, draining=self._cluster.draining
         )
-        # What this node drains it still gives to its own, if nobody else can.
         everyone = [here, *self._cluster.others.values()]
+        if self._cluster.draining:
+            # It gives nothing more, but to its own processes what nobody else can.
+            found = allowed(shape.strategy, everyone, lambda node: node is not here and node.can(shape.needs))
+            if found:
+                return [Tier(False, tuple(tier)) for tier in found]
         found = allowed(
             shape.strategy, everyone, lambda node: node.can(shape.needs) if node is not here else shape.feasible
         )

@@ -1,0 +1,119 @@
+"""A node that is taken out of service: what still holds it, and its leaving once nothing does.
+
+That it takes nothing new is the scheduler's part; that the grace is over is control's, which then gives the node up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from typing import Final
+
+from manta.core.errors import MantaError
+from manta.raylet.clients import Clients
+from manta.raylet.control_client import ControlLink
+from manta.raylet.objects.table import ObjectTable
+from manta.raylet.scheduler import Scheduler
+from manta.raylet.scheduling.records import WorkerState
+from manta.rpc.v1 import channel_pb2 as pb
+from manta.rpc.v1 import common_pb2 as common
+from manta.rpc.v1 import control_pb2 as cpb
+
+log = logging.getLogger(__name__)
+
+#: What holds the node is looked at so often while it is drained, seconds.
+LOOK_S: Final = 0.1
+#: Grace of a drain that a signal began, milliseconds.
+SIGNAL_GRACE_MS: Final = 60_000
+#: How long control may take to take a drain in, seconds.
+_ASK_S: Final = 5.0
+#: Shapes of waiting tasks that are reported.
+_SHAPES: Final = 100
+
+
+def load(scheduler: Scheduler, clients: Clients, objects: ObjectTable) -> cpb.NodeLoad:
+    """What work a node has. Costs a look at each worker and each object."""
+    found = cpb.NodeLoad(actors=scheduler.actor_leases())
+    for worker in scheduler.workers():
+        if worker.state is WorkerState.LEAVING:
+            found.owners += 1
+        elif worker.state is WorkerState.BUSY:
+            lease = scheduler.holder(worker.worker_id)
+            found.tasks += lease is None or lease.actor is None
+    found.drivers = sum(client.role == pb.ROLE_DRIVER for client in clients)
+    for item in objects.sealed():
+        if not (item.secondary or item.doomed):
+            found.objects += 1
+            found.object_bytes += item.size
+    for amounts, name, count, infeasible in scheduler.pending()[:_SHAPES]:
+        found.pending.add(
+            resources=common.Resources(amounts=amounts), name=name[:200], count=count, infeasible=infeasible
+        )
+    return found
+
+
+def holds(found: cpb.NodeLoad) -> bool:
+    """Whether something would be lost if the node left now."""
+    return bool(found.tasks or found.owners or found.actors or found.drivers or found.objects)
+
+
+class Draining:
+    """Watches a node that is drained.
+
+    Args:
+        node_id: This node.
+        load: What work it has now.
+        link: Asks control.
+        end: Ends the node.
+    """
+
+    def __init__(
+        self, *, node_id: bytes, load: Callable[[], cpb.NodeLoad], link: ControlLink, end: Callable[[str], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._node_id, self._load, self._link, self._end = node_id, load, link, end
+        self._timer: asyncio.TimerHandle | None = None
+        self._asked = False
+        self.begun = False
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def heard(self) -> None:
+        """Control has said that the node is drained. Safe to repeat."""
+        if not self.begun:
+            self.begun = True
+            log.info("the node is being drained")
+            self._look()
+
+    def _look(self) -> None:
+        found = self._load()
+        if holds(found):
+            self._timer = self._loop.call_later(LOOK_S, self._look)
+        else:
+            self._end("it was drained")
+
+    def ask(self, reason: str) -> None:
+        """Have control drain this node; the second time, or where that cannot be, it ends at once."""
+        if self._asked or not self._link.registered.is_set():
+            self._end(reason)
+            return
+        self._asked = True
+        request = cpb.DrainNodeRequest(
+            request_id=os.urandom(16), node_id=self._node_id, grace_ms=SIGNAL_GRACE_MS, reason=reason
+        )
+
+        def done(reply: cpb.LineReply) -> None:
+            if reply.HasField("error"):
+                log.info("the node is not drained: %s", reply.error.message)
+                self._end(reason)
+
+        try:
+            self._link.post("DrainNode", request.SerializeToString(), done, timeout_s=_ASK_S)
+        except MantaError as failed:
+            log.info("the node is not drained: %s", failed)
+            self._end(reason)

@@ -1,0 +1,110 @@
+"""Nodes are taken out of service: what runs there ends, nothing new comes, then they leave with exit code 0."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+import manta
+from manta.cli import main
+from tests.process.cluster.machines import START_S, alive, joined, machines
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.process.cluster.machines import Machines
+
+CLUSTER = None
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Machines]:
+    with machines(tmp_path) as cluster:
+        yield cluster
+
+
+@manta.remote(max_retries=0)
+def where() -> str:
+    return manta.get_runtime_context().get_node_id()
+
+
+@manta.remote(max_retries=0)
+def until(path: str) -> str:
+    wait_until(lambda: os.path.exists(path), what="the word to end", timeout_s=20)
+    return manta.get_runtime_context().get_node_id()
+
+
+def drain(at, node, *more: str) -> int:
+    return main(["drain", node.node_id, "--address", f"unix:{at.socket}", *more])
+
+
+def test_a_running_task_without_retries_ends_and_then_the_node_leaves(nodes, tmp_path):
+    first, second = nodes.add("first", cpus=1), nodes.add("second", "--num-gpus", "1", cpus=1)
+    with joined(first):
+        alive(2)
+        word = str(tmp_path / "word")
+        running = until.options(num_gpus=1).remote(word)
+        wait_until(lambda: second.status()["scheduler"]["leases"] == 1, what="the task to run")
+        assert drain(first, second, "--no-wait") == 0
+        assert {manta.get(where.remote()) for _ in range(5)} == {first.node_id}
+        assert second.process.poll() is None
+        open(word, "w").close()
+        assert manta.get(running) == second.node_id
+        assert second.process.wait(START_S) == 0
+        assert drain(first, second) == 0
+
+
+def test_sigterm_drains_and_a_second_signal_ends_at_once(nodes, tmp_path):
+    first, second, third = nodes.add("first"), nodes.add("second"), nodes.add("third", "--num-gpus", "1")
+    with joined(first):
+        alive(3)
+        second.process.send_signal(signal.SIGTERM)
+        assert second.process.wait(START_S) == 0
+        running = until.options(num_gpus=1).remote(str(tmp_path / "never"))
+        wait_until(lambda: third.status()["scheduler"]["leases"] == 1, what="the task to run")
+        third.process.send_signal(signal.SIGTERM)
+        wait_until(
+            lambda: drain(first, third, "--no-wait", "--grace", "1h") == 0 and third.process.poll() is None, what="it"
+        )
+        third.process.send_signal(signal.SIGTERM)
+        assert third.process.wait(START_S) == 0
+        with pytest.raises(manta.exceptions.WorkerCrashedError):
+            manta.get(running)
+
+
+def test_when_the_grace_is_over_the_node_is_given_up(nodes, tmp_path, capsys):
+    first, second = nodes.add("first"), nodes.add("second", "--num-gpus", "1")
+    with joined(first):
+        alive(2)
+        running = until.options(num_gpus=1).remote(str(tmp_path / "never"))
+        wait_until(lambda: second.status()["scheduler"]["leases"] == 1, what="the task to run")
+        assert drain(first, second, "--grace", "300ms") == 1
+        said = capsys.readouterr().out
+        assert "it still holds 1 task" in said
+        assert "the grace of 0.3 s ran out" in said
+        assert second.process.wait(START_S) == 0
+        with pytest.raises(manta.exceptions.WorkerCrashedError):
+            manta.get(running)
+
+
+def test_an_actor_that_may_restart_moves_and_uses_up_no_restart(nodes):
+    @manta.remote(max_restarts=1, max_task_retries=-1, num_cpus=0, resources={"spot": 1})
+    class Mover:
+        def where(self) -> str:
+            return manta.get_runtime_context().get_node_id()
+
+    first, second = nodes.add("first"), nodes.add("second", resources={"spot": 1})
+    with joined(first):
+        alive(2)
+        actor = Mover.remote()
+        assert manta.get(actor.where.remote()) == second.node_id
+        for name in ("third", "fourth"):
+            before, second = second, nodes.add(name, resources={"spot": 1})
+            assert drain(first, before) == 0
+            assert before.process.wait(START_S) == 0
+            assert manta.get(actor.where.remote(), timeout=20) == second.node_id
