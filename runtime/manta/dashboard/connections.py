@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 HANDSHAKE_S: Final = 5.0
 #: How often idle connections are looked for.
 LOOK_S: Final = 1.0
+#: How often, and at what distance, room is looked for before one who has come is sent away.
+ROOM_LOOKS: Final = 50
+ROOM_S: Final = 0.02
 
 
 class Connections:
@@ -115,7 +118,12 @@ class Connections:
                 log.warning("no connection can be taken: %s", wrong)
                 await asyncio.sleep(LOOK_S)
                 continue
-            if not self.make_room():
+            for _ in range(ROOM_LOOKS):
+                if self.make_room():
+                    break
+                # Those that came just before have not shaken hands yet; the others wait in the kernel's queue.
+                await asyncio.sleep(ROOM_S)
+            else:
                 sock.close()
                 continue
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

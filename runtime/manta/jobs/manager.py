@@ -139,7 +139,7 @@ class Manager:
                     if facts.run is not None:
                         with suppress(ProcessLookupError, PermissionError):
                             os.killpg(facts.run["group"], signal.SIGKILL)
-                    _ = await self._records.write("end", job_id, _lost())
+                    _ = await self._records.write("end", job_id, _gone(stop_wanted=facts.stop is not None))
                 break
             except MantaError as wrong:
                 if wrong.code == "JOB_NOT_FOUND":
@@ -149,7 +149,10 @@ class Manager:
         self._children.pop(job_id, None)
 
 
-def _lost() -> dict[str, Any]:
+def _gone(*, stop_wanted: bool) -> dict[str, Any]:
+    if stop_wanted:
+        # It was told so before it could listen.
+        return {**states.ended(None, stop_wanted=True), "unix_ms": int(time.time() * 1000)}
     return {
         "status": states.FAILED,
         "message": "the job's supervisor died; what it had started was killed",

@@ -173,8 +173,16 @@ def details(facts: Facts) -> dict[str, Any]:
         "start_time": job.get("submitted_unix_ms"),
         "end_time": end.get("unix_ms"),
         "metadata": job["metadata"],
-        "runtime_env": job["runtime_env"],
+        "runtime_env": _without_secrets(job["runtime_env"]),
         "driver_agent_http_address": None,
         "driver_node_id": run.get("node_id"),
         "driver_exit_code": end.get("exit_code"),
     }
+
+
+def _without_secrets(environment: Fact) -> dict[str, Any]:
+    """Variables' names without their values: whoever may look need not see passwords."""
+    shown = dict(environment)
+    if shown.get("env_vars"):
+        shown["env_vars"] = dict.fromkeys(shown["env_vars"], "***")
+    return shown

@@ -144,3 +144,20 @@ def test_a_viewer_may_look_and_not_run(page):
     assert 403 == page.ask("PUT", "/api/packages/gcs/a.zip", b"x")[0]
     assert 403 == page.ask("DELETE", "/api/jobs/once")[0]
     assert 403 == page.ask("POST", "/api/jobs/once/stop")[0]
+
+
+def test_jobs_outlive_a_killed_control(page):
+    """The raylet starts control again; the job never stopped, and everything acknowledged is there."""
+    job_id = submit(page, "sleep 1000")
+    wait_until(lambda: job(page, job_id)["status"] == "RUNNING")
+    words = (b"manta.control", str(page.session_dir).encode())
+    (control,) = [
+        int(folder.name)
+        for folder in Path("/proc").iterdir()
+        if folder.name.isdigit() and all(word in (folder / "cmdline").read_bytes().split(b"\0") for word in words)
+    ]
+    os.kill(control, signal.SIGKILL)
+    wait_until(lambda: page.ask("GET", f"/api/jobs/{job_id}")[0] == 200, timeout_s=20)
+    assert job(page, job_id)["status"] == "RUNNING"
+    assert page.ask("POST", f"/api/jobs/{job_id}/stop", role="submitter")[0] == 200
+    assert over(page, job_id)["status"] == "STOPPED"
