@@ -421,7 +421,7 @@ def running_actor(message: control_pb2.RunningActor) -> RunningActor:
     )
 
 
-def fill_start(order: raylet_pb2.StartActorOrder, command: StartOnNode, job_config: bytes, epoch: int) -> None:
+def fill_start(order: raylet_pb2.StartActorOrder, command: StartOnNode, job: Job | None, epoch: int) -> None:
     """Everything that a raylet needs to start an incarnation."""
     actor, spec = command.actor, command.actor.spec
     order.actor_id = spec.actor_id
@@ -440,7 +440,9 @@ def fill_start(order: raylet_pb2.StartActorOrder, command: StartOnNode, job_conf
     order.detached = command.outlives_job
     order.name = spec.name
     order.namespace = spec.namespace
-    order.job_config = job_config
+    if job is not None:
+        order.job_config = job.config
+        order.driver_node = job.driver.node_id
     order.epoch = epoch
     order.num_restarts = actor.num_restarts
 

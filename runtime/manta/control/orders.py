@@ -118,7 +118,7 @@ class Orders:
                     return None
                 failpoints.reached("before-start-on-node")
                 job = self._state.jobs.rows.get(actor.spec.job_id)
-                convert.fill_start(order.start_actor, command, job.config if job else b"", self._state.epoch)
+                convert.fill_start(order.start_actor, command, job, self._state.epoch)
             case KillOnNode():
                 order.kill_actor.actor_id = command.actor_id
                 order.kill_actor.incarnation = command.incarnation

@@ -172,6 +172,7 @@ class Admission:
             job = Job(message.job_id, message.job_config, message.namespace)
             if message.HasField("driver"):
                 job.driver = message.driver
+            job.log_to_driver = settings_of(job.config).log_to_driver
             self._jobs[job.job_id] = job
             self._processes.job_variables(job.job_id, variables_of(settings_of(job.config)))
         client.welcomed = True

@@ -70,6 +70,8 @@ class Neighbours:
         self._loop = asyncio.get_running_loop()
         self._node_id, self._tls, self._clients = node_id, tls, clients
         self._free, self._drop, self._owner_died, self._node_died = free, drop, owner_died, node_died
+        #: Told of lines that another node has for a driver of this one: (job, lines).
+        self.on_lines: Callable[[bytes, pb.LogLines], None] = lambda _job, _lines: None
         self.far = Far()
         self._doors: dict[bytes, str] = {}
         self._dead: dict[bytes, str] = {}
@@ -153,6 +155,20 @@ class Neighbours:
             link = self._links.get(node_id) or self._dial_link(node_id)
             if link is not None:
                 link.send(pb.PeerFree(object_ids=ids))
+
+    def takes(self, node_id: bytes, most: int) -> bool:
+        """Whether a node can be sent more now: it can be reached, and has left no more than so many bytes unread."""
+        link = self._links.get(node_id)
+        if link is not None:
+            return link.unsent_bytes < most
+        return node_id in self._doors and node_id not in self._timers and not self._closed
+
+    def lines(self, node_id: bytes, job_id: bytes, lines: pb.LogLines) -> None:
+        """Lines for a driver of another node. Said once: what gets lost is in its file."""
+        if self.takes(node_id, 1 << 62):
+            link = self._links.get(node_id) or self._dial_link(node_id)
+            if link is not None:
+                link.send(pb.JobLines(job_id=job_id, lines=lines))
 
     def owner(self, worker_id: bytes, node_id: bytes) -> None:
         """Objects of this node belong to a process of another one."""
@@ -285,6 +301,8 @@ class Neighbours:
                         self.far.watched(worker_id, peer.node_id)
                 if dead:
                     connection.send(pb.OwnersDied(worker_ids=dead))
+            case pb.JobLines():
+                self.on_lines(message.job_id, message.lines)
             case pb.ObjectsLeft():
                 self._clients.send(
                     message.owner,

@@ -81,6 +81,9 @@ class Orders:
             if job is None:
                 # Its driver is elsewhere, or gone: what its workers need comes with the order.
                 job = self._jobs[order.job_id] = Job(order.job_id, order.job_config, order.namespace)
+                job.log_to_driver = settings_of(job.config).log_to_driver
+                if order.driver_node:
+                    job.driver = common.Address(node_id=order.driver_node)
                 self._processes.job_variables(job.job_id, variables_of(settings_of(job.config)))
             if self._runner.scheduler.cluster.draining:
                 self._actors.refuse(order.actor_id)

@@ -52,8 +52,6 @@ log = logging.getLogger(__name__)
 
 #: Bytes of warm, unused arena kept ready at most.
 _MARGIN_BYTES: Final = 64 << 20
-#: Log lines wait in their files while a driver has this much unread, bytes.
-_MAX_UNSENT_LINES: Final = 4 << 20
 #: A worker's files are looked at for so long after its work, seconds: threads it left behind may print.
 _RECENT_S: Final = 1.0
 
@@ -179,8 +177,16 @@ class Raylet:
         )
         self.semaphores = Semaphores(self.scheduler.lease)
         stack.callback(self.semaphores.close)
+        from manta.raylet.forwarding import Forwarding
+
+        self.lines = Forwarding(
+            clients=self.clients,
+            jobs=self.jobs,
+            neighbours=self.exchange.neighbours,
+            lives=self.scheduler.cluster.others.__contains__,
+        )
         self.logs = LogTail(
-            node_ip=config.node_ip, send=self._send_lines, wanted=self._takes_lines, busy=self._busy_workers
+            node_ip=config.node_ip, send=self.lines.send, wanted=self.lines.takes, busy=self._busy_workers
         )
         stack.callback(self.logs.close)
 
@@ -430,15 +436,6 @@ class Raylet:
 
     # ---- what we tell others
 
-    def _send_lines(self, job: bytes, lines: pb.LogLines) -> None:
-        driver = self.clients.driver_of(job)
-        if driver is not None:
-            driver.connection.send(lines)
-
-    def _takes_lines(self, job: bytes) -> bool:
-        driver = self.clients.driver_of(job) if job in self.jobs and self.jobs[job].log_to_driver else None
-        return driver is not None and driver.connection.unsent_bytes < _MAX_UNSENT_LINES
-
     def _busy_workers(self) -> list[bytes]:
         recent = time.monotonic() - _RECENT_S
         return [
@@ -462,7 +459,7 @@ class Raylet:
         )
 
     def _say(self, job: bytes, text: str) -> None:
-        self._send_lines(
+        self.lines.send(
             job, pb.LogLines(pid=os.getpid(), source="raylet", lines=text.splitlines(), stderr=True, from_raylet=True)
         )
 

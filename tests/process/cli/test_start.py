@@ -133,7 +133,7 @@ def test_a_head_a_node_a_program_and_the_end(cli, tmp_path):
     assert cli("stop", "--address", f"unix:{node['raylet']}")[0] == 0
     wait_until_gone(node["pid"])
     code, out, _ = cli("status", "-o", "json")
-    assert [one["death_reason"] for one in json.loads(out)["nodes"]] == [None, "it ended: signal SIGTERM"]
+    assert [one["death_reason"] for one in json.loads(out)["nodes"]] == [None, "it ended: signal SIGINT"]
     assert cli("stop")[0] == 0
     wait_until_gone(head["pid"])
     assert sessions() == []

@@ -17,13 +17,6 @@ def run(program) -> Run:
     return program("p004_objects")
 
 
-@pytest.fixture
-def all_lines_shown(request: pytest.FixtureRequest) -> None:
-    """Only where every worker's lines reach the driver: those of workers on other nodes do not yet."""
-    if request.node.callspec.params["program"] != "as it is":
-        pytest.skip("lines that workers on other nodes print are not forwarded to the driver yet")
-
-
 def _echoed(run: Run) -> list[str]:
     return [text for name, _pid, text in run.forwarded if name == "echo"]
 
@@ -59,14 +52,12 @@ def test_cell_3_put_shows_its_ref(run: Run):
     assert re.fullmatch(OBJECT_REF, run.ok("3").shows or "")
 
 
-@pytest.mark.usefixtures("all_lines_shown")
 def test_cells_7_to_9_a_worker_prints_the_value_of_a_ref_and_returns_none(run: Run):
     assert _echoed(run).count("current value of argument x: 25") == 3
     assert (run.ok("7").shows, run.ok("8").shows) == (None, None)
     assert run.ok("9").lines == ["None"]
 
 
-@pytest.mark.usefixtures("all_lines_shown")
 def test_cells_10_and_11_a_worker_prints_a_ref_in_a_container_with_the_drivers_id(run: Run):
     ref = run.ok("10").text
     assert re.fullmatch(OBJECT_REF, ref)
@@ -85,7 +76,6 @@ def test_cell_22_a_table_in_the_store_is_equal_and_read_only(run: Run):
     assert run.ok("22").shows == "(True, False)"
 
 
-@pytest.mark.usefixtures("all_lines_shown")
 def test_cell_25_ten_workers_train_on_read_only_data_and_every_line_of_theirs_is_shown(run: Run):
     """The lines differ in their digits only; none may be folded away."""
     run.ok("25")
