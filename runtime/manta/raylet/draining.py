@@ -34,7 +34,7 @@ _SHAPES: Final = 100
 
 
 def load(scheduler: Scheduler, clients: Clients, objects: ObjectTable) -> cpb.NodeLoad:
-    """What work a node has. Costs a look at each worker and each object."""
+    """What work a node has. Costs a look at each worker."""
     found = cpb.NodeLoad(actors=scheduler.actor_leases())
     for worker in scheduler.workers():
         if worker.state is WorkerState.LEAVING:
@@ -43,10 +43,7 @@ def load(scheduler: Scheduler, clients: Clients, objects: ObjectTable) -> cpb.No
             lease = scheduler.holder(worker.worker_id)
             found.tasks += lease is None or lease.actor is None
     found.drivers = sum(client.role == pb.ROLE_DRIVER for client in clients)
-    for item in objects.sealed():
-        if not (item.secondary or item.doomed):
-            found.objects += 1
-            found.object_bytes += item.size
+    found.objects, found.object_bytes = objects.primaries()
     for amounts, name, count, infeasible in scheduler.pending()[:_SHAPES]:
         found.pending.add(
             resources=common.Resources(amounts=amounts), name=name[:200], count=count, infeasible=infeasible

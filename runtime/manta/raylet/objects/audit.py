@@ -32,6 +32,8 @@ def check(table: "ObjectTable") -> None:
         assert (object_id in made) == kept_for_another, "what a client made for others is filed under it"
         for client in item.pins:
             assert table._processes[client].pins[object_id] is item, "pins belong to living clients"
+    primary = [item.size for item in table._sealed.by_id.values() if not (item.secondary or item.doomed)]
+    assert (table._sealed.primary_count, table._sealed.primary_bytes) == (len(primary), sum(primary)), "primary copies"
     for client, process in table._processes.items():
         for object_id, writing in process.unsealed.items():
             ranges.append((writing.offset, aligned(writing.size)))

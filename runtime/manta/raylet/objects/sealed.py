@@ -25,6 +25,8 @@ class Sealed:
         sealed_bytes: Bytes of all of them.
         pinned_bytes: Bytes of those with pins.
         lru_bytes: Bytes of those in `lru`.
+        primary_count: Objects that somebody keeps and of which this is the primary copy: what a node that leaves would lose.
+        primary_bytes: Their bytes, as they were asked for.
     """
 
     __slots__ = (
@@ -36,6 +38,8 @@ class Sealed:
         "made",
         "owners",
         "pinned_bytes",
+        "primary_bytes",
+        "primary_count",
         "sealed_bytes",
     )
 
@@ -46,6 +50,7 @@ class Sealed:
         self.made: dict[Client, dict[bytes, Object]] = {}
         self.lru: dict[bytes, Object] = {}
         self.sealed_bytes = self.pinned_bytes = self.lru_bytes = 0
+        self.primary_count = self.primary_bytes = 0
 
     # --- coming and going -------------------------------------------------------------------------------------------------
 
@@ -70,7 +75,7 @@ class Sealed:
             self._give_up(item)
         item.creator = client
         if item.secondary:
-            self.promote(item)
+            self._cannot_be_evicted(item)
             item.owner = owner
         self._keep(item)
 
@@ -93,19 +98,32 @@ class Sealed:
     def promote(self, item: Object) -> None:
         """It is the primary copy from now on, and is not evicted any more."""
         if item.secondary:
-            item.secondary = False
-            if self.lru.pop(item.object_id, None) is not None:
-                self.lru_bytes -= aligned(item.size)
+            self._cannot_be_evicted(item)
+            if not item.doomed:
+                self.primary_count += 1
+                self.primary_bytes += item.size
+
+    def _cannot_be_evicted(self, item: Object) -> None:
+        """A copy is none any more."""
+        item.secondary = False
+        if self.lru.pop(item.object_id, None) is not None:
+            self.lru_bytes -= aligned(item.size)
 
     def _keep(self, item: Object) -> None:
         """Its owner wants it."""
         self.owners.add(item)
+        if not item.secondary:
+            self.primary_count += 1
+            self.primary_bytes += item.size
         if item.creator != item.owner:
             self.made.setdefault(item.creator, {})[item.object_id] = item
 
     def _give_up(self, item: Object) -> None:
         """Its owner does not want it, or it is gone."""
         self.owners.remove(item)
+        if not item.secondary:
+            self.primary_count -= 1
+            self.primary_bytes -= item.size
         made = self.made.get(item.creator)
         if made is not None and made.pop(item.object_id, None) is not None and not made:
             del self.made[item.creator]

@@ -425,6 +425,10 @@ class ObjectTable:
         """Every sealed object, in the order in which they were sealed."""
         return self._sealed.by_id.values()
 
+    def primaries(self) -> tuple[int, int]:
+        """How many objects somebody keeps of which the copy here is the primary one, and their bytes."""
+        return self._sealed.primary_count, self._sealed.primary_bytes
+
     def statistics(self) -> dict[str, int]:
         """Bytes by state, counts, and totals since the start."""
         return {
