@@ -75,6 +75,20 @@ def module_sandbox(request: pytest.FixtureRequest) -> Iterator[leaks.Sandbox | N
         yield None
 
 
+@pytest.fixture(autouse=True, scope="module")
+def settings_of_the_run() -> Iterator[None]:
+    """Every module begins with the settings that the run began with: what one leaves must not be another's failure."""
+    before = _settings()
+    yield
+    for name in _settings().keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+def _settings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(("MANTA_", "RAY_"))}
+
+
 @pytest.fixture(autouse=True)
 def sandbox(request: pytest.FixtureRequest, module_sandbox: leaks.Sandbox | None) -> Iterator[leaks.Sandbox | None]:
     """The private surroundings of a process test; whatever is left in them afterwards fails it, by name."""

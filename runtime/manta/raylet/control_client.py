@@ -40,10 +40,9 @@ Response = TypeVar("Response", bound=Message)
 #: What a stream gives after its last message.
 _EOF: Final[Any] = grpc.aio.EOF
 
-#: Between two looks whether control listens: short, the laptop's first task waits for it; then longer.
+#: Between two looks whether control listens: short, the laptop's first task waits for it; then longer, longest from afar.
 _PROBE_FIRST_S: Final = 0.003
 _PROBE_CAP_S: Final = 0.2
-#: And of a control on another machine.
 _PROBE_FAR_CAP_S: Final = 2.0
 #: Refusals of a node that never was let in after which it need not ask again.
 _FINAL: Final = frozenset({"AUTHENTICATION_FAILED", "CERTIFICATE_REFUSED", "VERSION_MISMATCH", "INVALID_REQUEST"})
