@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import hashlib
 import json
 import os
@@ -98,11 +99,13 @@ class JobRoutes:
 
     async def _growing(self, job_id: str) -> AsyncIterator[str]:
         path, at = self._manager.log_of(job_id), 0
+        # A chunk may end within a character.
+        text = codecs.getincrementaldecoder("utf-8")(errors="replace")
         while True:
             over = (await self._manager.get(job_id)).end is not None
             while chunk := await asyncio.to_thread(_read_at, path, at):
                 at += len(chunk)
-                yield chunk.decode(errors="replace")
+                yield text.decode(chunk)
             if over:
                 return
             await asyncio.sleep(_PAUSE_S)

@@ -55,6 +55,16 @@ def test_our_client_uploads_follows_and_tells(page, tmp_path):
         client.get_job_info(job_id)
 
 
+def test_a_followed_log_is_never_cut_within_a_character(page):
+    client = client_of(page)
+    job_id = client.submit_job(entrypoint=f'{sys.executable} -c \'print("x" + "\u00e9" * 100_000)\'')
+
+    async def follow():
+        return "".join([text async for text in client.tail_job_logs(job_id)])
+
+    assert asyncio.run(follow()) == "x" + "\u00e9" * 100_000 + "\n"
+
+
 def test_wrong_tokens_and_addresses_are_told(page):
     with pytest.raises(RuntimeError, match="status code 401: the token is not this cluster's"):
         client_of(page, "0" * 64)
