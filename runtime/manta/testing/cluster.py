@@ -271,7 +271,7 @@ class Cluster:
             ],
             parent=head.pid,
         )  # fmt: skip
-        self.gateway_address = f"manta://127.0.0.1:{int(said)}"
+        self.gateway_address = f"manta://127.0.0.1:{int(said.split()[0])}"  # the second line is its metrics port
 
     def _start_node(self, flags: list[str]) -> ClusterNode:
         self._count += 1
