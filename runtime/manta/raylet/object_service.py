@@ -10,7 +10,14 @@ from typing import Any, assert_never
 
 from google.protobuf.message import Message
 
-from manta.core.errors import ObjectFreedError, ObjectLostError, ObjectStoreFullError, OverloadedError, ProtocolError
+from manta.core.errors import (
+    ObjectFreedError,
+    ObjectLostError,
+    ObjectStoreFullError,
+    OverloadedError,
+    OwnerDiedError,
+    ProtocolError,
+)
 from manta.core.ids import is_put
 from manta.raylet.clients import Client, Clients
 from manta.raylet.objects import commands as oc
@@ -277,7 +284,12 @@ class ObjectService:
                 case oc.StoreFull():
                     self._send(command.client, pb.ObjectCreated(object_id=command.object_id, error=self._full(command)))
                 case oc.Gone():
-                    error = ObjectFreedError(command.object_id.hex())
+                    keeper = self.table.went_with(command.object_id)
+                    error = (
+                        OwnerDiedError(command.object_id.hex(), keeper)
+                        if isinstance(keeper, bytes)
+                        else ObjectFreedError(command.object_id.hex())
+                    )
                     self._send(
                         command.client,
                         pb.ObjectsReady(

@@ -50,6 +50,9 @@ from manta.shm.layout import aligned
 #: Entries of gets one client may have waiting.
 _MAX_AWAITED: Final = 1_000_000
 
+#: Objects remembered that went with their owner; the oldest are forgotten first, and waited for in vain.
+_MOST_ORPHANS: Final = 65_536
+
 #: Objects in one `Left`.
 _LEFT_AT_ONCE: Final = 10_000
 
@@ -69,6 +72,7 @@ class ObjectTable:
         "_gets",
         "_journal",
         "_objects",
+        "_orphans",
         "_processes",
         "_room",
         "_sealed",
@@ -87,6 +91,8 @@ class ObjectTable:
         #: Those of `_sealed`, looked up with every message.
         self._objects = self._sealed.by_id
         self._ahead = Ahead()
+        #: Objects that went with their owner, and that: who was told of one before, and asks for it now, must not wait.
+        self._orphans: dict[bytes, Hashable] = {}
         self._gets = Gets(self._sealed, self._processes)
         self._room = Room(allocator, self._sealed, self._processes, self._journal)
         self.blocks = Blocks(self._room, self._sealed, self._ahead, self._processes, self._journal, self._seal)
@@ -126,7 +132,13 @@ class ObjectTable:
 
     def owner_died(self, owner: Hashable, *, now: float, cause: Hashable = 0) -> list[Command]:
         """Whoever keeps the references of these objects is gone: they are deleted, and those still written when sealed."""
-        return self.delete(self._sealed.owners.died(owner), now=now, cause=cause)
+        ids = list(self._sealed.owners.died(owner))
+        orphans = self._orphans
+        for object_id in ids:
+            orphans[object_id] = owner
+        while len(orphans) > _MOST_ORPHANS:
+            del orphans[next(iter(orphans))]
+        return self.delete(ids, now=now, cause=cause)
 
     # --- creating ---------------------------------------------------------------------------------------------------------
 
@@ -269,6 +281,8 @@ class ObjectTable:
         for object_id in ids:
             item = objects.get(object_id)
             if item is None:
+                if object_id in self._orphans:
+                    return [Gone(client, request_id, object_id, cause)]
                 complete = False
             elif item.doomed:
                 return [Gone(client, request_id, object_id, cause)]
@@ -404,6 +418,10 @@ class ObjectTable:
         item = self._objects.get(object_id)
         return None if item is None or item.doomed else (item.offset, item.size)
 
+    def went_with(self, object_id: bytes) -> Hashable | None:
+        """The owner whose end was the object's, as far as that is remembered; None for another reason."""
+        return self._orphans.get(object_id)
+
     def has(self, object_id: bytes) -> bool:
         """Whether it is here, if only for those who read it already."""
         return object_id in self._objects
@@ -458,6 +476,8 @@ class ObjectTable:
 
     def _seal(self, item: Object, now: float, cause: Hashable, out: list[Command]) -> None:
         self._sealed.add(item)
+        if self._orphans:
+            self._orphans.pop(item.object_id, None)
         self._journal.totals["sealed"] += 1
         self._note(now, "sealed", item.object_id, item.creator, cause)
         if item.object_id in self._gets.by_id:

@@ -762,3 +762,16 @@ def test_large_arrays_land_on_the_range_just_freed():
         table.delete([object_id], now=1.0)
 
     assert len(offsets) == 1
+
+
+def test_what_went_with_its_owner_is_not_waited_for():
+    """Its reader was told of it before, and asks after it is gone."""
+    table = make(16)
+    put(table, A, X, MIB, owner="driver")
+    put(table, A, Y, MIB)
+    table.owner_died("driver", now=1.0)
+
+    assert table.get(B, 1, [Y, X], now=2.0, cause="g") == [Gone(B, 1, X, "g")]
+    put(table, C, X, MIB)
+    assert isinstance(table.get(B, 2, [X], now=3.0)[0], Ready), "made anew it is there"
+    table.validate()
