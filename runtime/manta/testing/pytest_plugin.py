@@ -1,4 +1,6 @@
-"""pytest fixtures, there for everybody who has Manta installed. What they need is imported when a test asks for one.
+"""pytest fixtures, for everybody whose conftest says so: `pytest_plugins = ["manta.testing.pytest_plugin"]`.
+
+What they need is imported when a test asks for one.
 
     def test_it(manta_local): ...        # this process has joined an embedded cluster of its own
     def test_it(manta_cluster): ...      # a `manta.testing.Cluster` with a head, which this process has joined

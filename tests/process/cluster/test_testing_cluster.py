@@ -142,9 +142,10 @@ def test_the_fixtures_of_the_plugin(tmp_path):
     assert "3 passed" in done.stdout, done.stdout + done.stderr
 
 
-def test_the_plugin_is_found_by_pytest_and_costs_nothing_until_a_test_asks():
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pytest11"]
-    assert declared == {"manta": "manta.testing.pytest_plugin"}
+def test_the_plugin_costs_nothing_until_a_test_asks():
+    """And is no entry point: pytest would rewrite the assertions of every module of this distribution, in every user's run."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert "pytest11" not in declared.get("entry-points", {})
     program = (
         "import sys, pytest; before = set(sys.modules); import manta.testing.pytest_plugin; "
         "print(*sorted(name for name in set(sys.modules) - before))"
