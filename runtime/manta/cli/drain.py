@@ -24,7 +24,8 @@ examples:
   manta drain worker-3 -o json
 
 The node gets no new work; tasks and calls that run may end within the grace, actors that may restart move, and then it leaves.
-What runs longer is killed, as if the node were lost. Exit code 1 means that it cannot be drained, or was given up before it
+What runs longer is killed, as if the node were lost. Objects are not moved: the node waits until they are freed, and those
+that are not go with it when the grace is over. Exit code 1 means that it cannot be drained, or was given up before it
 was empty."""
 _UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _MOST_S: Final = 24 * 3600.0

@@ -6,12 +6,12 @@ import argparse
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+from manta.aio.ending import ending
 from manta.core.errors import MantaError
 from manta.dashboard.config import DashboardConfig
 from manta.dashboard.server import serve
@@ -67,28 +67,13 @@ def parse(arguments: list[str] | None = None) -> tuple[DashboardConfig, int, int
 
 async def run(config: DashboardConfig, ready_fd: int, parent: int) -> None:
     """Serve until told to end, or until the parent is gone."""
-    loop = asyncio.get_running_loop()
-    over: asyncio.Future[str] = loop.create_future()
-
-    def end(reason: str) -> None:
-        if not over.done():
-            over.set_result(reason)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end, f"signal {number.name}")
-    async with serve(config) as dashboard:
+    async with ending(parent) as over, serve(config) as dashboard:
         log.info("listening at port %d", dashboard.port)
         if ready_fd >= 0:
             with suppress(OSError):
                 os.write(ready_fd, READY + str(dashboard.port).encode() + b"\n")
             os.close(ready_fd)
-        watched = os.pidfd_open(parent) if parent else -1
-        if parent:
-            loop.add_reader(watched, end, "the parent is gone")
         log.info("the dashboard ends: %s", await over)
-        if parent:
-            loop.remove_reader(watched)
-            os.close(watched)
 
 
 def main() -> int:

@@ -6,12 +6,12 @@ and a body that is too large before it is read.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
 from manta.core.errors import AuthenticationError
+from manta.transport.hosts import is_known
 from manta.transport.tokens import TokenRole
 
 #: Answered without a credential: whether this process lives, and whether it can serve.
@@ -58,7 +58,7 @@ class Guard:
 
     def stranger(self, head: Head) -> Refusal | None:
         """Refuse what another site's page may have sent."""
-        if not self._knows(name_of(head.host)):
+        if not is_known(head.host, self.hosts):
             return Refusal(421, "WRONG_HOST", "ask for this server by its address, or add the name with --host-name")
         if head.fetch_site not in (None, "none", "same-origin"):
             return Refusal(403, "CROSS_SITE", "requests of other sites' pages are not answered")
@@ -90,19 +90,3 @@ class Guard:
                 f"a token of the role {role.name.lower()} may not do this; it takes {needed.name.lower()} or above",
             )
         return None
-
-    def _knows(self, name: str) -> bool:
-        if name == "localhost" or name in self.hosts:
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
-
-
-def name_of(host: str) -> str:
-    """A Host header without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].lower()

@@ -16,7 +16,7 @@ from aiohttp import web
 from manta.dashboard.context import Context
 from manta.dashboard.routes import Routes
 from manta.jobs import packages, states
-from manta.jobs.errors import JobRequestError, PackageError
+from manta.jobs.errors import JobRequestError, PackageError, PackagesFullError
 from manta.jobs.manager import Manager
 from manta.jobs.records import Records
 from manta.transport.tokens import TokenRole
@@ -102,7 +102,7 @@ class JobRoutes:
         # A chunk may end within a character.
         text = codecs.getincrementaldecoder("utf-8")(errors="replace")
         while True:
-            over = (await self._manager.get(job_id)).end is not None
+            over = await self._manager.is_over(job_id)
             while chunk := await asyncio.to_thread(_read_at, path, at):
                 at += len(chunk)
                 yield text.decode(chunk)
@@ -120,6 +120,7 @@ class JobRoutes:
         name = _name(request)
         folder = self._manager.uploads
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        room = packages.MOST_TOGETHER - await asyncio.to_thread(packages.size_of, folder)
         beside = folder / f".{os.urandom(8).hex()}"
         digest, size = hashlib.sha256(), 0
         try:
@@ -128,6 +129,8 @@ class JobRoutes:
                     size += len(chunk)
                     if size > packages.MOST_UPLOAD:
                         raise PackageError(f"an upload has at most {packages.MOST_UPLOAD} bytes")
+                    if size > room:
+                        raise PackagesFullError(folder, packages.MOST_TOGETHER)
                     digest.update(chunk)
                     file.write(chunk)
             wanted = name.removeprefix("_manta_pkg_").removesuffix(".zip")

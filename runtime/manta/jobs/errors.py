@@ -50,3 +50,14 @@ class PackageUnknownError(MantaError):
     """There is no such upload."""
 
     code = "PACKAGE_NOT_FOUND"
+
+
+class PackagesFullError(MantaError):
+    """All uploads together are as much as the head keeps."""
+
+    code = "PACKAGES_FULL"
+
+    def __init__(self, folder: object, most: int) -> None:
+        super().__init__(
+            f"the uploads in {folder} would be more than {most} bytes together; delete some that no job needs"
+        )

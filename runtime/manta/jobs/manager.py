@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from manta.aio.supervisor import Supervisor
-from manta.core.errors import MantaError
+from manta.core.errors import MantaError, OverloadedError
 from manta.jobs import states
 from manta.jobs.errors import JobExistsError, JobNotOverError
 from manta.jobs.records import Records
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: How often it is looked whether a supervisor lives.
 LOOK_S: Final = 0.5
+#: Jobs that may be under way at a time: each is a supervisor and what its entrypoint starts, on one machine.
+MOST_RUNNING: Final = 256
 
 
 class Manager:
@@ -42,6 +44,8 @@ class Manager:
         self._records, self._control, self._session_dir = records, control, session_dir
         self.uploads, self._tasks = uploads, tasks
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        #: Jobs that are not over.
+        self._watched: set[str] = set()
 
     async def submit(self, body: object) -> str:
         """Start a job, or find that this very one was started before; its id.
@@ -49,7 +53,10 @@ class Manager:
         Raises:
             JobRequestError: A field is malformed.
             JobExistsError: The id is another job's.
+            OverloadedError: Too many jobs are under way.
         """
+        if len(self._watched) >= MOST_RUNNING:
+            raise OverloadedError(f"{MOST_RUNNING} jobs are under way already: wait for some to end, or stop some")
         job = states.check_request(body, f"mantasubmit_{secrets.token_hex(8)}")
         job_id: str = job["submission_id"]
         job["submitted_unix_ms"] = int(time.time() * 1000)
@@ -84,6 +91,10 @@ class Manager:
         """Everything about a job."""
         return await self._records.read(states.check_id(job_id))
 
+    async def is_over(self, job_id: str) -> bool:
+        """Whether it has ended, or was forgotten. One question to control."""
+        return await self._records.is_over(job_id)
+
     async def all(self) -> list[states.Facts]:
         """Everything about all jobs."""
         return await self._records.all()
@@ -102,7 +113,12 @@ class Manager:
             ],
             stdin=subprocess.DEVNULL, start_new_session=True, cwd="/",
         )  # fmt: skip
-        _ = self._tasks.start(self._watch(job_id), name=f"job {job_id}")
+        self._begin_watch(job_id)
+
+    def _begin_watch(self, job_id: str) -> None:
+        if job_id not in self._watched:
+            self._watched.add(job_id)
+            _ = self._tasks.start(self._watch(job_id), name=f"job {job_id}")
 
     def _supervisor(self, job_id: str) -> int:
         child = self._children.get(job_id)
@@ -122,8 +138,8 @@ class Manager:
             try:
                 for facts in await self.all():
                     job_id = facts.job["submission_id"]
-                    if facts.end is None and job_id not in self._children:
-                        _ = self._tasks.start(self._watch(job_id), name=f"job {job_id}")
+                    if facts.end is None:
+                        self._begin_watch(job_id)
                 return
             except MantaError as away:
                 log.warning("jobs are not known yet: %s", away)
@@ -147,6 +163,7 @@ class Manager:
                 log.warning("the end of job %s cannot be written yet: %s", job_id, wrong)
                 await asyncio.sleep(LOOK_S)
         self._children.pop(job_id, None)
+        self._watched.discard(job_id)
 
 
 def _gone(*, stop_wanted: bool) -> dict[str, Any]:

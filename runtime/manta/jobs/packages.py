@@ -10,12 +10,15 @@ import os
 import shutil
 import stat
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from manta.jobs.errors import PackageError, PackageUnknownError
 
 MOST_UPLOAD: Final = 500 << 20
+#: Bytes of all uploads of a cluster: they lie on the head's disk.
+MOST_TOGETHER: Final = 20 << 30
 MOST_UNPACKED: Final = 2 << 30
 MOST_ENTRIES: Final = 100_000
 
@@ -30,6 +33,16 @@ def find(folder: Path, name: str) -> Path:
     if not path.is_file():
         raise PackageUnknownError(f"there is no upload {name!r:.200}")
     return path
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of everything in the folder of uploads, those on their way too."""
+    total = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                total += entry.stat(follow_symlinks=False).st_size
+    return total
 
 
 def check(archive: zipfile.ZipFile) -> None:

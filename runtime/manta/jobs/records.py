@@ -48,6 +48,10 @@ class Records:
             raise JobUnknownError(job_id)
         return Facts(job, run, stop, end)
 
+    async def is_over(self, job_id: str) -> bool:
+        """Whether its end is written, or nothing is any more."""
+        return await self._one("end", job_id) is not None or await self._one("job", job_id) is None
+
     async def _one(self, kind: str, job_id: str) -> Fact | None:
         answer = await self._ask("KvGet", pb.KvGetRequest(namespace=NAMESPACE, key=_key(kind, job_id)))
         return json.loads(answer.value) if answer.found else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from manta.core.errors import AuthenticationError
 from manta.transport import auth
+from manta.transport.hosts import is_known
 from manta.transport.tokens import TokenFile, TokenRole
 
 #: Bytes of a request's head: its line and headers. Nobody who scrapes needs more.
@@ -88,7 +88,7 @@ class Door:
         if method not in ("GET", "HEAD"):
             return Response(405, b"only GET and HEAD\n", headers=(("Allow", "GET, HEAD"),))
         host = headers.get("host", "")
-        if not self.private and not self._knows(host):
+        if not self.private and not is_known(host, self.hosts):
             # A page in a browser that has our address under its own name (DNS rebinding) is stopped here.
             return Response(421, b"ask for this port by its address, or add the name to the allowed hosts\n")
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") or "origin" in headers:
@@ -118,23 +118,6 @@ class Door:
             return self.roles is not None and self.roles.role_of(shown) >= TokenRole.VIEWER
         except AuthenticationError:
             return False
-
-    def _knows(self, host: str) -> bool:
-        name = _name_of(host)
-        if name == "localhost" or name in self.hosts:
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
-
-
-def _name_of(host: str) -> str:
-    """A Host header without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].lower()
 
 
 def parse(head: bytes) -> tuple[str, str, dict[str, str]]:

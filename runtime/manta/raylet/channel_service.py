@@ -25,7 +25,6 @@ from manta.raylet.semaphores import Semaphores
 from manta.raylet.state_service import StateService
 from manta.raylet.user_metrics import UserMetricBook
 from manta.rpc.v1 import channel_pb2 as pb
-from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
 from manta.transport import status
 from manta.transport.channel import Frame
@@ -45,6 +44,8 @@ _NOT_RELAYED: Final = frozenset(
     {"RegisterNode", "Heartbeat", "UnregisterNode", "ReportWorkersDied", "ReportActor", "Watch", "Attach"}
     | {"AnswerQuestion"}
 )
+#: And what only an administrator's tool on this machine says: no driver or worker, and nobody through the gateway.
+_OF_TOOLS: Final = frozenset({"DrainNode"})
 
 
 class ChannelService:
@@ -189,10 +190,12 @@ class ChannelService:
             )
             client.connection.send(pb.ControlReply(request_id=message.request_id, error=error))
             return
-        if not message.method.isalpha() or message.method in _NOT_RELAYED:
-            error = common.ErrorInfo(
-                code="PROTOCOL_ERROR", message=f"{message.method!r} is no call that a raylet relays"
-            )
+        if (
+            not message.method.isalpha()
+            or message.method in _NOT_RELAYED
+            or (message.method in _OF_TOOLS and client.role != pb.ROLE_TOOL)
+        ):
+            error = status.error_info(ProtocolError(f"{message.method!r} is no call that a raylet relays"))
             client.connection.send(pb.ControlReply(request_id=message.request_id, error=error))
             return
         client.calls += 1

@@ -159,16 +159,15 @@ class Neighbours:
     def takes(self, node_id: bytes, most: int) -> bool:
         """Whether a node can be sent more now: it can be reached, and has left no more than so many bytes unread."""
         link = self._links.get(node_id)
-        if link is not None:
-            return link.unsent_bytes < most
-        return node_id in self._doors and node_id not in self._timers and not self._closed
+        return link.unsent_bytes < most if link is not None else self._may_dial(node_id)
 
     def lines(self, node_id: bytes, job_id: bytes, lines: pb.LogLines) -> None:
         """Lines for a driver of another node. Said once: what gets lost is in its file."""
-        if self.takes(node_id, 1 << 62):
-            link = self._links.get(node_id) or self._dial_link(node_id)
-            if link is not None:
-                link.send(pb.JobLines(job_id=job_id, lines=lines))
+        link = self._links.get(node_id)
+        if link is None and self._may_dial(node_id):
+            link = self._dial_link(node_id)
+        if link is not None:
+            link.send(pb.JobLines(job_id=job_id, lines=lines))
 
     def owner(self, worker_id: bytes, node_id: bytes) -> None:
         """Objects of this node belong to a process of another one."""
@@ -205,9 +204,12 @@ class Neighbours:
 
     def _want_link(self, node_id: bytes) -> None:
         """Dial, now or when the pause is over; not while a link is there or the node is not known."""
-        if node_id in self._links or node_id in self._timers or node_id not in self._doors or self._closed:
-            return
-        self._dial_link(node_id)
+        if node_id not in self._links and self._may_dial(node_id):
+            self._dial_link(node_id)
+
+    def _may_dial(self, node_id: bytes) -> bool:
+        """The node is known, and no pause is on after an attempt that failed."""
+        return node_id in self._doors and node_id not in self._timers and not self._closed
 
     def _dial_link(self, node_id: bytes) -> AsyncConnection | None:
         try:

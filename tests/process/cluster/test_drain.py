@@ -10,6 +10,9 @@ import pytest
 
 import manta
 from manta.cli import main
+from manta.client import current
+from manta.core.errors import MantaError
+from manta.rpc.v1 import control_pb2 as ctl
 from tests.process.cluster.machines import START_S, alive, joined, machines
 from tests.support.waiting import wait_until
 
@@ -41,6 +44,17 @@ def until(path: str) -> str:
 
 def drain(at, node, *more: str) -> int:
     return main(["drain", node.node_id, "--address", f"unix:{at.socket}", *more])
+
+
+def test_a_driver_cannot_drain_a_node(nodes):
+    """It is an administrator's to do, by a tool on one of the machines: drivers may be anybody's, from outside too."""
+    first, second = nodes.add("first", cpus=1), nodes.add("second", cpus=1)
+    with joined(first):
+        alive(2)
+        request = ctl.DrainNodeRequest(request_id=os.urandom(16), node_id=bytes.fromhex(second.node_id), grace_ms=1)
+        with pytest.raises(MantaError, match="'DrainNode' is no call that a raylet relays"):
+            current.require().control("DrainNode", request, ctl.DrainNodeResponse)
+        alive(2)
 
 
 def test_a_running_task_without_retries_ends_and_then_the_node_leaves(nodes, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -10,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manta.core.strategy import ANYWHERE, EXISTS, IN, NOT_IN, SPREAD, Strategy, Term
-from manta.raylet.events import ClusterSeen, NodeSeen
+from manta.raylet.events import ClusterSeen, DemandSet, NodeSeen, Spill, Tick
+from manta.raylet.scheduler import Scheduler
 from manta.raylet.scheduling.cluster import Cluster
 from manta.raylet.scheduling.ledger import Ledger
+from manta.raylet.scheduling.placing import AT_ONCE
 from manta.raylet.scheduling.policy import PACK_UP_TO, Policy
 from manta.raylet.scheduling.records import Shape
 
@@ -221,3 +224,22 @@ def test_promises_end_in_the_order_in_which_they_were_made_last():
     assert first.promised == {"CPU": 20_000}
     cluster.learn(ClusterSeen((), (node(1),)))
     assert cluster.forget_promises(103.0) is None
+
+
+def test_a_large_demand_lets_other_events_in_between():
+    numbers = itertools.count()
+    scheduler = Scheduler(
+        Ledger({"CPU": 0}), make_id=lambda _pool: next(numbers).to_bytes(28, "big"), cluster=Cluster(HOME)
+    )
+    room = {"CPU": 1_000 * 10_000}
+    scheduler.handle(ClusterSeen(tuple(NodeSeen(node(n), room, room) for n in (1, 2, 3)), anew=True), 0.0)
+
+    def sent(commands: list[Any]) -> int:
+        return sum(command.count for command in commands if isinstance(command, Spill))
+
+    first = sent(scheduler.handle(DemandSet(b"o" * 28, b"job1", 1, {"CPU": 10_000}, 2_500), 0.0))
+    assert first == AT_ONCE
+    assert scheduler.wake_at == 0.0, "the rest is not forgotten"
+    rest = [sent(scheduler.handle(Tick(), 0.0)) for _ in range(2)]
+    assert [first, *rest] == [1_000, 1_000, 500]
+    scheduler.validate()

@@ -29,6 +29,8 @@ class DemandRpcs:
     def __init__(self, runner: Runner) -> None:
         self._runner, self._state = runner, runner.state
         self._streams = 0
+        #: What all streams tell, and the loop's time of that look.
+        self._seen: tuple[pb.Demand, float] | None = None
 
     def DrainNode(self, request: pb.DrainNodeRequest, cause: str) -> pb.DrainNodeResponse:
         if request.grace_ms > MOST_GRACE_MS:
@@ -67,7 +69,7 @@ class DemandRpcs:
         reader = asyncio.ensure_future(_read(requests))
         try:
             while told is None or not reader.done():
-                seen = demand(self._state)
+                seen = self._look()
                 if seen != told:
                     await self._runner.settled()
                     told = seen
@@ -76,6 +78,13 @@ class DemandRpcs:
         finally:
             reader.cancel()
             self._streams -= 1
+
+    def _look(self) -> pb.Demand:
+        """One look serves all streams for a period: it goes over every node and actor."""
+        now = asyncio.get_running_loop().time()
+        if self._seen is None or now >= self._seen[1] + PERIOD_S:
+            self._seen = demand(self._state), now
+        return self._seen[0]
 
 
 async def _read(requests: AsyncIterator[pb.WatchDemandRequest]) -> None:
