@@ -18,6 +18,7 @@ _STATES: Final = {
     "T": "stopped by a signal",
     "t": "stopped by a debugger",
     "Z": "ended, not yet collected by its parent",
+    "X": "ended, being collected by its parent",
     "I": "idle",
 }
 
@@ -108,8 +109,8 @@ def mine_with(argument: str) -> list[int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether the process is there, and more than a zombie."""
-    return glimpse(pid).state not in ("", "Z")
+    """Whether the process is there, and more than a zombie, also one that its parent collects at this moment."""
+    return glimpse(pid).state not in ("", "Z", "X", "x")
 
 
 def end(pids: Sequence[int], *, grace_s: float, by: signal.Signals = signal.SIGTERM) -> list[int]:

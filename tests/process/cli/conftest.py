@@ -88,7 +88,7 @@ def gone(pid: int) -> bool:
     """The process has ended; a zombie that nobody has collected yet counts as ended."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] == "Z"
+            return file.read().rpartition(")")[2].split()[0] in "ZX"
     except FileNotFoundError:
         return True
 

@@ -213,7 +213,7 @@ class RefusedError(Exception):
 def gone(pid: int) -> bool:
     """Whether a process has ended and was reaped, or is a zombie."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return True
 

@@ -2,6 +2,9 @@
 
 import os
 
+import pytest
+
+from manta.cli import processes
 from manta.cli.processes import Glimpse, alive, glimpse
 
 
@@ -35,3 +38,10 @@ def test_each_state_comes_with_what_can_be_done():
         == seen("S", waits_in="futex_wait").told(0.0)
     )
     assert "waiting in the kernel, uninterruptibly in nfs_wait, 1 thread" == seen("D", waits_in="nfs_wait").told()
+
+
+@pytest.mark.parametrize("state", ["Z", "X"])
+def test_one_that_its_parent_collects_has_ended(state: str, monkeypatch: pytest.MonkeyPatch):
+    """A zombie is, for a moment, "dead" before its number is free: whoever looks just then must not take it for alive."""
+    monkeypatch.setattr(processes, "glimpse", lambda _pid: seen(state))
+    assert not processes.alive(7)
