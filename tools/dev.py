@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,8 @@ OUTSIDE_TOO = tuple(
     f"tests/process/semantics/test_{name}.py"
     for name in ("tasks", "actors", "get_put_wait", "generators", "futures", "objects", "cancel")
 )
+#: Test files that run side by side: those of several nodes wait more than they compute.
+AT_ONCE = max(2, min(8, len(os.sched_getaffinity(0)) * 3 // 2))
 #: What decides whether an environment has to be installed again.
 INSTALL_INPUTS = ("pyproject.toml", "hatch_build.py")
 
@@ -245,8 +248,9 @@ def test(arguments: Sequence[str]) -> None:
     failed = static_checks()
     if failed:
         say(f"not clean: {', '.join(failed)} (shown above); the tests run all the same, and this run counts as failed")
-    outside = pytest([*OUTSIDE_TOO, "--through-gateway"])
-    status = pytest(["tests"])
+    at_once = ["-n", str(AT_ONCE), "--dist", "loadfile"]
+    outside = pytest([*OUTSIDE_TOO, "--through-gateway", *at_once])
+    status = pytest(["tests", *at_once])
     sys.exit(status or outside or bool(failed))
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from manta.cli.documents import written
 from manta.cli.screen import harmless
 
 _EXAMPLES: Final = """\
@@ -142,8 +143,7 @@ def _plain(info: Any) -> dict[str, Any]:
 
 
 def _say(value: Any, output: str, text: str) -> None:
-    # JSON is YAML too.
-    print(text if output == "text" else json.dumps(value, indent=2))
+    sys.stdout.write(f"{text}\n" if output == "text" else written(value, output))
 
 
 def _object(text: str | None, flag: str) -> dict[str, Any]:

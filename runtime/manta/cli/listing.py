@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from manta.cli import asking
+from manta.cli.documents import written
 from manta.cli.failures import SilentError
 from manta.cli.screen import Screen, harmless, wants_color
 from manta.client import state_query, state_rows
@@ -133,10 +133,8 @@ def run_list(flags: argparse.Namespace) -> int:
     if len(rows) > flags.limit:
         found.notes.append(f"{len(rows)} rows; {flags.limit} are shown (--limit)")
         rows = rows[: flags.limit]
-    if flags.output == "json":
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
-    elif flags.output == "yaml":
-        sys.stdout.write("".join(yaml(row, "- ") for row in rows) or "[]\n")
+    if flags.output in ("json", "yaml"):
+        sys.stdout.write(written(rows, flags.output))
     else:
         sys.stdout.write(_table(flags.kind, rows, wide=flags.output == "wide", color=wants_color(flags.color)))
     _say("list", found)
@@ -156,7 +154,7 @@ def run_get(flags: argparse.Namespace) -> int:
         )
     # Of several attempts of a task the last.
     row = max(found, key=lambda row: row.get("attempt_number") or 0)
-    sys.stdout.write(json.dumps(row, indent=2) + "\n" if flags.output == "json" else yaml(row))
+    sys.stdout.write(written(row, flags.output))
     return 0
 
 
@@ -164,7 +162,7 @@ def run_summary(flags: argparse.Namespace) -> int:
     """Ask, count and print."""
     found = gather(flags.address, flags.kind, "summary")
     counts = state_rows.summary(flags.kind, found.rows)["cluster"]
-    sys.stdout.write(json.dumps(counts, indent=2) + "\n" if flags.output == "json" else yaml(counts))
+    sys.stdout.write(written(counts, flags.output))
     _say("summary", found)
     return 0
 
@@ -190,16 +188,3 @@ def _cell(screen: Screen, column: str, value: object, *, wide: bool) -> str:
     if column in ("state", "status"):
         return screen.paint({"DEAD": "red", "FAILED": "red"}.get(shown, "green"), shown)
     return shown
-
-
-def yaml(row: Row, first: str = "") -> str:
-    """A row as YAML. Texts are quoted as JSON does, which YAML reads too."""
-    lines = []
-    for at, (name, value) in enumerate(row.items()):
-        indent = first if at == 0 else " " * len(first)
-        lines.append(f"{indent}{name}: {_scalar(value)}\n")
-    return "".join(lines)
-
-
-def _scalar(value: Any) -> str:
-    return json.dumps(value)

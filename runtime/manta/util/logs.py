@@ -6,6 +6,7 @@ import time
 
 from manta.client import current, log_query, state_query
 from manta.core.errors import MantaError
+from manta.util import terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,33 +123,32 @@ def get_log(
         submission_id: Logs of submitted jobs are had from the job client.
         attempt_number: Which attempt of the task.
         _interval: Seconds between looks when following.
-        filter_ansi_code: Not there yet.
+        filter_ansi_code: Leave out colours and whatever else steers a terminal.
 
     Raises:
         RayStateApiException: There is no such log, or nodes do not answer.
     """
     if submission_id is not None:
         raise RayStateApiException("the log of a submitted job is had from JobSubmissionClient.get_job_logs")
-    if filter_ansi_code:
-        raise NotImplementedError("get_log(filter_ansi_code=True)")
     if suffix not in ("out", "err"):
         raise RayStateApiException(f"suffix is 'out' or 'err', got {suffix!r}")
     if sum(each is not None for each in (filename, actor_id, task_id, pid)) != 1:
         raise RayStateApiException("exactly one of filename, actor_id, task_id and pid says which log")
     return _log(
         node_id, node_ip, filename, actor_id, task_id, pid, follow, tail, timeout, suffix, encoding, errors or "strict",
-        attempt_number, _interval or INTERVAL_S,
+        attempt_number, _interval or INTERVAL_S, filter_ansi_code,
     )  # fmt: skip
 
 
 def _log(
     node_id: str | None, node_ip: str | None, filename: str | None, actor_id: str | None, task_id: str | None,
     pid: int | None, follow: bool, tail: int, timeout: float, suffix: str, encoding: str | None, errors: str,
-    attempt: int, interval: float,
+    attempt: int, interval: float, plain: bool,
 ) -> Iterator[Any]:  # fmt: skip
     import codecs
 
     control = _control()
+    filtered = terminal.Plain().feed if plain else bytes
     decode = codecs.getincrementaldecoder(encoding)(errors).decode if encoding else bytes
     try:
         nodes = _nodes(node_id, node_ip, timeout)
@@ -159,7 +159,8 @@ def _log(
         node, answer = log_query.found(control, name, nodes, lines=max(0, tail), timeout_s=timeout)
         while True:
             if answer.data:
-                yield decode(answer.data)
+                if text := decode(filtered(answer.data)):
+                    yield text
             elif follow:
                 time.sleep(interval)
             else:

@@ -115,6 +115,7 @@ def test_logs_of_any_node_are_listed_and_printed(nodes):
     by_pid = _manta(cluster, "logs", "--pid", str(task.worker_pid), "--node", second.node_id)
     assert "hello from there" in by_pid.stdout, by_pid.stderr
     assert "hello from there" in "".join(state.get_log(task_id=task.task_id))
+    assert "hello from there" in "".join(state.get_log(task_id=task.task_id, filter_ansi_code=True))
     assert [] != state.list_logs(node_id=second.node_id)["worker_out"]
 
     speaker = Speaker.options(resources={"second": 1}).remote()
