@@ -33,7 +33,7 @@ OUTSIDE_TOO = tuple(
     for name in ("tasks", "actors", "get_put_wait", "generators", "futures", "objects", "cancel")
 )
 #: Test files that run side by side: those of several nodes wait more than they compute.
-AT_ONCE = max(2, min(8, len(os.sched_getaffinity(0)) * 3 // 2))
+AT_ONCE = max(2, min(8, (os.cpu_count() or 1) * 3 // 2))
 #: What decides whether an environment has to be installed again.
 INSTALL_INPUTS = ("pyproject.toml", "hatch_build.py")
 
