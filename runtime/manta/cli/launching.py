@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from manta.api import embedded
+from manta.api.init import allow_many_files
 from manta.cli import processes
 from manta.core.errors import ClusterNotFoundError, SettingError
 from manta.transport import credentials
@@ -175,6 +176,7 @@ class _Launch:
 
     def __init__(self, session_dir: str, plan: Plan) -> None:
         self._session_dir, self._plan = session_dir, plan
+        allow_many_files()
         self._pids: list[int] = []
         self._output = open(os.path.join(session_dir, "logs", "start.log"), "a+b")  # noqa: SIM115 - the block's
 

@@ -45,6 +45,10 @@ MOST = 1 << 60
 #: The most that the wire can say.
 LARGEST = (1 << 63) - 1
 NAME_LIMIT = 4096
+#: Of one node or request: a node has a handful, and a few for each bundle of a placement group that it holds.
+MOST_RESOURCES = 20_000
+#: Of one node.
+MOST_LABELS = 1000
 
 
 def identifier(value: bytes, size: int, field: str) -> bytes:
@@ -101,6 +105,8 @@ def amounts(message: common_pb2.Resources, field: str = "resources") -> Amounts:
         InvalidRequestError: One is negative or absurd.
     """
     result = dict(message.amounts)
+    if len(result) > MOST_RESOURCES:
+        raise InvalidRequestError(f"{field} names {len(result)} resources, at most {MOST_RESOURCES} are allowed")
     for key, amount in result.items():
         if not 0 <= amount <= MOST:
             raise InvalidRequestError(f"{field}[{key[:80]!r}] is {amount}; it must be between 0 and {MOST}")
@@ -135,9 +141,17 @@ def node(message: control_pb2.NodeInfo) -> Node:
         name=name(message.name, "node.name"),
         pid=message.pid,
         total=amounts(message.total, "node.total"),
-        labels=dict(message.labels),
+        labels=_labels(message.labels),
         head=message.head,
     )
+
+
+def _labels(message: Mapping[str, str]) -> dict[str, str]:
+    if len(message) > MOST_LABELS:
+        raise InvalidRequestError(f"node.labels has {len(message)} entries, at most {MOST_LABELS} are allowed")
+    return {
+        name(key, "a name in node.labels"): name(value, f"node.labels[{key[:80]!r}]") for key, value in message.items()
+    }
 
 
 def to_node(row: Node, available: Amounts | None = None) -> control_pb2.NodeInfo:

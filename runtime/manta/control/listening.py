@@ -28,7 +28,7 @@ def listen(config: ControlConfig, handlers: grpc.GenericRpcHandler) -> tuple[grp
     assert config.credentials is not None, "see __main__"
     folder = os.fspath(config.credentials)
     files = TlsFiles.of_role(folder, "control", read_cluster(folder))
-    server = wire.server(auth.JoinTokens(os.path.join(folder, JOIN_TOKEN)))
+    server = wire.server(auth.JoinTokens(os.path.join(folder, JOIN_TOKEN)), most_connections=wire.MOST_CONNECTIONS)
     server.add_generic_rpc_handlers((handlers,))
     try:
         host, _ = parse_bind(config.listen)

@@ -74,7 +74,7 @@ class Application:
 
     @web.middleware
     async def _around(self, request: web.Request, handler: Next) -> web.StreamResponse:
-        with self._connections.busy(request.transport):
+        with self._connections.busy(request.transport, lambda: _body_of(request)):
             response = await self._answer(request, handler)
         self.answered[str(response.status)] += 1
         return response
@@ -98,6 +98,7 @@ class Application:
         )
         if refusal is not None:
             return _refuse(request, refusal)
+        self._connections.known(request.transport)
         try:
             return await handler(request)
         except MantaError as error:
@@ -109,6 +110,11 @@ class Application:
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
             return answers.refused(500, "INTERNAL", "this server failed; its log says how")
+
+
+def _body_of(request: web.Request) -> int | None:
+    """How many bytes of its body have come; None when there are none to come."""
+    return request.content.total_bytes if request.body_exists and not request.content.is_eof() else None
 
 
 def _refuse(request: web.Request, refusal: Refusal) -> web.Response:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ from aiohttp import web
 from manta.dashboard.context import Context
 from manta.dashboard.routes import Routes
 from manta.jobs import packages, states
-from manta.jobs.errors import JobRequestError, PackageError, PackagesFullError
+from manta.jobs.errors import JobRequestError, PackageError, PackagesFullError, PackagesUnwritableError
 from manta.jobs.manager import Manager
 from manta.jobs.records import Records
 from manta.transport.tokens import TokenRole
@@ -119,28 +120,37 @@ class JobRoutes:
         """Take an upload. One that is there stays as it is."""
         name = _name(request)
         folder = self._manager.uploads
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        room = packages.MOST_TOGETHER - await asyncio.to_thread(packages.size_of, folder)
         beside = folder / f".{os.urandom(8).hex()}"
-        digest, size = hashlib.sha256(), 0
         try:
-            with open(beside, "xb") as file:  # noqa: ASYNC230 - a page cache's speed
-                async for chunk in request.content.iter_chunked(_CHUNK):
-                    size += len(chunk)
-                    if size > packages.MOST_UPLOAD:
-                        raise PackageError(f"an upload has at most {packages.MOST_UPLOAD} bytes")
-                    if size > room:
-                        raise PackagesFullError(folder, packages.MOST_TOGETHER)
-                    digest.update(chunk)
-                    file.write(chunk)
-            wanted = name.removeprefix("_manta_pkg_").removesuffix(".zip")
-            if name.startswith("_manta_pkg_") and wanted != digest.hexdigest():
-                raise PackageError(f"the upload's SHA-256 is {digest.hexdigest()}, not {wanted:.80}")
+            await self._receive(request, folder, beside, name)
             if not (folder / name).exists():
                 beside.rename(folder / name)
+        except ConnectionError:
+            raise
+        except OSError as wrong:
+            raise PackagesUnwritableError(folder, wrong) from wrong
         finally:
-            beside.unlink(missing_ok=True)
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
         return web.json_response({})
+
+    async def _receive(self, request: web.Request, folder: Path, beside: Path, name: str) -> None:
+        """Write the body into a file, and look whether it is what its name says."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - once
+        room = packages.MOST_TOGETHER - await asyncio.to_thread(packages.size_of, folder)
+        digest, size = hashlib.sha256(), 0
+        with open(beside, "xb") as file:  # noqa: ASYNC230 - a page cache's speed
+            async for chunk in request.content.iter_chunked(_CHUNK):
+                size += len(chunk)
+                if size > packages.MOST_UPLOAD:
+                    raise PackageError(f"an upload has at most {packages.MOST_UPLOAD} bytes")
+                if size > room:
+                    raise PackagesFullError(folder, packages.MOST_TOGETHER)
+                digest.update(chunk)
+                file.write(chunk)
+        wanted = name.removeprefix("_manta_pkg_").removesuffix(".zip")
+        if name.startswith("_manta_pkg_") and wanted != digest.hexdigest():
+            raise PackageError(f"the upload's SHA-256 is {digest.hexdigest()}, not {wanted:.80}")
 
 
 def _name(request: web.Request) -> str:

@@ -18,7 +18,7 @@ from manta.gateway.service import GatewayService
 from manta.gateway.sessions import Sessions
 from manta.gateway.tls import Certificate
 from manta.metrics.port import opened
-from manta.transport.grpc import MESSAGE_LIMIT
+from manta.transport.grpc import MESSAGE_LIMIT, limits
 from manta.transport.tokens import TokenFile
 
 #: A driver has one connection and one stream on it; a little more, for one that is being replaced.
@@ -26,9 +26,6 @@ STREAMS_PER_CONNECTION = 8
 
 #: How long a stream may take to end when the gateway stops.
 STOP_S = 1.0
-
-#: How long a stranger may take for TLS.
-HANDSHAKE_MS = 5_000
 
 
 def options(config: GatewayConfig) -> tuple[tuple[str, int], ...]:
@@ -40,8 +37,7 @@ def options(config: GatewayConfig) -> tuple[tuple[str, int], ...]:
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.absolute_max_metadata_size", 16 << 10),
         ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
-        ("grpc.max_allowed_incoming_connections", config.max_connections),
-        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+        *limits(config.max_connections),
         ("grpc.max_connection_idle_ms", int(config.idle_s * 1000)),
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 10_000),

@@ -52,6 +52,17 @@ class PackageUnknownError(MantaError):
     code = "PACKAGE_NOT_FOUND"
 
 
+class PackagesUnwritableError(MantaError):
+    """The head's disk does not take an upload."""
+
+    code = "PACKAGES_UNWRITABLE"
+
+    def __init__(self, folder: object, wrong: OSError) -> None:
+        super().__init__(
+            f"an upload cannot be written into {folder} on the head: {wrong.strerror or wrong}; nothing of it is kept"
+        )
+
+
 class PackagesFullError(MantaError):
     """All uploads together are as much as the head keeps."""
 

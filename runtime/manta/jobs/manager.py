@@ -7,17 +7,19 @@ import logging
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from manta.aio.supervisor import Supervisor
 from manta.core.errors import MantaError, OverloadedError
-from manta.jobs import states
+from manta.jobs import groups, packages, states
 from manta.jobs.errors import JobExistsError, JobNotOverError
 from manta.jobs.records import Records
 
@@ -27,6 +29,9 @@ log = logging.getLogger(__name__)
 LOOK_S: Final = 0.5
 #: Jobs that may be under way at a time: each is a supervisor and what its entrypoint starts, on one machine.
 MOST_RUNNING: Final = 256
+#: Jobs that are over and still known, with their logs. Older ones go when so many others have ended since it was last looked.
+MOST_KEPT: Final = 1000
+LOOK_AGAIN: Final = 20
 
 
 class Manager:
@@ -46,6 +51,7 @@ class Manager:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         #: Jobs that are not over.
         self._watched: set[str] = set()
+        self._ended = 0
 
     async def submit(self, body: object) -> str:
         """Start a job, or find that this very one was started before; its id.
@@ -64,7 +70,11 @@ class Manager:
             if not states.same((await self._records.read(job_id)).job, job):
                 raise JobExistsError(job_id)
             return job_id
-        self._start(job_id)
+        try:
+            self._start(job_id)
+        except OSError as wrong:
+            end = {"status": states.FAILED, "message": f"its supervisor could not be started: {wrong}"}
+            _ = await self._records.write("end", job_id, {**end, "unix_ms": int(time.time() * 1000)})
         return job_id
 
     async def stop(self, job_id: str) -> bool:
@@ -73,10 +83,7 @@ class Manager:
         if facts.end is not None:
             return False
         _ = await self._records.write("stop", job_id, {"unix_ms": int(time.time() * 1000)})
-        pid = self._supervisor(job_id)
-        if pid:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+        self._tell_supervisor(job_id)
         return True
 
     async def delete(self, job_id: str) -> bool:
@@ -85,6 +92,7 @@ class Manager:
         if facts.end is None:
             raise JobNotOverError(job_id, facts.status)
         await self._records.delete(job_id)
+        await asyncio.to_thread(shutil.rmtree, self._home_of(job_id), ignore_errors=True)
         return True
 
     async def get(self, job_id: str) -> states.Facts:
@@ -103,6 +111,9 @@ class Manager:
         """The file of a job's output."""
         return self._session_dir / "logs" / f"job-driver-{states.check_id(job_id)}.log"
 
+    def _home_of(self, job_id: str) -> Path:
+        return self._session_dir / "jobs" / states.check_id(job_id)
+
     def _start(self, job_id: str) -> None:
         # No path of ours in the command line may be another job's: the id is its last argument.
         self._children[job_id] = subprocess.Popen(
@@ -120,6 +131,19 @@ class Manager:
             self._watched.add(job_id)
             _ = self._tasks.start(self._watch(job_id), name=f"job {job_id}")
 
+    def _tell_supervisor(self, job_id: str) -> None:
+        pid = self._supervisor(job_id)
+        if not pid:
+            return
+        with suppress(ProcessLookupError):
+            watched = os.pidfd_open(pid)
+            try:
+                # What the descriptor stands for stays the same; its number may have been given to another since it was looked up.
+                if self._supervisor(job_id) == pid:
+                    signal.pidfd_send_signal(watched, signal.SIGTERM)
+            finally:
+                os.close(watched)
+
     def _supervisor(self, job_id: str) -> int:
         child = self._children.get(job_id)
         if child is not None:
@@ -134,12 +158,14 @@ class Manager:
 
     async def recover(self) -> None:
         """Watch the jobs that a dashboard before this one started. Runs until control has told which."""
+        await asyncio.to_thread(packages.sweep, self.uploads)
         while True:
             try:
                 for facts in await self.all():
                     job_id = facts.job["submission_id"]
                     if facts.end is None:
                         self._begin_watch(job_id)
+                await self._forget_outdated()
                 return
             except MantaError as away:
                 log.warning("jobs are not known yet: %s", away)
@@ -153,8 +179,7 @@ class Manager:
                 facts = await self._records.read(job_id)
                 if facts.end is None:
                     if facts.run is not None:
-                        with suppress(ProcessLookupError, PermissionError):
-                            os.killpg(facts.run["group"], signal.SIGKILL)
+                        _ = groups.kill(facts.run, signal.SIGKILL)
                     _ = await self._records.write("end", job_id, _gone(stop_wanted=facts.stop is not None))
                 break
             except MantaError as wrong:
@@ -164,6 +189,28 @@ class Manager:
                 await asyncio.sleep(LOOK_S)
         self._children.pop(job_id, None)
         self._watched.discard(job_id)
+        self._ended += 1
+        if not self._ended % LOOK_AGAIN:
+            with suppress(MantaError):
+                # Control is away: the next will do.
+                await self._forget_outdated()
+
+    async def _forget_outdated(self) -> None:
+        """Keep `MOST_KEPT` jobs that are over, and as many logs of jobs that are not known any more."""
+        known = {facts.job["submission_id"]: facts for facts in await self.all()}
+        for job_id in states.outdated(known.values(), MOST_KEPT):
+            await self._records.delete(job_id)
+            del known[job_id]
+            await asyncio.to_thread(shutil.rmtree, self._home_of(job_id), ignore_errors=True)
+            self.log_of(job_id).unlink(missing_ok=True)
+        await asyncio.to_thread(_remove_old_logs, self._session_dir / "logs", {self.log_of(one).name for one in known})
+
+
+def _remove_old_logs(folder: Path, known: AbstractSet[str]) -> None:
+    others = [path for path in folder.glob("job-driver-*.log") if path.name not in known]
+    with suppress(OSError):
+        for path in sorted(others, key=lambda one: one.stat().st_mtime_ns)[: max(0, len(others) - MOST_KEPT)]:
+            path.unlink(missing_ok=True)
 
 
 def _gone(*, stop_wanted: bool) -> dict[str, Any]:

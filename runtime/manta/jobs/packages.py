@@ -6,10 +6,14 @@ written twice or be larger than it says is refused by name.
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import shutil
 import stat
+import struct
 import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -21,6 +25,10 @@ MOST_UPLOAD: Final = 500 << 20
 MOST_TOGETHER: Final = 20 << 30
 MOST_UNPACKED: Final = 2 << 30
 MOST_ENTRIES: Final = 100_000
+#: An archive's directory, which is read into memory before any entry can be looked at.
+MOST_DIRECTORY: Final = 32 << 20
+#: How an upload is named until all of it is there.
+_PARTIAL: Final = re.compile(r"\.[0-9a-f]{16}")
 
 
 def find(folder: Path, name: str) -> Path:
@@ -45,6 +53,24 @@ def size_of(folder: Path) -> int:
     return total
 
 
+def sweep(folder: Path) -> None:
+    """Remove what uploads left that were under way when their server ended."""
+    with suppress(OSError):
+        for name in filter(_PARTIAL.fullmatch, os.listdir(folder)):
+            (folder / name).unlink(missing_ok=True)
+
+
+class _Bounded(io.BufferedReader):
+    """A file of which nothing is read that is larger than an honest directory: `zipfile` reads that in one piece."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < 0:
+            size = os.fstat(self.fileno()).st_size - self.tell()
+        if size > MOST_DIRECTORY:
+            raise PackageError(f"the archive's directory has {size} bytes, at most {MOST_DIRECTORY} are taken")
+        return super().read(max(0, size))
+
+
 def check(archive: zipfile.ZipFile) -> None:
     """Look at every entry.
 
@@ -65,6 +91,10 @@ def check(archive: zipfile.ZipFile) -> None:
             raise PackageError(f"the entry {name!r:.200} is a link or a special file; only files and folders are taken")
         if entry.flag_bits & 1:
             raise PackageError(f"the entry {name!r:.200} is encrypted")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise PackageError(
+                f"the entry {name!r:.200} is compressed by method {entry.compress_type}; deflate is taken"
+            )
         if name in seen:
             raise PackageError(f"the entry {name!r:.200} is there twice")
         seen.add(name)
@@ -82,7 +112,7 @@ def unpack(path: Path, into: Path) -> None:
     beside = into.with_name(f"{into.name}.{os.getpid()}.new")
     beside.mkdir(mode=0o700, parents=True)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _Bounded(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
             check(archive)
             for entry in archive.infolist():
                 # zipfile reads no more than the entry says it has, and compares its checksum.
@@ -96,9 +126,10 @@ def unpack(path: Path, into: Path) -> None:
         NotImplementedError,
         EOFError,
         ValueError,
-        NotADirectoryError,
-        IsADirectoryError,
+        OSError,  # names that are too long, a file where a folder should be, a full disk
+        zlib.error,
+        struct.error,
     ) as wrong:
-        raise PackageError(f"the upload {path.name} is no zip archive that can be unpacked: {wrong}") from wrong
+        raise PackageError(f"the upload {path.name} is no zip archive that can be unpacked here: {wrong}") from wrong
     finally:
         shutil.rmtree(beside, ignore_errors=True)

@@ -56,19 +56,19 @@ class Records:
         answer = await self._ask("KvGet", pb.KvGetRequest(namespace=NAMESPACE, key=_key(kind, job_id)))
         return json.loads(answer.value) if answer.found else None
 
-    async def ids(self) -> list[str]:
-        """Of all jobs."""
-        answer = await self._ask("KvKeys", pb.KvKeysRequest(namespace=NAMESPACE, prefix=b"job/"))
-        return [key.decode().partition("/")[2] for key in answer.keys]
-
     async def all(self) -> list[Facts]:
         """Everything about all jobs, the newest first."""
-        found = []
-        for job_id in await self.ids():
-            try:
-                found.append(await self.read(job_id))
-            except JobUnknownError:
-                continue  # deleted meanwhile
+        facts: dict[str, dict[str, Fact]] = {}
+        after, more = b"", True
+        while more:
+            answer = await self._ask("KvScan", pb.KvScanRequest(namespace=NAMESPACE, after=after))
+            for pair in answer.pairs:
+                kind, _, job_id = pair.key.decode().partition("/")
+                facts.setdefault(job_id, {})[kind] = json.loads(pair.value)
+                after = pair.key
+            more = answer.more
+        # What has no "job" was deleted meanwhile.
+        found = [Facts(**{kind: one.get(kind) for kind in _KINDS}) for one in facts.values() if "job" in one]  # type: ignore[arg-type]
         return sorted(found, key=lambda one: -one.job.get("submitted_unix_ms", 0))
 
     async def delete(self, job_id: str) -> None:

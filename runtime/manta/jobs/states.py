@@ -8,7 +8,7 @@ each other, and no state is ever left again that is final.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -156,6 +156,17 @@ def ended(code: int | None, *, stop_wanted: bool) -> dict[str, Any]:
         "error_type": "JOB_ENTRYPOINT_COMMAND_ERROR",
         "exit_code": code,
     }
+
+
+def outdated(jobs: Iterable[Facts], kept: int) -> list[str]:
+    """Ids of the jobs that are over and are forgotten: those that ended first, so that `kept` of them stay.
+
+    Args:
+        jobs: All of them.
+        kept: How many that are over stay.
+    """
+    over = sorted((one for one in jobs if one.end is not None), key=lambda one: (one.end or {}).get("unix_ms", 0))
+    return [one.job["submission_id"] for one in over[: max(0, len(over) - kept)]]
 
 
 def details(facts: Facts) -> dict[str, Any]:

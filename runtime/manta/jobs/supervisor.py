@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from manta.core.errors import MantaError
-from manta.jobs import packages, states
+from manta.jobs import groups, packages, states
 from manta.jobs.records import Records
 from manta.rpc.v1 import control_pb2_grpc
 from manta.transport import grpc as wire
@@ -28,6 +28,9 @@ STOP_S: Final = 3.0
 #: How long control may be away at the end of a job.
 PATIENCE_S: Final = 600.0
 _PAUSE_S: Final = 0.5
+#: The entrypoint begins when it is written down which processes it will be. A supervisor that dies before that leaves none
+#: behind: its end of the pipe is closed, and the shell that waits at the other ends.
+_WAITING: Final = 'read -r begin || exit 125; exec /bin/sh -c "$1" </dev/null'
 
 
 class Caller:
@@ -108,8 +111,8 @@ async def supervise(flags: argparse.Namespace) -> None:
         variables = environment(facts.job, flags.session_dir, folders)
         with open(flags.log, "ab") as output:  # noqa: ASYNC230 - once
             driver = subprocess.Popen(  # noqa: ASYNC220 - returns once it is started
-                ["/bin/sh", "-c", facts.job["entrypoint"]],
-                cwd=cwd, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                ["/bin/sh", "-c", _WAITING, "sh", facts.job["entrypoint"]],
+                cwd=cwd, env=variables, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
     except (MantaError, OSError, ValueError) as wrong:
         kind = "RUNTIME_ENV_SETUP_FAILURE" if isinstance(wrong, MantaError) else "JOB_ENTRYPOINT_COMMAND_START_ERROR"
@@ -119,11 +122,15 @@ async def supervise(flags: argparse.Namespace) -> None:
             {"status": states.FAILED, "message": f"the job could not start: {wrong}", "error_type": kind},
         )
         return
+    assert driver.stdin is not None
     over = asyncio.Event()
     watched = os.pidfd_open(driver.pid)
     loop.add_reader(watched, over.set)
     try:
-        _ = await records.write("run", flags.id, {"group": driver.pid, "unix_ms": int(time.time() * 1000)})
+        _ = await records.write("run", flags.id, {**groups.identity(driver.pid), "unix_ms": int(time.time() * 1000)})
+        with driver.stdin, suppress(BrokenPipeError):
+            driver.stdin.write(b"\n")
+            driver.stdin.flush()
         waits = [asyncio.ensure_future(over.wait()), asyncio.ensure_future(stop.wait())]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -14,10 +14,11 @@ from typing import Final
 from manta.core.errors import SettingError
 from manta.metrics.http import MOST_HEAD_BYTES, Door, Response
 from manta.metrics.listen import Listen
+from manta.transport.strangers import Strangers, address_of
 
 log = logging.getLogger(__name__)
 
-#: Connections at a time; a further one is closed unread.
+#: Connections at a time; for a further one that has waited for longest, of the address that has most, is closed.
 MOST_CONNECTIONS: Final = 32
 #: How long a request may take to arrive, and a response to be read, seconds.
 PATIENCE_S: Final = 5.0
@@ -28,22 +29,24 @@ class Endpoint:
 
     Args:
         door: Decides.
+        context: TLS for the next who connects; None for none. Shaking hands counts as a connection.
     """
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
-        self._open = 0
+    def __init__(self, door: Door, context: Callable[[], ssl.SSLContext] | None = None) -> None:
+        self._door, self._context = door, context
+        self._open = Strangers[asyncio.StreamWriter](MOST_CONNECTIONS, MOST_CONNECTIONS)
         #: Its TCP port; 0 for a Unix socket.
         self.port = 0
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, one request."""
-        if self._open >= MOST_CONNECTIONS:
-            writer.close()
-            return
-        self._open += 1
+        longest = self._open.enter(writer, address_of(writer.get_extra_info("peername")))
+        if longest is not None:
+            longest.transport.abort()
         try:
             async with asyncio.timeout(PATIENCE_S):
+                if self._context is not None:
+                    await writer.start_tls(self._context(), ssl_handshake_timeout=PATIENCE_S)
                 response, with_body = await self._respond(reader)
                 writer.write(response.encode(with_body=with_body))
                 await writer.drain()
@@ -51,7 +54,7 @@ class Endpoint:
             # Whoever asked has left, or says nothing.
             writer.transport.abort()
         finally:
-            self._open -= 1
+            self._open.leave(writer)
             writer.close()
             with suppress(OSError, TimeoutError):
                 async with asyncio.timeout(PATIENCE_S):
@@ -84,16 +87,11 @@ async def serve(listen: Listen, door: Door) -> AsyncIterator[int]:
     port = 0
     try:
         if listen.port >= 0:
-            secure = _context(listen)
+            secure = _Certificate(listen) if listen.certificate is not None and listen.key is not None else None
+            endpoint = Endpoint(door, None if secure is None else secure.context)
             try:
                 server = await asyncio.start_server(
-                    Endpoint(door).handle,
-                    listen.host,
-                    listen.port,
-                    limit=MOST_HEAD_BYTES,
-                    backlog=MOST_CONNECTIONS,
-                    ssl=secure,
-                    ssl_handshake_timeout=PATIENCE_S if secure is not None else None,
+                    endpoint.handle, listen.host, listen.port, limit=MOST_HEAD_BYTES, backlog=MOST_CONNECTIONS
                 )
             except OSError as wrong:
                 where = f"{listen.host}:{listen.port}"
@@ -112,18 +110,47 @@ async def serve(listen: Listen, door: Door) -> AsyncIterator[int]:
             listen.socket.unlink(missing_ok=True)
 
 
-def _context(listen: Listen) -> ssl.SSLContext | None:
-    if listen.certificate is None or listen.key is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+class _Certificate:
+    """A certificate and its key, read again when they have changed."""
+
+    def __init__(self, listen: Listen) -> None:
+        assert listen.certificate is not None, "see serve"
+        assert listen.key is not None, "see serve"
+        self._files = (listen.certificate, listen.key)
+        self._stamp, self._made = self._look(), self._read()
+
+    def context(self) -> ssl.SSLContext:
+        """For the next who connects."""
+        stamp = self._look()
+        if stamp != self._stamp:
+            try:
+                self._made = self._read()
+                self._stamp = stamp
+            except SettingError as wrong:
+                log.warning("the certificate stays as it was: %s", wrong)
+        return self._made
+
+    def _look(self) -> tuple[tuple[int, int] | None, ...]:
+        return tuple(map(_stamp_of, self._files))
+
+    def _read(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(*self._files)
+        except (OSError, ssl.SSLError) as wrong:
+            raise SettingError(
+                "metrics_certificate", str(self._files[0]), f"a certificate and its key, PEM ({wrong})"
+            ) from wrong
+        return context
+
+
+def _stamp_of(file: Path) -> tuple[int, int] | None:
     try:
-        context.load_cert_chain(listen.certificate, listen.key)
-    except (OSError, ssl.SSLError) as wrong:
-        raise SettingError(
-            "metrics_certificate", str(listen.certificate), f"a certificate and its key, PEM ({wrong})"
-        ) from wrong
-    return context
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino
 
 
 async def _serve_unix(path: Path, door: Door) -> asyncio.Server:

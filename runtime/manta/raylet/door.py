@@ -1,7 +1,8 @@
 """The node's one TCP port of the channel: reads who is meant, and hands the socket to that process.
 
 TLS, tokens and frames are between the two processes at the ends. A connection that has not said whom it wants costs one
-descriptor for at most `PREAMBLE_S`, and there are at most `MAX_KNOCKING` of those.
+descriptor for at most `PREAMBLE_S`, and there are at most `MAX_KNOCKING` of those: for one more the one that has said
+nothing for longest is sent away (see `transport.strangers`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from manta.core.errors import ProtocolError, SettingError
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.addresses import joined
 from manta.transport.channel import Connection
+from manta.transport.strangers import Strangers, address_of
 from manta.transport.tcp import PREAMBLE_BYTES, Answer, Preamble, Wish
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,10 @@ log = logging.getLogger(__name__)
 PREAMBLE_S: Final = 5.0
 #: Connections that have not said it yet.
 MAX_KNOCKING: Final = 256
+#: Of them from one address.
+MAX_OF_ONE: Final = 128
+#: Accepted in one go: those that came before are listened to in between, or a flood would push out who has said all it has to.
+_AT_ONCE: Final = 32
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -85,7 +91,7 @@ class Door:
         self._adopt = adopt
         self._start = start
         self._loop = asyncio.get_running_loop()
-        self._knocking = 0
+        self._knocking = Strangers[socket.socket](MAX_KNOCKING, MAX_OF_ONE)
         #: What became of those who came, by outcome.
         self.counts = dict.fromkeys((*(answer.name.lower() for answer in Answer), "garbage", "silent"), 0)
 
@@ -100,17 +106,18 @@ class Door:
 
     def _acceptable(self) -> None:
         try:
-            while True:
+            for _ in range(_AT_ONCE):
                 try:
-                    sock, _address = self._listener.accept()
+                    sock, peer = self._listener.accept()
                 except (BlockingIOError, ConnectionAbortedError, InterruptedError):
                     return
                 sock.setblocking(False)
-                if self._knocking >= MAX_KNOCKING:
-                    self._answer(sock, Answer.BUSY)
-                    sock.close()
-                    continue
-                self._knocking += 1
+                oldest = self._knocking.enter(sock, address_of(peer))
+                if oldest is not None:
+                    self._answer(oldest, Answer.BUSY)
+                    with suppress(OSError):
+                        # Whoever reads from it sees the end, and closes it.
+                        oldest.shutdown(socket.SHUT_RDWR)
                 self._start(self._receive(sock), "door")
         except OSError as full:
             # Out of descriptors: look again in a moment instead of spinning on it.
@@ -130,7 +137,8 @@ class Door:
                     data = await self._read_exactly(sock)
                 preamble = Preamble.decode(data)
             except (TimeoutError, EOFError, OSError):
-                self.counts["silent"] += 1
+                if sock in self._knocking:
+                    self.counts["silent"] += 1
                 return
             except ProtocolError as wrong:
                 self.counts["garbage"] += 1
@@ -141,7 +149,7 @@ class Door:
             if refusal is not None:
                 self._answer(sock, refusal)
         finally:
-            self._knocking -= 1
+            self._knocking.leave(sock)
             sock.close()
 
     async def _read_exactly(self, sock: socket.socket) -> bytes:

@@ -19,6 +19,7 @@ from manta.raylet.door import Door
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.channel import Frame
 from manta.transport.channel_aio import AsyncConnection
+from manta.transport.strangers import Strangers, address_of
 from manta.transport.tcp import FarSocket
 from manta.transport.tls import Tls, TlsFiles
 
@@ -26,8 +27,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds from the preamble to Hello, TLS in between.
 HELLO_S: Final = 10.0
-#: Visitors that have not said it yet.
+#: Visitors that have not said it yet, and of them those of one address.
 MAX_STRANGERS: Final = 256
+MAX_OF_ONE: Final = 192
 
 
 class Visitors:
@@ -60,6 +62,7 @@ class Visitors:
         self._on_close = on_close
         self.tokens = tokens
         self._connections: set[AsyncConnection] = set()
+        self._strangers = Strangers[AsyncConnection](MAX_STRANGERS, MAX_OF_ONE)
         self._loop = asyncio.get_running_loop()
 
     def endpoint(self, worker_id: bytes) -> str | None:
@@ -71,20 +74,28 @@ class Visitors:
 
     def adopt(self, sock: socket.socket) -> None:
         """Listen to a visitor that wants the raylet itself."""
-        if sum(connection.peer is None for connection in self._connections) >= MAX_STRANGERS:
-            log.warning(
-                "a connection from another node was closed: %d others have not said who they are", MAX_STRANGERS
-            )
+        try:
+            address = address_of(sock.getpeername())
+        except OSError:
             sock.close()
             return
         try:
-            connection = AsyncConnection(FarSocket.accepted(sock, self._tls), self._on_frames, self._closed)
+            connection = AsyncConnection(FarSocket.accepted(sock, self._tls), self._said, self._closed)
         except (AuthenticationError, OSError) as refused:
             log.warning("a connection from another node was closed: %s", refused)
             sock.close()
             return
         self._connections.add(connection)
         self._loop.call_later(HELLO_S, self._still_silent, connection)
+        oldest = self._strangers.enter(connection, address)
+        if oldest is not None:
+            log.warning("a connection from another node was closed: too many others have not said who they are")
+            oldest.close("too many others have not said who they are")
+
+    def _said(self, connection: AsyncConnection, frames: list[Frame]) -> None:
+        # A frame of its own came through TLS: it is one of the cluster's.
+        self._strangers.leave(connection)
+        self._on_frames(connection, frames)
 
     def _still_silent(self, connection: AsyncConnection) -> None:
         if connection.peer is None:
@@ -92,6 +103,7 @@ class Visitors:
 
     def _closed(self, connection: AsyncConnection, reason: str) -> None:
         self._connections.discard(connection)
+        self._strangers.leave(connection)
         self._on_close(connection, reason)
 
     def close(self) -> None:

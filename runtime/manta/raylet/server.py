@@ -204,8 +204,8 @@ class Raylet:
         from manta.raylet.state_service import StateService
         from manta.raylet.tasks import TaskBook
         from manta.raylet.user_metrics import UserMetricBook
-        from manta.rpc.v1 import raylet_pb2_grpc
         from manta.transport import grpc as transport
+        from manta.transport.requests import handlers
 
         config = self.config
         work = partial(load, self.scheduler, self.clients, self.objects.table)
@@ -281,7 +281,7 @@ class Raylet:
         )
         service = RayletService(node_id=config.node_id, describe=self.describe)
         server = transport.server((config.token,) if config.token else None)
-        raylet_pb2_grpc.add_RayletServiceServicer_to_server(service, server)
+        server.add_generic_rpc_handlers((handlers(rpb.DESCRIPTOR.services_by_name["RayletService"], service),))
         server.add_insecure_port(transport.unix_target(config.grpc_path))
         await server.start()
         stack.push_async_callback(server.stop, 0.2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import resource
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -44,6 +45,10 @@ SERVER_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
+#: How long a stranger may take for TLS.
+HANDSHAKE_MS = 5_000
+#: Connections of one server on TCP, counted before anybody is asked who they are.
+MOST_CONNECTIONS = 10_000
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     *_SIZES,
     ("grpc.keepalive_time_ms", 10_000),
@@ -110,14 +115,28 @@ def _refusing(why: str, handler: Any) -> Any:
     return grpc.unary_unary_rpc_method_handler(refuse_unary)
 
 
-def server(tokens: Sequence[str] | Callable[[], Sequence[str]] | None) -> grpc.aio.Server:
+def server(tokens: Sequence[str] | Callable[[], Sequence[str]] | None, *, most_connections: int = 0) -> grpc.aio.Server:
     """A server with our options.
 
     Args:
         tokens: Valid tokens, or what says which they are now; None only where the socket's directory is the credential.
+        most_connections: At a time, for a server on TCP; those that do not shake hands in time are closed there. 0: no bound.
     """
     interceptors = () if tokens is None else (TokenInterceptor(tokens),)
-    return grpc.aio.server(options=SERVER_OPTIONS, interceptors=interceptors)
+    options = SERVER_OPTIONS if not most_connections else (*SERVER_OPTIONS, *limits(most_connections))
+    return grpc.aio.server(options=options, interceptors=interceptors)
+
+
+def limits(most_connections: int) -> tuple[tuple[str, int], ...]:
+    """Options of a server that strangers can reach; they hold before anybody is asked who they are."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        # A flood must not take the files that the process needs for its work: control without them would lose its store.
+        most_connections = min(most_connections, soft // 2)
+    return (
+        ("grpc.max_allowed_incoming_connections", most_connections),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+    )
 
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:

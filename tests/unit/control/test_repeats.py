@@ -160,6 +160,7 @@ ROWS = {
         (("KvPut", {"namespace": "n", "key": b"key", "value": b"back"}),),
     ),
     "KvKeys": Row({"namespace": "n"}),
+    "KvScan": Row({"namespace": "n", "prefix": b"k"}),
     "KvExists": Row({"namespace": "n", "key": b"key"}),
     "PutFunction": Row(
         {"job_id": JOB, "function_hash": b"i" * 32, "blob": b"more code"},
@@ -234,7 +235,7 @@ def test_every_mutating_request_carries_an_id():
     exempt = {"Heartbeat", "ReportActor", "Watch", "WatchDemand", "Attach", "ClusterResources", "GetStatistics"}
     exempt |= {"AskNodes", "AnswerQuestion"}  # an answer repeats the question's key
     for name, method in METHODS.items():
-        reads = name.startswith(("Get", "List")) or name in ("KvGet", "KvKeys", "KvExists")
+        reads = name.startswith(("Get", "List")) or name in ("KvGet", "KvKeys", "KvScan", "KvExists")
         assert ("request_id" in method.input_type.fields_by_name) == (not reads and name not in exempt), name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import stat
 import zipfile
 
@@ -43,6 +44,13 @@ def test_a_job_without_an_id_gets_the_one_made_for_it():
 def test_an_id_is_a_files_name_and_nothing_else(hostile):
     with pytest.raises(JobRequestError, match="submission_id has 1 to 128"):
         states.check_id(hostile)
+
+
+def test_of_those_that_are_over_the_first_to_end_are_forgotten():
+    jobs = [states.Facts({"submission_id": str(at)}, end={"unix_ms": -at}) for at in range(5)]
+    jobs.append(states.Facts({"submission_id": "runs"}, run={}))
+    assert states.outdated(jobs, 2) == ["4", "3", "2"]
+    assert states.outdated(jobs, 5) == []
 
 
 def made(*entries):
@@ -93,3 +101,69 @@ def test_the_same_folder_gives_the_same_bytes_and_comes_out_as_it_was(tmp_path):
     packages.unpack(tmp_path / "a.zip", tmp_path / "out")
     assert [one.name for one in (tmp_path / "out").iterdir()] == ["run.sh"]
     assert (tmp_path / "out" / "run.sh").stat().st_mode & 0o777 == 0o755
+
+
+def unpacked(tmp_path, data):
+    (tmp_path / "a.zip").write_bytes(data)
+    packages.unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+def test_a_directory_that_would_fill_memory_is_not_read(tmp_path, monkeypatch):
+    """Millions of entries cost nothing in an archive: their number is looked at before they are."""
+    monkeypatch.setattr(packages, "MOST_DIRECTORY", 1000)
+    with pytest.raises(PackageError, match=r"directory has \d+ bytes, at most 1000"):
+        unpacked(tmp_path, made(*((f"file{number}", 0) for number in range(50))).getvalue())
+
+
+def test_too_many_entries_are_refused(monkeypatch):
+    monkeypatch.setattr(packages, "MOST_ENTRIES", 3)
+    entries = made(*((str(number), 0) for number in range(4)))
+    with zipfile.ZipFile(entries) as file, pytest.raises(PackageError, match="4 entries, at most 3"):
+        packages.check(file)
+
+
+def test_an_entry_that_is_larger_than_it_says_is_not_written_whole(tmp_path):
+    """The sizes in the directory are what was summed up; what there is beyond them is damage."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("bomb", bytes(1 << 20))
+    lie = data.getvalue().replace((1 << 20).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    with pytest.raises(PackageError, match="no zip archive that can be unpacked"):
+        unpacked(tmp_path, lie)
+    assert [one.name for one in tmp_path.iterdir()] == ["a.zip"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_unusual_compression_is_refused(tmp_path, method):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", method) as file:
+        file.writestr("a", bytes(1000))
+    with pytest.raises(PackageError, match="deflate is taken"):
+        unpacked(tmp_path, data.getvalue())
+
+
+def test_any_damage_is_a_refusal_that_leaves_nothing(tmp_path):
+    """Each byte in turn, and each length."""
+    good = made(("folder/a", 0o644), ("b", 0o600)).getvalue()
+    hostile = [good[:length] for length in range(0, len(good), 3)]
+    hostile += [good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1 :] for at in range(len(good))]
+    for number, data in enumerate(hostile):
+        try:
+            unpacked(tmp_path, data)
+        except PackageError:
+            assert [one.name for one in tmp_path.iterdir()] == ["a.zip"], number
+        else:
+            shutil.rmtree(tmp_path / "out")
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("x" * 300,), ("/".join(["d" * 200] * 30),)])
+def test_names_that_the_disk_does_not_take_are_a_refusal(tmp_path, names):
+    with pytest.raises(PackageError, match="can be unpacked here"):
+        unpacked(tmp_path, made(*((name, 0) for name in names)).getvalue())
+
+
+def test_uploads_that_were_cut_off_by_a_kill_are_swept_away(tmp_path):
+    for name in (".0123456789abcdef", "a.zip", ".keep"):
+        (tmp_path / name).write_bytes(b"x")
+    packages.sweep(tmp_path)
+    assert sorted(one.name for one in tmp_path.iterdir()) == [".keep", "a.zip"]

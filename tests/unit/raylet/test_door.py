@@ -10,7 +10,7 @@ import socket
 
 import pytest
 
-from manta.raylet.door import MAX_KNOCKING, Door
+from manta.raylet.door import MAX_OF_ONE, Door
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.channel import Connection, accept, listen
 from manta.transport.tcp import PREAMBLE_BYTES, Answer, Preamble, Wish
@@ -157,29 +157,34 @@ async def test_strangers_are_sent_away(tmp_path):
 
 
 @in_a_loop
-async def test_those_who_say_nothing_do_not_keep_others_out_for_long(tmp_path, monkeypatch):
-    """Up to a bound they are waited for, beyond it a newcomer is told to try later, and when their time is up there is room."""
-    monkeypatch.setattr("manta.raylet.door.PREAMBLE_S", 0.2)
+async def test_those_who_say_nothing_keep_nobody_out(tmp_path, monkeypatch):
+    """Up to a bound they are waited for; beyond it the oldest is sent away, and who says whom it wants is answered at once."""
     node = Node(tmp_path)
     loop = asyncio.get_running_loop()
     async with node.open() as door:
         silent = []
-        for _ in range(MAX_KNOCKING):
+        for _ in range(MAX_OF_ONE):
             sock = socket.socket()
             sock.setblocking(False)
             await loop.sock_connect(sock, node.address)
             silent.append(sock)
-        while door.counts["busy"] == 0:
-            sock = socket.socket()
-            sock.setblocking(False)
-            await loop.sock_connect(sock, node.address)
-            with sock:
-                if door.counts["silent"]:
-                    break
-                assert await loop.sock_recv(sock, 1) == bytes([Answer.BUSY])
-        for sock in silent:
-            assert await loop.sock_recv(sock, 1) == b""
-            sock.close()
         sock, said = await knock(node, Preamble(NODE, b"x" * 28).encode())
         sock.close()
         assert said == bytes([Answer.GONE])
+        assert await loop.sock_recv(silent[0], 10) == bytes([Answer.BUSY])
+        assert await loop.sock_recv(silent[0], 10) == b""
+        assert door.counts["busy"] == 1
+        for sock in silent:
+            sock.close()
+
+
+@in_a_loop
+async def test_those_who_say_nothing_do_not_stay(tmp_path, monkeypatch):
+    """When their time is up they are closed without a word."""
+    monkeypatch.setattr("manta.raylet.door.PREAMBLE_S", 0.2)
+    node = Node(tmp_path)
+    async with node.open() as door:
+        sock, said = await knock(node, b"")
+        sock.close()
+        assert said == b""
+        assert door.counts["silent"] == 1

@@ -12,6 +12,8 @@ from manta.control.services.requests import request_id
 from manta.rpc.v1 import control_pb2 as pb
 
 KEY_LIMIT = 64 << 10
+#: Of keys and values in one answer.
+SCAN_BYTES = 8 << 20
 
 
 class KvRpcs:
@@ -52,6 +54,19 @@ class KvRpcs:
     def KvKeys(self, request: pb.KvKeysRequest, cause: str) -> pb.KvKeysResponse:
         keys = self._state.kv.keys(request.namespace, request.prefix)
         return pb.KvKeysResponse(keys=keys)
+
+    def KvScan(self, request: pb.KvScanRequest, cause: str) -> pb.KvScanResponse:
+        response, size = pb.KvScanResponse(), 0
+        for key in self._state.kv.keys(request.namespace, request.prefix):
+            if key <= request.after and request.after:
+                continue
+            value = self._state.kv.get(request.namespace, key) or b""
+            size += len(key) + len(value)
+            if response.pairs and size > SCAN_BYTES:
+                response.more = True
+                break
+            response.pairs.add(key=key, value=value)
+        return response
 
     def KvExists(self, request: pb.KvExistsRequest, cause: str) -> pb.KvExistsResponse:
         exists = self._state.kv.exists(request.namespace, request.key)

@@ -18,6 +18,7 @@ from manta.core.errors import MantaError
 from manta.metrics.histogram import Histogram
 from manta.rpc.v1 import control_pb2 as pb
 from manta.transport import status
+from manta.transport.requests import Undecodable, checked, decoder
 
 SERVICE = "manta.rpc.v1.ControlService"
 
@@ -72,7 +73,7 @@ class Rpcs:
         """
         made: dict[str, Any] = {}
         for method in _METHODS:
-            decode = GetMessageClass(method.input_type).FromString
+            decode = decoder(method)
             encode = GetMessageClass(method.output_type).SerializeToString
             if method.server_streaming:
                 run = self._streaming(method.name, _run(method.name, streams))
@@ -105,10 +106,13 @@ class Rpcs:
             raise InvalidRequestError(f"the payload of {len(payload)} bytes is no {name} request") from None
         return request
 
-    def _decide(self, name: str, request: Message) -> Any:
+    def _decide(self, name: str, request: Message | Undecodable) -> Any:
         """The response, or of a slow one what waits for it."""
         calls = self.calls
         calls.answered[name] += 1
+        if type(request) is Undecodable:
+            calls.refused[name] += 1
+            raise request.error
         request_id: bytes = getattr(request, "request_id", b"")
         try:
             self._runner.check_room()
@@ -142,7 +146,7 @@ class Rpcs:
 
     def _streaming(self, name: str, run: _Stream) -> Callable[[AsyncIterator[Any], _Context], AsyncIterator[Any]]:
         async def answer(requests: AsyncIterator[Any], context: _Context) -> AsyncIterator[Any]:
-            stream = run(requests, name)
+            stream = run(checked(requests), name)
             try:
                 async for response in stream:
                     yield response
