@@ -7,7 +7,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
+from manta.core.readable import amount, duration, harmless, size
+
+__all__ = ["Screen", "amount", "bar", "duration", "harmless", "size", "visible", "wants_color"]
+
 _CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
@@ -67,36 +70,6 @@ def visible(text: str) -> int:
         count -= end - at + 1
         at = text.find("\x1b[", end)
     return count
-
-
-def harmless(text: str, most: int = 200) -> str:
-    """A text somebody else chose, fit for a terminal: one line, no control characters, not too long."""
-    clean = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return clean if len(clean) <= most else clean[: most - 1] + "…"
-
-
-def size(count: float) -> str:
-    """Bytes: `0 B`, `9.5 MiB`."""
-    for unit in _UNITS:
-        if abs(count) < 1024 or unit == _UNITS[-1]:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1024
-    raise AssertionError
-
-
-def duration(seconds: float) -> str:
-    """`12 s`, `5 min 3 s`, `2 h 5 min`, `3 d 4 h`."""
-    whole = int(seconds)
-    for unit, length, smaller, small in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= length:
-            rest = whole % length // small
-            return f"{whole // length} {unit} {rest} {smaller}" if rest else f"{whole // length} {unit}"
-    return f"{whole} s"
-
-
-def amount(number: float) -> str:
-    """An amount of a resource: `2`, `0.5`, `1000`."""
-    return f"{number:.4f}".rstrip("0").rstrip(".")
 
 
 def bar(parts: Sequence[tuple[str, float]], whole: float, width: int = 30) -> str:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from manta.client.session import Control
+    #: Makes a call to control: method, request, type of the answer, seconds. Named here, as servers that decode answers must not
+    #: reach what user code's processes have.
+    Control = Callable[[str, Message, type[Any], float], Any]
 
 #: Nodes have so much less time than who asks, seconds: their answers travel too.
 _TRAVEL_S = 1.0
@@ -61,8 +63,8 @@ class Found:
     left_out: int = 0
 
 
-def question_of(kind: str, timeout_s: float) -> Question:
-    """How to ask for all rows of a kind."""
+def question_of(kind: str, timeout_s: float, room: int = 0) -> Question:
+    """How to ask for all rows of a kind; `room` bytes of each node are enough, if they are said."""
     match kind:
         case "nodes":
             return Question("ListNodes", ctl.ListNodesRequest(), ctl.ListNodesResponse)
@@ -72,7 +74,7 @@ def question_of(kind: str, timeout_s: float) -> Question:
             return Question("ListJobs", ctl.ListJobsRequest(), ctl.ListJobsResponse)
         case "placement-groups":
             return Question("ListPlacementGroups", ctl.ListPlacementGroupsRequest(), ctl.ListPlacementGroupsResponse)
-    return to_nodes(st.NodeQuery(state=st.StateQuery(what=kind)), timeout_s)
+    return to_nodes(st.NodeQuery(state=st.StateQuery(what=kind, room=room)), timeout_s)
 
 
 def to_nodes(query: st.NodeQuery, timeout_s: float, node_ids: Iterable[bytes] = ()) -> Question:

@@ -11,5 +11,6 @@ How a module adds its routes: it has one function,
 
 and `compose.MODULES` names it. A handler is `async def things(request: aiohttp.web.Request) -> aiohttp.web.StreamResponse`; it
 reads the cluster through `context.control`, starts long work with `context.tasks`, and raises errors of ours, which `answers`
-turns into a status and JSON. There is no route without a role: who forgets one gets an error at start, and nobody gets in.
+turns into a status and JSON. There is no route without a role but signing in (`Routes.open`): who forgets one gets an error at
+start, and nobody gets in. Pages for people are `pages`; `sessions` are browsers that have signed in, which only read.
 """

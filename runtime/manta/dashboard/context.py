@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from manta.aio.supervisor import Supervisor
 from manta.dashboard.config import DashboardConfig
 from manta.dashboard.control import Control
+from manta.dashboard.sessions import Sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,14 @@ class Context:
         config: Settings.
         control: The source of data.
         tasks: Parent of background work.
+        sessions: Who has signed in with a browser.
+        cookie: Name of the cookie that says so.
+        secure: This server speaks TLS.
     """
 
     config: DashboardConfig
     control: Control
     tasks: Supervisor
+    sessions: Sessions
+    cookie: str
+    secure: bool

@@ -16,6 +16,8 @@ from manta.transport.tokens import TokenRole
 
 #: Answered without a credential: whether this process lives, and whether it can serve.
 OPEN: Final = frozenset({"/healthz", "/readyz"})
+#: What a browser's session is good for: nothing that changes anything, so that no forged request can.
+SAFE: Final = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Head:
     #: None: not said, or in chunks.
     content_length: int | None = None
     content_encoding: str = ""
+    #: What the browser's cookie says.
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +54,13 @@ class Guard:
         role_of: What a shown token is good for; raises AuthenticationError.
         scheme: "http" or "https", as this server speaks it.
         hosts: Names under which it may be asked for, besides addresses and localhost.
+        token_of: The token with which a session began; None if there is no such session (any more).
     """
 
     role_of: Callable[[str], TokenRole]
     scheme: str
     hosts: Collection[str] = ()
+    token_of: Callable[[str], str | None] = lambda session: None
 
     def stranger(self, head: Head) -> Refusal | None:
         """Refuse what another site's page may have sent."""
@@ -75,8 +81,19 @@ class Guard:
         return None
 
     def credential(self, head: Head, needed: TokenRole) -> Refusal | None:
-        """Refuse who shows no token, a wrong one, or one that is not good for this."""
+        """Refuse who shows no token, a wrong one, or one that is not good for this. A token goes before a session."""
         scheme, _, shown = head.authorization.partition(" ")
+        if not head.authorization and head.session:
+            if head.method not in SAFE:
+                return Refusal(
+                    401,
+                    AuthenticationError.code,
+                    "a browser's session only reads; show a token: Authorization: Bearer ...",
+                )
+            found = self.token_of(head.session)
+            if found is None:
+                return Refusal(401, AuthenticationError.code, "the session is over; sign in again")
+            scheme, shown = "bearer", found
         if scheme.lower() != "bearer" or not shown.strip():
             return Refusal(401, AuthenticationError.code, "show a token: Authorization: Bearer ...")
         try:

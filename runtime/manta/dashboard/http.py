@@ -20,8 +20,11 @@ from manta.transport.tokens import TokenRole
 log = logging.getLogger(__name__)
 
 _HEADERS: Final = {
+    # No Strict-Transport-Security: it would hold for all ports of this host, and for other people's servers there.
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
@@ -30,8 +33,8 @@ _POLICY: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; f
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def head_of(request: web.Request) -> Head:
-    """What of a request decides."""
+def head_of(request: web.Request, cookie: str = "") -> Head:
+    """What of a request decides; `cookie` is the name of the one that holds the session."""
     headers = request.headers
     return Head(
         method=request.method,
@@ -42,6 +45,7 @@ def head_of(request: web.Request) -> Head:
         authorization=headers.get("Authorization", ""),
         content_length=request.content_length,
         content_encoding=headers.get("Content-Encoding", ""),
+        session=request.cookies.get(cookie, "") if cookie else "",
     )
 
 
@@ -53,10 +57,13 @@ class Application:
         guard: Who is let in.
         connections: Told which connections are in use.
         ready: Why this process cannot serve; empty when it can.
+        cookie: Name of the cookie that holds a browser's session.
     """
 
-    def __init__(self, routes: Routes, guard: Guard, connections: Connections, ready: Callable[[], str]) -> None:
-        self._guard, self._connections, self._ready = guard, connections, ready
+    def __init__(
+        self, routes: Routes, guard: Guard, connections: Connections, ready: Callable[[], str], cookie: str = ""
+    ) -> None:
+        self._guard, self._connections, self._ready, self._cookie = guard, connections, ready, cookie
         #: Answers by status, for metrics.
         self.answered: Counter[str] = Counter()
         self._routes = routes.table
@@ -84,21 +91,21 @@ class Application:
         return None if resource is None else self._routes.get((request.method, resource.canonical))
 
     async def _answer(self, request: web.Request, handler: Next) -> web.StreamResponse:
-        head = head_of(request)
+        head = head_of(request, self._cookie)
         # An unknown path is nobody's business either: it takes a token to hear that.
         route = self._route(request)
         refusal = self._guard.stranger(head)
         if refusal is None and head.path in OPEN and head.method in ("GET", "HEAD"):
             why = self._ready() if head.path == "/readyz" else ""
             return web.Response(status=503 if why else 200, text=f"{why or 'ok'}\n")
-        refusal = (
-            refusal
-            or self._guard.body(head, route.most_bytes if route else MOST_BYTES)
-            or self._guard.credential(head, route.role if route else TokenRole.VIEWER)
-        )
+        refusal = refusal or self._guard.body(head, route.most_bytes if route else MOST_BYTES)
+        needed = route.role if route else TokenRole.VIEWER
+        if refusal is None and needed is not None:
+            refusal = self._guard.credential(head, needed)
         if refusal is not None:
-            return _refuse(request, refusal)
-        self._connections.known(request.transport)
+            return _refuse(request, refusal, route)
+        if needed is not None:
+            self._connections.known(request.transport)
         try:
             return await handler(request)
         except MantaError as error:
@@ -117,8 +124,11 @@ def _body_of(request: web.Request) -> int | None:
     return request.content.total_bytes if request.body_exists and not request.content.is_eof() else None
 
 
-def _refuse(request: web.Request, refusal: Refusal) -> web.Response:
-    response = answers.refused(refusal.status, refusal.code, refusal.message)
+def _refuse(request: web.Request, refusal: Refusal, route: Route | None) -> web.StreamResponse:
+    if route is not None and route.refuse is not None:
+        response = route.refuse(request, refusal)
+    else:
+        response = answers.refused(refusal.status, refusal.code, refusal.message)
     if request.body_exists:
         # What was sent is not read: the connection is of no more use.
         response.force_close()

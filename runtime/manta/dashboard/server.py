@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import secrets
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from manta.dashboard.control import connected
 from manta.dashboard.guard import Guard
 from manta.dashboard.http import Application
 from manta.dashboard.metrics import numbers
+from manta.dashboard.sessions import Sessions
 from manta.dashboard.tls import Certificate
 from manta.metrics.port import opened
 from manta.transport.addresses import parse_bind
@@ -63,12 +65,17 @@ async def serve(config: DashboardConfig) -> AsyncIterator[Dashboard]:
         control = await stack.enter_async_context(connected(config))
         tasks = await stack.enter_async_context(Supervisor())
         connections = Connections(config.max_connections, config.idle_s)
-        guard = Guard(tokens.role_of, "https" if certificate else "http", frozenset(config.hosts))
+        sessions = Sessions(tokens.role_of, tokens.valid, time.time, secrets.token_hex)
+        # Cookies do not know ports: two servers of one machine must not sign each other's people out.
+        cookie = f"{'__Host-' if certificate else ''}manta-{listener.getsockname()[1]}"
+        scheme = "https" if certificate else "http"
+        guard = Guard(tokens.role_of, scheme, frozenset(config.hosts), sessions.token_of)
 
         def unready() -> str:
             return f"control cannot be reached: {control.failure}" if control.failure else ""
 
-        app = Application(compose(Context(config, control, tasks)), guard, connections, unready)
+        given = Context(config, control, tasks, sessions, cookie, certificate is not None)
+        app = Application(compose(given), guard, connections, unready, cookie)
         runner = web.AppRunner(
             app.app, access_log=None, max_line_size=MOST_LINE_BYTES, max_field_size=MOST_LINE_BYTES, max_headers=MOST_HEADERS,
             lingering_time=LINGER_S, auto_decompress=False, keepalive_timeout=config.idle_s,

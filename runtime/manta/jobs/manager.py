@@ -109,7 +109,7 @@ class Manager:
 
     def log_of(self, job_id: str) -> Path:
         """The file of a job's output."""
-        return self._session_dir / "logs" / f"job-driver-{states.check_id(job_id)}.log"
+        return self._session_dir / "logs" / states.log_name(job_id)
 
     def _home_of(self, job_id: str) -> Path:
         return self._session_dir / "jobs" / states.check_id(job_id)

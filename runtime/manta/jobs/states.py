@@ -68,6 +68,11 @@ def check_id(job_id: object) -> str:
     return job_id
 
 
+def log_name(job_id: str) -> str:
+    """The file of a job's output in the head's folder of logs; raises as `check_id`."""
+    return f"job-driver-{check_id(job_id)}.log"
+
+
 def check_request(body: object, new_id: str) -> dict[str, Any]:
     """The fact "submitted", from the body of a request.
 

@@ -58,7 +58,8 @@ class Questions:
 
         match query.WhichOneof("query"):
             case "state":
-                self._state.ask(query.state.what, question.room, done)
+                room = min(question.room, query.state.room or question.room)
+                self._state.ask(query.state.what, room, done)
             case "log_list":
                 glob = query.log_list.glob
                 self._read(question, lambda: log_files.listed(self._logs, glob, question.room))

@@ -1,4 +1,4 @@
-"""Lists of what is on this node, for the state API and the command line: tasks, workers, objects.
+"""Lists of what is on this node, for the state API and the command line: tasks, workers, objects; and the node in numbers.
 
 Tasks and workers that ended are remembered here; for tasks under way every process is asked. Answers leave as they came: the
 raylet sorts and formats nothing that the asker can.
@@ -18,6 +18,7 @@ from typing import Any, Final
 from manta.core.errors import ProtocolError
 from manta.core.resources import to_floats
 from manta.raylet.clients import Client, Clients
+from manta.raylet.memory import MemoryReader
 from manta.raylet.objects.records import Object
 from manta.raylet.objects.table import ObjectTable
 from manta.raylet.scheduler import Scheduler
@@ -71,6 +72,7 @@ class StateService:
         self._scheduler = scheduler
         self._objects = objects
         self._book = book
+        self._memory = MemoryReader()
         self._rounds: dict[int, _Round] = {}
         self._last = 0
         self._dead: deque[dict[str, Any]] = deque(maxlen=MOST_DEAD)
@@ -94,7 +96,7 @@ class StateService:
         """List something; `done` takes the answer, at once or after a second at most.
 
         Args:
-            what: "tasks", "workers" or "objects".
+            what: "tasks", "workers", "objects" or "node".
             room: Bytes that the answer may have; what is left out is counted.
             done: Called once.
 
@@ -108,8 +110,22 @@ class StateService:
                 done(self._workers_told(room))
             case "objects":
                 done(self._objects_told(min(MOST_ROWS, room // _OBJECT_BYTES)))
+            case "node":
+                done(state.StateAnswer(node_ip=self._node_ip, json=json.dumps(self._node())))
             case other:
-                raise ProtocolError(f"a node lists no {other!r}; there are tasks, workers and objects")
+                raise ProtocolError(f"a node lists no {other!r:.100}; there are tasks, workers and objects")
+
+    def _node(self) -> dict[str, Any]:
+        """What bars and counts are drawn from, a few hundred bytes."""
+        scheduling, memory = self._scheduler.statistics(), self._memory.usage()
+        return {
+            "total": scheduling["total"],
+            "available": scheduling["available"],
+            "workers": scheduling["workers"],
+            "store": self._objects.statistics(),
+            "memory": {"used": memory.used_bytes, "limit": memory.limit_bytes, "of": memory.of} if memory else None,
+            "tasks": {"finished": self._book.finished, "failed": self._book.failed},
+        }
 
     def _tasks(self, room: int, done: Done) -> None:
         self._last += 1

@@ -136,12 +136,21 @@ class TokenFile:
     def role_of(self, shown: str) -> TokenRole:
         """See `role_of`."""
         now = self._now()
+        self._look(now)
+        return role_of(self._tokens, shown, now)
+
+    def valid(self) -> list[Token]:
+        """Those that are good now."""
+        now = self._now()
+        self._look(now)
+        return [token for token in self._tokens if token.expires is None or token.expires > now]
+
+    def _look(self, now: float) -> None:
         if not self._looked <= now < self._looked + LOOK_AGAIN_S:
             try:
                 self._read()
             except AuthenticationError as wrong:
                 log.warning("tokens are as they were: %s", wrong)
-        return role_of(self._tokens, shown, now)
 
     def _read(self) -> None:
         self._looked = self._now()

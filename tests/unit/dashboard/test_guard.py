@@ -16,7 +16,7 @@ def role_of(shown):
     return TokenRole[shown.upper()]
 
 
-guard = Guard(role_of, "https", {"head.example"})
+guard = Guard(role_of, "https", {"head.example"}, {"open": "viewer", "revoked": "gone"}.get)
 
 
 def head(**fields):
@@ -86,3 +86,22 @@ def test_two_handlers_for_one_route_are_a_mistake():
     routes.get("/x", role_of)
     with pytest.raises(ValueError, match="GET /x has two handlers"):
         routes.get("/x", role_of)
+
+
+def test_a_session_reads_and_changes_nothing():
+    """A forged request carries the cookie, and cannot carry a token."""
+    assert guard.credential(head(session="open"), TokenRole.VIEWER) is None
+    assert guard.credential(head(session="open", method="HEAD"), TokenRole.VIEWER) is None
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "get", "CONNECT", "TRACE", ""):
+        assert guard.credential(head(session="open", method=method), TokenRole.VIEWER).status == 401
+
+
+def test_a_session_is_worth_what_its_token_is_now():
+    assert guard.credential(head(session="open"), TokenRole.SUBMITTER).status == 403
+    assert guard.credential(head(session="revoked"), TokenRole.VIEWER).status == 401
+    assert guard.credential(head(session="over"), TokenRole.VIEWER).message == "the session is over; sign in again"
+
+
+def test_a_token_goes_before_a_session():
+    assert guard.credential(head(session="open", authorization="Bearer wrong"), TokenRole.VIEWER).status == 401
+    assert guard.credential(head(session="over", method="POST", authorization="Bearer admin"), TokenRole.ADMIN) is None
