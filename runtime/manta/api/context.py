@@ -30,13 +30,15 @@ class RayContext:
         address_info: Where everything is.
     """
 
-    def __init__(self, address_info: dict[str, Any], leave: Callable[[], None]) -> None:
+    def __init__(self, address_info: dict[str, Any], leave: Callable[[], None], *, page: str = "") -> None:
         self.dashboard_url: str = address_info.get("webui_url") or ""
         self.python_version = ".".join(map(str, sys.version_info[:3]))
         self.ray_version = __version__
         self.ray_commit = ""
         self.address_info = address_info
         self._leave = leave
+        #: URL of the dashboard.
+        self._page = page
 
     def __enter__(self) -> RayContext:
         return self
@@ -73,12 +75,13 @@ class RayContext:
     def _repr_html_(self) -> str:
         import html
 
-        rows = [("Python version", self.python_version), ("Ray version", self.ray_version)]
-        if self.dashboard_url:
-            rows.append(("Dashboard", f"http://{self.dashboard_url}"))
+        rows = [("Python version", html.escape(self.python_version)), ("Ray version", html.escape(self.ray_version))]
+        if self._page:
+            page = html.escape(self._page)
+            rows.append(("Dashboard", f'<a href="{page}" target="_blank" rel="noreferrer">{page}</a>'))
         cells = "".join(
-            f"<tr><td style='text-align: left'><b>{name}:</b></td><td style='text-align: left'>{html.escape(text)}</td></tr>"
-            for name, text in rows
+            f"<tr><td style='text-align: left'><b>{name}:</b></td><td style='text-align: left'>{shown}</td></tr>"
+            for name, shown in rows
         )
         return f"<table class='jp-RenderedHTMLCommon'>{cells}</table>"
 

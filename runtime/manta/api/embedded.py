@@ -87,6 +87,8 @@ class Embedded:
 
     def __init__(self, session_dir: str, raylet: str, processes: Sequence[subprocess.Popen[bytes]]) -> None:
         self.session_dir = session_dir
+        #: URL of its dashboard, the file of its tokens and the least of them; empty where there is none.
+        self.dashboard = self.tokens = self.viewer_token = ""
         #: Where its raylet listens.
         self.raylet = raylet
         self._processes = processes
@@ -121,8 +123,11 @@ def start(
     memory_bytes: int | None,
     node_name: str | None,
     node_ip: str | None = None,
+    dashboard: tuple[str, bool] | None = None,
 ) -> Embedded:
-    """Start control and a raylet and wait until both are ready.
+    """Start control and a raylet, and a dashboard where one is wanted, and wait until all are ready.
+
+    `dashboard` is the "host:port" where it listens, and whether any other port will do.
 
     Raises:
         UnsupportedPlatformError: This is not Linux.
@@ -156,11 +161,15 @@ def start(
     environment = child_environment()
     processes: list[subprocess.Popen[bytes]] = []
     ready: dict[int, str] = {}
+    commands = [[*control, "--parent-pid", parent], raylet]
+    found = Embedded(session_dir, os.path.join(session_dir, f"raylet-{node_id[:8]}.sock"), processes)
     try:
+        if dashboard is not None:
+            commands.append(_dashboard(found, f"unix:{control_socket}", *dashboard))
         with open(os.path.join(session_dir, "logs", "start.log"), "a+b") as output:
-            for arguments in ([*control, "--parent-pid", parent], raylet):
+            for arguments in commands:
                 mine, theirs = os.pipe()
-                if processes:
+                if arguments is raylet:
                     # The raylet starts control again if that ends.
                     again = json.dumps([sys.executable, "-P", "-m", *control])
                     arguments += ["--control-pid", str(processes[0].pid), "--control-command", again]
@@ -179,14 +188,31 @@ def start(
                     )
                 finally:
                     os.close(theirs)
-            await_ready(ready, output)
+            said = await_ready(ready, output)
     except BaseException:
-        Embedded(session_dir, "", processes).stop()
+        found.stop()
         raise
     finally:
         for fd in ready:
             os.close(fd)
-    return Embedded(session_dir, os.path.join(session_dir, f"raylet-{node_id[:8]}.sock"), processes)
+    if dashboard is not None:
+        host = dashboard[0].rpartition(":")[0]
+        found.dashboard = f"http://{host}:{int(said['manta.dashboard'])}"
+    return found
+
+
+def _dashboard(cluster: Embedded, control: str, bind: str, any_port: bool) -> list[str]:
+    """The command of a dashboard, with tokens of its own: plain HTTP, so loopback only."""
+    from manta.transport import credentials
+
+    folder = os.path.join(cluster.session_dir, "credentials")
+    os.mkdir(folder, 0o700)
+    cluster.tokens = os.path.join(folder, credentials.TOKENS)
+    cluster.viewer_token = credentials.make_tokens(folder)["viewer"]
+    return [
+        "manta.dashboard", "--session-dir", cluster.session_dir, "--control", control, "--tokens", cluster.tokens,
+        "--bind", bind, "--parent-pid", str(os.getpid()), *(("--any-port",) if any_port else ()),
+    ]  # fmt: skip
 
 
 def child_environment() -> dict[str, str]:
@@ -252,7 +278,10 @@ def _said(output: BinaryIO) -> str:
 
 def record(cluster: Embedded, node_id: bytes) -> None:
     """Leave a note for `init(address="auto")` and the command line."""
-    note(cluster.session_dir, {"raylet": cluster.raylet, "pid": os.getpid(), "node_id": node_id.hex()})
+    facts = {"raylet": cluster.raylet, "pid": os.getpid(), "node_id": node_id.hex()}
+    if cluster.dashboard:
+        facts |= {"dashboard": cluster.dashboard, "tokens": cluster.tokens}
+    note(cluster.session_dir, facts)
 
 
 def note(session_dir: str, facts: Mapping[str, Any]) -> None:

@@ -53,7 +53,6 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
         ConnectionError: "auto", and there is no cluster; or the address leads nowhere.
         ValueError: An argument describes a new cluster and an existing one is joined.
     """
-    from manta.api.context import RayContext
     from manta.core.environment import check_settings, env, setting
     from manta.core.options.init import init_options, with_submitted_job
 
@@ -70,7 +69,7 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
             if options.ignore_reinit_error:
                 _log().info("Calling ray.init() again after it has already been called.")
                 if _context is None:  # a worker: it was joined to its cluster before any user code ran
-                    _context = RayContext(_address_info(current.session), shutdown)
+                    _context = _context_of(current.session)
                 return _context
             raise RuntimeError(
                 "Maybe you called ray.init twice by accident? This error can be suppressed by passing in "
@@ -96,7 +95,6 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
 
 def _join(options: InitOptions, where: str | None) -> RayContext:
     from manta.api import embedded
-    from manta.api.context import RayContext
 
     global _cluster
     if where == "auto":
@@ -108,9 +106,11 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
             )
         session = _connect(options, clusters[0]["raylet"])
     elif where is None or where == "local":
+        from manta.api import page
         from manta.core.capacity import capacity
 
-        _cluster = embedded.start(
+        dashboard = page.wanted(options)
+        _cluster = _started(
             temp_dir=options.temp_dir,
             num_cpus=options.num_cpus,
             num_gpus=options.num_gpus if options.num_gpus is not None else visible_gpus(),
@@ -120,6 +120,7 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
             memory_bytes=options.memory,
             node_name=options.node_name,
             node_ip=options.node_ip_address,
+            dashboard=dashboard,
         )
         try:
             session = _connect(options, _cluster.raylet)
@@ -129,6 +130,8 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
             raise
         embedded.record(_cluster, session.welcome.node_id)
         _log().info("Started a local Ray instance.")
+        if _cluster.dashboard:
+            _log().info("%s", page.sign_in_hint(_cluster.dashboard, _cluster.viewer_token))
     elif where.startswith(OUTSIDE):
         from manta.api.driver import connect_outside
 
@@ -148,7 +151,18 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
             "through its gateway",
         )
     _at_exit()
-    return RayContext(_address_info(session), shutdown)
+    return _context_of(session)
+
+
+def _started(**settings: Any) -> Embedded:
+    from manta.api import embedded, page
+
+    try:
+        return embedded.start(**settings)
+    except errors.SettingError as wrong:
+        if wrong.name == "bind":  # of the only one of its processes that listens on the network
+            raise page.refused(wrong) from wrong
+        raise
 
 
 def _connect(options: InitOptions, raylet: str) -> Session:
@@ -159,7 +173,16 @@ def _connect(options: InitOptions, raylet: str) -> Session:
     return session
 
 
-def _address_info(session: Session) -> dict[str, Any]:
+def _context_of(session: Session) -> RayContext:
+    from manta.api import page
+    from manta.api.context import RayContext
+
+    # Its own cluster's page is known; another's is asked for.
+    url = _cluster.dashboard if _cluster is not None else page.url_of(session)
+    return RayContext(_address_info(session, url), shutdown, page=url)
+
+
+def _address_info(session: Session, url: str) -> dict[str, Any]:
     welcome = session.welcome
     return {
         "node_ip_address": welcome.node_ip,
@@ -170,7 +193,7 @@ def _address_info(session: Session) -> dict[str, Any]:
         "object_store_address": session.raylet_endpoint,
         "address": session.raylet_endpoint,
         "gcs_address": session.raylet_endpoint,
-        "webui_url": "",
+        "webui_url": url.partition("://")[2],
         "metrics_export_port": 0,
     }
 

@@ -31,6 +31,9 @@ class Cluster:
     driver_pid: int
     #: When, in Unix seconds; 0 if unknown.
     started: float
+    #: URL of its page, and the file of its tokens, where the head is on this machine; empty elsewhere, or where there is none.
+    dashboard: str = ""
+    tokens: str = ""
 
     @property
     def address(self) -> str:
@@ -45,7 +48,14 @@ class Cluster:
 def running() -> list[Cluster]:
     """This user's clusters on this machine, the newest first."""
     return [
-        Cluster(entry["raylet"], entry["session_dir"], _number(entry.get("pid")), float(entry["started"]))
+        Cluster(
+            entry["raylet"],
+            entry["session_dir"],
+            _number(entry.get("pid")),
+            float(entry["started"]),
+            str(entry.get("dashboard") or ""),
+            str(entry.get("tokens") or ""),
+        )
         for entry in embedded.running()
     ]
 

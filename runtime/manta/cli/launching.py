@@ -248,7 +248,7 @@ class _Launch:
         words = [
             "manta.dashboard", "--session-dir", self._session_dir, "--control", control, "--bind", _at(self._plan, port),
             "--certificate", os.path.join(folder, "dashboard.crt"), "--key", os.path.join(folder, "dashboard.key"),
-            "--tokens", os.path.join(folder, credentials.TOKENS),
+            "--tokens", os.path.join(folder, credentials.TOKENS), "--advertise", node_ip,
         ]  # fmt: skip
         try:
             _, said = self.run(words, parent=raylet)
@@ -303,4 +303,7 @@ class _Launch:
         if not processes.alive(started.pid):
             raise ClusterNotFoundError(started.raylet, "it ended right after it began; its log says why")
         facts = {"raylet": started.raylet, "pid": 0, "node_id": started.node_id, "control": started.control}
+        if started.dashboard:
+            tokens = os.path.join(os.path.dirname(started.join_file), credentials.TOKENS)
+            facts |= {"dashboard": started.dashboard, "tokens": tokens}
         embedded.note(started.session_dir, {**facts, "join_file": started.join_file, "head": head})

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "list": "listing",
     "get": "listing",
     "job": "jobs",
+    "dashboard": "dashboard",
     "summary": "listing",
     "logs": "logs",
     "drain": "drain",

@@ -152,7 +152,7 @@ def announcement(started: launching.Started, *, block: bool = False) -> str:
         else ""
     )
     pages = (
-        f"  HTTP, with that authority and a token of {folder}/tokens:\n      {started.dashboard}/api/version\n"
+        f"  page and jobs, with that authority and a token of {folder}/tokens:\n      {started.dashboard}\n"
         if started.dashboard
         else ""
     )
@@ -171,7 +171,7 @@ def announcement(started: launching.Started, *, block: bool = False) -> str:
         f"  programs, on any of its machines:\n"
         f'      manta.init(address="auto")\n'
         f"{outside}{pages}\n"
-        f"  look             manta status\n"
+        f"  look             manta status{', or in a browser by the link of: manta dashboard' if started.dashboard else ''}\n"
         f"  end              {ending}, on each machine\n"
         f"  join token       in {started.join_file}; whoever has that file can run code here\n"
         f"  certificates     {folder}\n"

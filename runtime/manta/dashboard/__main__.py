@@ -36,6 +36,8 @@ def parse(arguments: list[str] | None = None) -> tuple[DashboardConfig, int, int
     parser.add_argument("--credentials", type=Path, help="folder of credentials, where control is host:port")
     parser.add_argument("--packages", type=Path, help="folder for uploads (default: in the session's)")
     parser.add_argument("--address", default="", help="by which drivers of jobs join (default: auto)")
+    parser.add_argument("--advertise", default="", help="by which host browsers reach it (default: where it listens)")
+    parser.add_argument("--any-port", action="store_true", help="where the port is taken, take a free one")
     parser.add_argument("--host-name", action="append", default=[], help="a name it may be asked for by; repeatable")
     parser.add_argument("--max-connections", type=int, default=500, help="TCP connections at once")
     parser.add_argument("--idle", type=float, default=30.0, help="seconds until an unused connection is closed")
@@ -57,6 +59,8 @@ def parse(arguments: list[str] | None = None) -> tuple[DashboardConfig, int, int
         credentials=flags.credentials,
         packages=flags.packages,
         address=flags.address,
+        advertise=flags.advertise,
+        any_port=flags.any_port,
         hosts=(socket.gethostname().lower(), *(name.lower() for name in flags.host_name)),
         max_connections=flags.max_connections,
         idle_s=flags.idle,

@@ -22,6 +22,8 @@ class DashboardConfig:
         credentials: Folder of the cluster's credentials, where control is not behind a Unix socket.
         packages: Folder for uploads; by default in the session's.
         address: By which address drivers of jobs join the cluster; empty: "auto".
+        advertise: By which host browsers reach it, for drivers that ask; empty: where it listens.
+        any_port: Where the port is taken, take a free one.
         hosts: Names under which it may be asked for, besides addresses and localhost.
         max_connections: TCP connections at once, counted before anybody is asked who they are.
         idle_s: A connection on which nothing is asked is closed after so long.
@@ -37,6 +39,8 @@ class DashboardConfig:
     credentials: Path | None = None
     packages: Path | None = None
     address: str = ""
+    advertise: str = ""
+    any_port: bool = False
     hosts: tuple[str, ...] = ()
     max_connections: int = 500
     idle_s: float = 30.0

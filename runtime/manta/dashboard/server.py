@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import secrets
 import socket
@@ -14,6 +15,7 @@ from aiohttp import web
 
 from manta.aio.supervisor import Supervisor
 from manta.core.errors import SettingError
+from manta.dashboard.announce import announced
 from manta.dashboard.compose import compose
 from manta.dashboard.config import DashboardConfig
 from manta.dashboard.connections import Connections
@@ -25,7 +27,8 @@ from manta.dashboard.metrics import numbers
 from manta.dashboard.sessions import Sessions
 from manta.dashboard.tls import Certificate
 from manta.metrics.port import opened
-from manta.transport.addresses import parse_bind
+from manta.transport import page_address
+from manta.transport.addresses import joined, parse_bind
 from manta.transport.tokens import TokenFile
 
 #: Of a request's first line, of one header, and how many there may be.
@@ -87,6 +90,9 @@ async def serve(config: DashboardConfig) -> AsyncIterator[Dashboard]:
         _ = tasks.start(connections.close_idle(), name="idle connections")
         context = certificate.context if certificate else lambda: None
         _ = tasks.start(connections.accept(listener, tasks, server, context), name="accept")
+        host, port = listener.getsockname()[:2]
+        place = page_address.encode(joined(config.advertise or host, port), secure=certificate is not None)
+        await stack.enter_async_context(announced(control, place, tasks))
         metrics = numbers(app, connections)
         health = await stack.enter_async_context(opened(config.metrics, metrics, unready=unready, token=""))
         yield Dashboard(listener.getsockname()[1], health)
@@ -103,7 +109,7 @@ def _listen(config: DashboardConfig, *, secure: bool) -> socket.socket:
     listener = socket.socket(family)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        _bind(listener, host, port, or_any=config.any_port)
         listener.listen(128)
         listener.setblocking(False)
     except OSError as taken:
@@ -112,3 +118,12 @@ def _listen(config: DashboardConfig, *, secure: bool) -> socket.socket:
             "bind", config.bind, "an address of this machine and a port on which nobody else listens"
         ) from taken
     return listener
+
+
+def _bind(listener: socket.socket, host: str, port: int, *, or_any: bool) -> None:
+    try:
+        listener.bind((host, port))
+    except OSError as taken:
+        if not or_any or taken.errno != errno.EADDRINUSE:
+            raise
+        listener.bind((host, 0))

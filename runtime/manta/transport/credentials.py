@@ -78,18 +78,19 @@ def make(folder: str, cluster: str, *, names: Sequence[str] = (), now: datetime.
         write_pair(pair, os.path.join(folder, f"{role}.crt"), os.path.join(folder, f"{role}.key"))
     write_pair(authority, os.path.join(folder, AUTHORITY), os.path.join(folder, AUTHORITY_KEY))
     auth.write_token(os.path.join(folder, JOIN_TOKEN), auth.new_token())
-    _make_tokens(folder)
+    make_tokens(folder)
     # Last: a folder that has it has everything.
     auth.write_private(os.path.join(folder, CLUSTER_FILE), cluster.encode())
 
 
-def _make_tokens(folder: str) -> None:
+def make_tokens(folder: str) -> dict[str, str]:
     """One token of each role; the submitter's also alone in a file, as MANTA_TOKEN_FILE wants it."""
     tokens = {role: auth.new_token() for role in ("admin", "submitter", "viewer")}
     auth.write_token(os.path.join(folder, DRIVER_TOKEN), tokens["submitter"])
     lines = "# role token [expires]; the gateway reads this file again when it changes\n"
     lines += "".join(f"{role} {token}\n" for role, token in tokens.items())
     auth.write_private(os.path.join(folder, TOKENS), lines.encode())
+    return tokens
 
 
 def write_join_file(folder: str, control: str) -> str:

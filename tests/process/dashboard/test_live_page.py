@@ -213,7 +213,7 @@ Object.defineProperty(document, "hidden", { get: () => window.away });
 """
 
 
-def test_a_hidden_page_asks_nothing_and_asks_at_once_when_it_is_seen(tab):
+def test_a_hidden_page_waits_for_nothing_and_asks_again_when_it_is_seen(tab):
     tab.call("Page.addScriptToEvaluateOnNewDocument", source=COUNTING)
     tab.call("Page.reload")
     tab.wait_for("window.asked > 0")
@@ -221,7 +221,7 @@ def test_a_hidden_page_asks_nothing_and_asks_at_once_when_it_is_seen(tab):
     tab.wait_for("document.getElementById('live').textContent === 'Paused.' && window.waiting.size === 0")
     asked = tab.evaluate("window.asked")
     tab.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
-    assert tab.evaluate("window.asked") == asked + 1
+    tab.wait_for(f"window.asked > {asked}")
     tab.wait_for("document.getElementById('live').textContent === 'Live.' && window.waiting.size > 0")
 
 
