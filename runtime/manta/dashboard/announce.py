@@ -17,8 +17,11 @@ from manta.transport.page_address import KEY, NAMESPACE
 
 log = logging.getLogger(__name__)
 
-#: Between two attempts.
-PAUSE_S: Final = 1.0
+#: Between two attempts, growing up to the second.
+PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 2.0
+#: Who starts this server may at once start drivers that ask: it counts as ready only then, or after so long.
+PATIENCE_S: Final = 1.0
 #: For taking it back.
 GOODBYE_S: Final = 1.0
 
@@ -26,8 +29,9 @@ GOODBYE_S: Final = 1.0
 @asynccontextmanager
 async def announced(control: Control, value: bytes, tasks: Supervisor) -> AsyncIterator[None]:
     """Control knows it for the length of the block, as soon as it can be told."""
-    _ = tasks.start(_tell(control, value), name="announce")
+    telling = tasks.start(_tell(control, value), name="announce")
     try:
+        await asyncio.wait((telling,), timeout=PATIENCE_S)
         yield
     finally:
         with suppress(MantaError, TimeoutError):
@@ -41,10 +45,12 @@ async def announced(control: Control, value: bytes, tasks: Supervisor) -> AsyncI
 
 async def _tell(control: Control, value: bytes) -> None:
     request = pb.KvPutRequest(request_id=os.urandom(16), namespace=NAMESPACE, key=KEY, value=value, overwrite=True)
+    pause_s = PAUSE_S
     while True:
         try:
             await control.ask("KvPut", request)
             return
         except MantaError as away:
             log.warning("control does not know yet where this server is: %s", away)
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -32,7 +33,7 @@ import time
 
 import manta
 
-manta.init(address="auto", log_to_driver=False)
+page = manta.init(address="auto", log_to_driver=False).address_info["webui_url"]
 
 
 @manta.remote(resources={"two": 1}, num_cpus=0)
@@ -50,7 +51,7 @@ class Counter:
 
 counter = Counter.remote()
 pid = manta.get(counter.pid.remote())
-print(manta.get([counter.add.remote(1) for _ in range(3)]), len(manta.nodes()))
+print(manta.get([counter.add.remote(1) for _ in range(3)]), len(manta.nodes()), page)
 del counter
 while os.path.exists(f"/proc/{pid}"):
     time.sleep(0.01)
@@ -94,7 +95,7 @@ def test_a_program_elsewhere_comes_in_through_the_heads_gateway(cli, tmp_path):
     command = [sys.executable, str(program)]
 
     done = subprocess.run(command, env={**os.environ, **given}, capture_output=True, text=True, timeout=50, check=False)
-    assert done.stdout == "[1, 2, 3] 1\n", done.stderr
+    assert done.stdout == f"[1, 2, 3] 1 {head['dashboard'].removeprefix('https://')}\n", done.stderr
 
     del given["MANTA_TOKEN_FILE"]
     refused = subprocess.run(
@@ -117,7 +118,7 @@ def test_a_head_a_node_a_program_and_the_end(cli, tmp_path):
     for address in ("auto", head["control"]):
         program.write_text(PROGRAM.replace("auto", address))
         done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=50, check=False)
-        assert done.stdout == "[1, 2, 3] 2\n", done.stderr
+        assert done.stdout == f"[1, 2, 3] 2 {head['dashboard'].removeprefix('https://')}\n", done.stderr
         assert done.stderr == "", "the end of an actor elsewhere is no news for its driver's terminal"
     code, out, _ = cli("status", "-o", "json", "--address", head["control"])
     status = json.loads(out)
@@ -165,8 +166,14 @@ def test_what_is_printed_says_how_to_go_on(cli):
         "join token",
         "manta stop",
         "only it can join: --node-ip",
+        "manta dashboard",
     ):
         assert part in out
+    code, out, err = cli("dashboard")
+    assert code == 0, err
+    assert "/sign-in?ticket=" in out
+    assert "The page is at https://127.0.0.1:" in out
+    assert re.search(r"its SHA-256 is\n +([0-9A-F]{2}:){31}[0-9A-F]{2}\n", out + "\n")
 
 
 def test_a_port_that_is_taken_is_named_with_the_flag_that_chooses_another(cli):
