@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from manta.dashboard.pages import document, doors, job, look
+from manta.dashboard.pages import document, doors, job
 from manta.dashboard.pages.facts import Facts, Seen
 from manta.dashboard.pages.html import join, tag
 from manta.dashboard.pages.log_text import Piece
@@ -270,8 +270,3 @@ def test_a_link_signs_nobody_in_by_being_looked_at():
     text = doors.sign_in("/", ticket="abc")
     assert '<form method="post" action="/sign-in">' in text
     assert '<input type="hidden" name="ticket" value="abc">' in text
-
-
-def test_tasks_take_this_process_little_time():
-    """However many there are."""
-    assert look.TASK_SHARE >= 10

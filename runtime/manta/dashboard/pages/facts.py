@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from manta.rpc.v1 import control_pb2 as pb
+
+#: What of a node's store is shown.
+_STORE = ("sealed_bytes", "unsealed_bytes", "capacity_bytes", "objects", "waiting_creates")
+
+
+def numbers_of(text: str) -> Mapping[str, Any] | None:
+    """What a node says of itself, as far as it is shown; None when that is something else."""
+    try:
+        said = json.loads(text)
+        memory = said["memory"]
+        return {
+            **{name: _counts(said[name]) for name in ("total", "available", "workers")},
+            "store": {name: int(said["store"][name]) for name in _STORE},
+            "memory": {name: int(memory[name]) for name in ("used", "limit")} if memory else None,
+            "tasks": {name: int(said["tasks"][name]) for name in ("finished", "failed")},
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return None
+
+
+def _counts(said: Mapping[str, Any]) -> dict[str, int]:
+    return {str(name): int(count) for name, count in said.items()}
+
 
 #: A row of the state API, or a job as the routes show it.
 Row = Mapping[str, Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -11,11 +11,13 @@ from typing import Any, Final, TypeVar
 from manta.aio.supervisor import Supervisor
 from manta.client import state_query, state_rows
 from manta.core.errors import MantaError
-from manta.dashboard.pages.facts import Facts, Row, Seen
+from manta.dashboard.pages.facts import Facts, Row, Seen, numbers_of
 from manta.jobs import states
 from manta.jobs.records import Records
 from manta.rpc.v1 import control_pb2 as pb
 from manta.rpc.v1 import state_pb2 as st
+
+log = logging.getLogger(__name__)
 
 #: What is younger is shown as it is.
 FRESH_S: Final = 0.9
@@ -41,10 +43,11 @@ class Look:
     Args:
         ask: Calls a method of control by its name, with a deadline.
         tasks: Parent of the asking.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, ask: Ask, tasks: Supervisor) -> None:
-        self._ask, self._parent = ask, tasks
+    def __init__(self, ask: Ask, tasks: Supervisor, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ask, self._parent, self._clock = ask, tasks, clock
         self._records = Records(ask)
         self._facts = Facts()
         self._asking: asyncio.Task[None] | None = None
@@ -75,6 +78,11 @@ class Look:
             if self._away_since is None:
                 self._away_since = self._began
             self._why = str(error)
+        except Exception:
+            # A page that cannot be made must not end the server of the jobs' routes.
+            log.exception("the page's facts cannot be read")
+            self._away_since = self._away_since or self._began
+            self._why = "what it answered cannot be read; the dashboard's log says why"
         finally:
             self._asking = None
 
@@ -116,32 +124,40 @@ class Look:
             return await asking
         except MantaError as error:
             notes.append(f"{what} are as they were: {error}")
-            return otherwise
+        except Exception:
+            log.exception("an answer about %s cannot be read", what)
+            notes.append(f"{what} are as they were: the answer cannot be read; the dashboard's log says why")
+        return otherwise
 
     async def _told(self) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
         question = state_query.question_of("node", NODES_S)
         reply = await self._ask(question.method, question.request)
         told, failed = state_query.answers_of(reply, st.StateAnswer)
-        return (
-            {node_id: json.loads(answer.json) for node_id, answer in told},
-            {node_id: str(error) for node_id, error in failed.items()},
-        )
+        silent = {node_id: str(error) for node_id, error in failed.items()}
+        found: dict[str, Mapping[str, Any]] = {}
+        for node_id, answer in told:
+            numbers = numbers_of(answer.json)
+            if numbers is None:
+                silent[node_id] = "what it says are no numbers of a node"
+            else:
+                found[node_id] = numbers
+        return found, silent
 
     async def _jobs(self) -> tuple[list[Row], int]:
         found = await self._records.all()
         return [states.details(facts) for facts in found[:MOST_JOBS]], len(found)
 
     async def _tasks(self, notes: list[str], before: Facts) -> tuple[list[Row] | Any, float]:
-        now = time.monotonic()
+        now = self._clock()
         if now < self._tasks_again:
             return before.tasks, before.tasks_at
         at = time.time()
         question = state_query.question_of("tasks", NODES_S, TASK_ROOM)
         reply = await self._ask(question.method, question.request)
-        began = time.monotonic()
+        began = self._clock()
         # It may be ten thousands of rows: others are answered meanwhile.
         found = await asyncio.to_thread(state_query.found_in, "tasks", reply)
-        took = time.monotonic() - began
-        self._tasks_again = time.monotonic() + took * TASK_SHARE
+        took = self._clock() - began
+        self._tasks_again = self._clock() + took * TASK_SHARE
         notes.extend(found.notes)
         return found.rows, at

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -106,7 +107,7 @@ def _is_part(request: web.Request) -> bool:
 def _tail(path: Path, over: bool) -> tuple[int, Piece]:
     """Where the shown end of a log begins, and that end."""
     try:
-        size = path.stat().st_size
+        size = path.lstat().st_size
     except OSError:
         return 0, Piece("", 0)
     at = max(0, size - TAIL_BYTES)
@@ -118,10 +119,17 @@ def _tail(path: Path, over: bool) -> tuple[int, Piece]:
 def _read(path: Path, at: int, most: int) -> tuple[bytes, bool]:
     """Bytes from a place on, and whether there are more after them."""
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(at)
-            data = file.read(most)
+        # A job may put something else there: no link is followed, and nobody at a pipe's other end is waited for.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return b"", False
-    return data, at + len(data) < size
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            return b"", False
+        data = os.pread(fd, most, at)
+    except OSError:
+        return b"", False
+    finally:
+        os.close(fd)
+    return data, at + len(data) < found.st_size
