@@ -6,7 +6,6 @@ thousand costs a few.
 
 from __future__ import annotations
 
-import threading
 import time
 
 from manta.rpc.v1 import gateway_pb2 as gw
@@ -15,6 +14,8 @@ from manta.transport.message_log import MessageLog
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from manta.client.waiter import Waiter
 
 #: What has gathered goes out after this long.
 GATHER_S = 0.001
@@ -30,7 +31,7 @@ _DATA_TAG = b"\x32"
 class Outbox:
     """The driver's voice."""
 
-    def __init__(self, lock: threading.RLock, later: Callable[[], None]) -> None:
+    def __init__(self, later: Callable[[], None], finish: Callable[[Waiter], None]) -> None:
         #: Puts one encoded message on the present connection, if there is one.
         self.pass_on: Callable[[bytes], None] = lambda data: None
         self.log = MessageLog()
@@ -44,8 +45,9 @@ class Outbox:
         self._bytes = 0
         self._sent_at = 0.0
         self._poked = False
-        #: Signalled when a full window has room again, or the session is over.
-        self.room = threading.Condition(lock)
+        self._finish = finish
+        #: Threads that wait until a full window has room again, or the session is over.
+        self.waiters: list[Waiter] = []
 
     def call(
         self, actor: bytes, number: int, task_id: bytes, payload: bytes, extra: gw.SubmitExtra | None = None
@@ -131,7 +133,13 @@ class Outbox:
     def acknowledged(self, number: int) -> None:
         """The session has the messages up to this one."""
         if self.log.acknowledged(number):
-            self.room.notify_all()
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Whoever waits for room looks again."""
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            self._finish(waiter)
 
 
 def _varint(number: int) -> bytes:
