@@ -48,6 +48,10 @@ MESSAGE_LIMIT: Final = 128 << 20
 _PREFIX_BYTES: Final = 5
 
 
+#: From this size on a piece of a message is passed on as it is, and not copied behind its frame's head.
+_COPIED_BYTES: Final = 16 << 10
+
+
 class Ended(NamedTuple):
     """How a call ended."""
 
@@ -82,7 +86,7 @@ class Call:
         ]
         headers += [(name, value.encode()) for name, value in metadata]
         #: Frames that may go at once, in order.
-        self._out: list[bytes] = [
+        self._out: list[bytes | memoryview] = [
             _PREFACE,
             _frame(_SETTINGS, 0, 0, settings),
             _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", WINDOW_BYTES - _START_WINDOW)),
@@ -135,24 +139,28 @@ class Call:
             room = min(self._window, self._stream_window, self._max_frame, self._waiting_bytes)
             if room <= 0:
                 return
-            parts: list[bytes | memoryview] = [_HEAD.pack(room << 8, 0, _STREAM)]
+            small = [_HEAD.pack(room << 8, 0, _STREAM)]
             left = room
             while left:
                 part = waiting[0]
                 if len(part) <= left:
-                    left -= len(part)
-                    parts.append(waiting.popleft())
+                    waiting.popleft()
                 else:
-                    view = memoryview(part)
-                    parts.append(view[:left])
-                    waiting[0] = view[left:]
-                    left = 0
-            self._out.append(b"".join(parts))
+                    waiting[0] = memoryview(part)[left:]
+                    part = memoryview(part)[:left]
+                left -= len(part)
+                if len(part) < _COPIED_BYTES:
+                    small.append(bytes(part))
+                else:
+                    self._out += (b"".join(small), part)
+                    small = []
+            if small:
+                self._out.append(b"".join(small))
             self._window -= room
             self._stream_window -= room
             self._waiting_bytes -= room
 
-    def take(self) -> list[bytes]:
+    def take(self) -> list[bytes | memoryview]:
         """What is to be written now, in order; it is the caller's from here on."""
         out, self._out = self._out, []
         return out

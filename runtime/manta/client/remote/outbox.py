@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 from manta.rpc.v1 import gateway_pb2 as gw
+from manta.transport.message_data import head_of
 from manta.transport.message_log import MessageLog
 
 TYPE_CHECKING = False
@@ -23,9 +24,6 @@ GATHER_S = 0.001
 #: Or when it is so much.
 GATHER_CALLS = 512
 GATHER_BYTES = 256 << 10
-
-#: The field number of `ConnectRequest.data` and its wire type: see `Outbox.chunk`.
-_DATA_TAG = b"\x32"
 
 
 class Outbox:
@@ -118,7 +116,7 @@ class Outbox:
         self.flush()
         log = self.log
         head = gw.ConnectRequest(number=log.next_number(), received=log.received, actions=[action]).SerializeToString()
-        self._send(b"".join((head, _DATA_TAG, _varint(len(data)), data)))
+        self._send(b"".join((head, head_of(len(data)), data)))
 
     def _send(self, data: bytes) -> None:
         self.log.add(data)
@@ -140,12 +138,3 @@ class Outbox:
         waiters, self.waiters = self.waiters, []
         for waiter in waiters:
             self._finish(waiter)
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
