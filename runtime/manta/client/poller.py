@@ -40,7 +40,7 @@ class Select:
         self.changed.set()
 
     def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
-        """Descriptors that can be read or written, with which; empty when the time was up, or there is something new to look at."""
+        """Descriptors that can be read or written, with which; empty when time was up, or there is something new to look at."""
         with self._lock:
             reading = [fd for fd, mask in self._masks.items() if mask & _IN]
             writing = [fd for fd, mask in self._masks.items() if mask & _OUT]

@@ -64,7 +64,9 @@ class Pump:
         #: Guards the process's state; handlers run under it.
         self.lock = lock
         self._epoll: Any
-        self._poke: Callable[[int, int], None]
+        self._poke: Callable[[int, int], object]
+        self._unpoke: Callable[[int], object]
+        self._close_poke: Callable[[int], object]
         if hasattr(select, "epoll") and hasattr(os, "eventfd"):
             self._epoll = select.epoll()
             self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)

@@ -306,7 +306,7 @@ class Connection:
         return frames
 
     def _read_on(self) -> list[Frame]:
-        """The rest of a large frame, as far as it is there: a round of the reader's for each piece would cost more than the piece."""
+        """The rest of a large frame, as far as it is there: a round of the reader's for each piece costs more than the piece."""
         decoder, came = self._decoder, 0
         while True:
             try:

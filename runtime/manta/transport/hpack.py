@@ -34,6 +34,7 @@ _LENGTHS: Final = bytes.fromhex(
     "1716171714161616171616171a1a1413161716191a1a1a1b1b1a181913151a1b1b1a1b1815151a1a1c1b1b1b14181415161515171616191918181a17"
     "1a1b1a1a1b1b1b1b1b1c1b1b1b1b1b1a1e"
 )
+#: The symbol that ends a text, which none may hold.
 _END: Final = 256
 
 #: Longest text that a header may hold, in bytes after decoding.

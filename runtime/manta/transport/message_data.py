@@ -1,7 +1,7 @@
 """The last field of a driver's or a session's message: the bytes of a part of a large value, behind the encoded rest.
 
-`ConnectRequest.data` and `ConnectResponse.data` have the number 6 and the highest one there is, so encoders put them last. Written and
-read by hand they cost one copy less each way than protobuf makes.
+`ConnectRequest.data` and `ConnectResponse.data` have the highest number there is, 6, so encoders put them last. Written and read
+by hand they cost one copy less each way than protobuf makes.
 """
 
 from __future__ import annotations

@@ -306,7 +306,7 @@ class RemoteSession(Patient):
                 )
                 first, more = again.open(gw.ConnectRequest(resume=resume))
                 with self.lock:
-                    if self.closed:
+                    if self._is_over():
                         again.close()
                         return
                     for data in self.outbox.log.resume(first.resumed.received):
@@ -330,7 +330,7 @@ class RemoteSession(Patient):
             )
 
     def _round(self, now: float) -> float | None:
-        """After every round of events, under the lock: count what was dropped, send what has gathered, see that the line lives."""
+        """After every round of events, under the lock: count what was dropped, send what gathered, see that the line lives."""
         if self.closed or self.broken is not None:
             return None
         self.flush()
