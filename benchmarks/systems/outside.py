@@ -24,6 +24,8 @@ class Outside:
 
     Attributes:
         address: What `init` takes.
+        metrics: Manta: the ports of health and metrics, by process.
+        viewer: Manta: a token for them.
     """
 
     def __init__(self, module: str, cpus: int) -> None:
@@ -31,14 +33,17 @@ class Outside:
         self._process = self._manta(cpus) if module == "manta" else self._ray(cpus)
 
     def _manta(self, cpus: int) -> subprocess.Popen[bytes]:
-        ports = [f"--{name}={_free_port()}" for name in ("port", "door-port", "gateway-port")]
-        flags = ["--node-ip", "127.0.0.1", "--num-cpus", str(cpus), "--no-dashboard", "--block", "-o", "json"]
+        ports = [f"--{name}={_free_port()}" for name in ("port", "door-port", "gateway-port", "dashboard-port")]
+        flags = ["--node-ip", "127.0.0.1", "--num-cpus", str(cpus), "--metrics-port=0", "--block", "-o", "json"]
         process, said = self._start(["manta.cli", "start", "--head", *ports, *flags], b"}")
         about = json.loads(said)
         folder = os.path.dirname(about["join_file"])
         os.environ["MANTA_CA_FILE"] = os.path.join(folder, "ca.crt")
         os.environ["MANTA_TOKEN_FILE"] = os.path.join(folder, "driver.token")
         self.address: str = about["gateway"]
+        self.metrics: dict[str, str] = about["metrics"]
+        with open(os.path.join(folder, "tokens")) as tokens:
+            self.viewer = next(line.split()[1] for line in tokens if line.startswith("viewer "))
         return process
 
     def _ray(self, cpus: int) -> subprocess.Popen[bytes]:

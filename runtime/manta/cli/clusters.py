@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from manta.api import embedded
@@ -31,6 +32,8 @@ class Cluster:
     driver_pid: int
     #: When, in Unix seconds; 0 if unknown.
     started: float
+    #: Where this machine's processes of it show health and metrics, by process.
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -45,7 +48,13 @@ class Cluster:
 def running() -> list[Cluster]:
     """This user's clusters on this machine, the newest first."""
     return [
-        Cluster(entry["raylet"], entry["session_dir"], _number(entry.get("pid")), float(entry["started"]))
+        Cluster(
+            entry["raylet"],
+            entry["session_dir"],
+            _number(entry.get("pid")),
+            float(entry["started"]),
+            entry["metrics"] if isinstance(entry.get("metrics"), dict) else {},
+        )
         for entry in embedded.running()
     ]
 
