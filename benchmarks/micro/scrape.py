@@ -1,8 +1,8 @@
-"""What one scrape of each metrics port costs whoever asks: a head as `manta start` starts it, with tasks and user metrics in its books.
+"""What one scrape of each metrics port costs whoever asks: of a head as `manta start` starts it, with tasks and metrics in its books.
 
     python -m benchmarks.micro.scrape
 
-Prints milliseconds from connecting to the last byte, median and worst of a hundred, and the size of the answer. Goal: < 50 ms each.
+Prints milliseconds from connecting to the last byte, median and worst of a hundred, and the answer's size. Goal: < 50 ms each.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ def scrape(address: str, token: str = "") -> str:
     if token:
         request.add_header("Authorization", f"Bearer {token}")
     with urllib.request.urlopen(request, timeout=10) as answer:
-        return answer.read().decode()
+        text: str = answer.read().decode()
+        return text
 
 
 def service(cli: Cli, head: dict[str, Any], name: str) -> dict[str, int]:
