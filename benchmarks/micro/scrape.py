@@ -1,4 +1,4 @@
-"""What one scrape of each metrics port costs whoever asks: of a head as `manta start` starts it, with tasks and metrics in its books.
+"""What one scrape of each metrics port costs whoever asks: a head as `manta start` makes it, with tasks in its books.
 
     python -m benchmarks.micro.scrape
 

@@ -26,7 +26,8 @@ from manta.transport.tls import TlsFiles, read_cluster, read_pems
 SERVERS = ("manta.control", "manta.raylet", "manta.gateway", "manta.dashboard")
 
 _FLAGS = (
-    "--node-ip", "127.0.0.1", "--port", "0", "--door-port", "0", "--gateway-port", "0", "--dashboard-port", "0", "--metrics-port", "0",
+    "--node-ip", "127.0.0.1", "--port", "0", "--door-port", "0", "--gateway-port", "0", "--dashboard-port", "0",
+    "--metrics-port", "0",
     "--num-cpus", "2", "--object-store-memory", "80M",
 )  # fmt: skip
 

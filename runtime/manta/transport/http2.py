@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from manta.core.errors import ProtocolError
 from manta.transport import hpack
+from manta.transport.message_data import WithData
 
 #: Frame types.
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PUSH, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = (
@@ -127,18 +128,23 @@ class Call:
 
     # -- out
 
-    def send(self, message: bytes) -> None:
+    def send(self, message: bytes | WithData) -> None:
         """One message, when the other side's window has room for it. `take` has the bytes."""
         size = len(message)
         total = size + _PREFIX_BYTES
+        if type(message) is WithData:
+            self._waiting += (size.to_bytes(_PREFIX_BYTES, "big"), message.head, message.data)
+            self._waiting_bytes += total
+            self._cut()
+            return
+        assert type(message) is bytes
         if not self._waiting and total <= self._max_frame and total <= self._window and total <= self._stream_window:
             self._window -= total
             self._stream_window -= total
             head = (total << 48 | _STREAM).to_bytes(_HEAD_BYTES, "big")
             self._out.append(b"".join((head, size.to_bytes(_PREFIX_BYTES, "big"), message)))
             return
-        self._waiting.append(size.to_bytes(_PREFIX_BYTES, "big"))
-        self._waiting.append(message)
+        self._waiting += (size.to_bytes(_PREFIX_BYTES, "big"), message)
         self._waiting_bytes += total
         self._cut()
 

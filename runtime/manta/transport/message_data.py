@@ -16,6 +16,21 @@ _TAG: Final = 6 << 3 | 2
 _VARINT, _BYTES = 0, 2
 
 
+class WithData:
+    """An encoded message and its data, which is not copied behind it; together they are what would have been encoded."""
+
+    __slots__ = ("_bytes", "data", "head")
+
+    def __init__(self, encoded: bytes, data: memoryview) -> None:
+        #: Everything before the data, which has at least a byte.
+        self.head = encoded + head_of(len(data))
+        self.data = data
+        self._bytes = len(self.head) + len(data)
+
+    def __len__(self) -> int:
+        return self._bytes
+
+
 def head_of(size_bytes: int) -> bytes:
     """What stands before the data of that size, after the encoded rest."""
     out = bytearray((_TAG,))

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from manta.core.errors import ProtocolError
 from manta.transport import hpack, http2
 from manta.transport.http2 import Call, Ended
+from manta.transport.message_data import WithData, head_of
 
 DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 
@@ -79,6 +80,12 @@ def test_what_the_window_has_no_room_for_waits_and_goes_in_order(call):
     assert b"".join(body for _, _, _, body in taken(call)) == message(b"after")[:4]
     call.feed(frame(UPDATE, struct.pack(">I", 100), stream=0))
     assert b"".join(body for _, _, _, body in taken(call)) == message(b"after")[4:]
+
+
+def test_data_that_is_not_copied_is_sent_as_if_it_were(call):
+    call.send(WithData(b"head", memoryview(bytes(50_000))))
+    got = b"".join(body for _, _, _, body in taken(call))
+    assert got == message(b"head" + head_of(50_000) + bytes(50_000))
 
 
 def test_a_setting_may_take_back_what_the_stream_was_allowed(call):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manta.rpc.v1 import gateway_pb2 as gw
-from manta.transport.message_data import head_of, split_data
+from manta.transport.message_data import WithData, head_of, split_data
 
 ACTION = gw.DriverAction(chunk=gw.PutChunk(object_id=bytes(28)))
 
@@ -20,6 +20,9 @@ def test_written_by_hand_it_is_what_protobuf_writes(size):
     whole = gw.ConnectRequest(number=300, received=7, actions=[ACTION], data=data)
 
     assert rest.SerializeToString() + head_of(size) + data == whole.SerializeToString()
+    parts = WithData(rest.SerializeToString(), memoryview(data))
+    assert parts.head + parts.data == whole.SerializeToString()
+    assert len(parts) == len(whole.SerializeToString())
 
 
 @given(st.integers(0, 1 << 40), st.binary(min_size=1, max_size=300), st.booleans())

@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from manta.client.remote.address import Gateway
     from manta.transport.http2 import Ended
+    from manta.transport.message_data import WithData
 
 METHOD = "/manta.rpc.v1.GatewayService/Connect"
 
@@ -131,7 +132,7 @@ class Line:
 
     # -- out
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | WithData) -> None:
         """One message. To a connection that is gone: nothing happens, whoever reads hears of it."""
         self._call.send(data)
         self._push()

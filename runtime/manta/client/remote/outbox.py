@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from manta.rpc.v1 import gateway_pb2 as gw
-from manta.transport.message_data import head_of
+from manta.transport.message_data import WithData
 from manta.transport.message_log import MessageLog
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ class Outbox:
 
     def __init__(self, later: Callable[[], None], finish: Callable[[Waiter], None]) -> None:
         #: Puts one encoded message on the present connection, if there is one.
-        self.pass_on: Callable[[bytes], None] = lambda data: None
+        self.pass_on: Callable[[bytes | WithData], None] = lambda data: None
         self.log = MessageLog()
         self._later = later
         self._actions: list[gw.DriverAction] = []
@@ -111,14 +111,16 @@ class Outbox:
         self._sent_at = time.monotonic()
         self._send(message.SerializeToString())
 
-    def chunk(self, action: gw.DriverAction, data: bytes | memoryview) -> None:
-        """A part of a large value, at once. The bytes are put behind the encoded rest: one copy, where protobuf makes three."""
+    def chunk(self, action: gw.DriverAction, data: memoryview) -> None:
+        """A part of a large value, at once. It is not copied: whoever puts the value waits until the session has it, and has then
+        been told that it need not be sent again.
+        """
         self.flush()
         log = self.log
         head = gw.ConnectRequest(number=log.next_number(), received=log.received, actions=[action]).SerializeToString()
-        self._send(b"".join((head, head_of(len(data)), data)))
+        self._send(WithData(head, data))
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | WithData) -> None:
         self.log.add(data)
         self.pass_on(data)
 

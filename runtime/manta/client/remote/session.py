@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from manta.client.remote.address import Gateway
     from manta.client.remote.line import Line
     from manta.client.values import Failure
+    from manta.transport.message_data import WithData
 
 log = logging.getLogger("manta")
 
@@ -237,7 +238,7 @@ class RemoteSession(Patient):
         self._take(messages)
         self._look_to_write(line)
 
-    def _pass_on(self, data: bytes) -> None:
+    def _pass_on(self, data: bytes | WithData) -> None:
         line = self._line
         if line is not None:
             line.send(data)
