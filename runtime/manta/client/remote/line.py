@@ -187,6 +187,11 @@ class Line:
                 data = b"more"
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
             data = b"later"
+        except OSError:
+            # What came before counts: it may be the session's last words.
+            if not messages:
+                raise
+            data = b""
         if came:
             self._heard = time.monotonic()
         if self._unsent or call.has_output:
