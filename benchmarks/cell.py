@@ -3,7 +3,7 @@
 Talks to its runner over two pipes, a line of JSON each way, so that whatever workers print cannot be mistaken for a
 figure. The runner says when a row may begin: it calibrates first.
 
-    runner -> cell   {"system", "cpus", "rows": [{"name", "params"}], "budget", "root", "without", "profile"},
+    runner -> cell   {"system", "group", "cpus", "rows": [{"name", "params"}], "budget", "root", "without", "profile"},
                      then two {} per row: begin, and seen (we look at the processes before anything stops)
     cell -> runner   {"event": "started", "seconds"}, then for each row {"event": "ready", "row"} and
                      {"event": "result", "row", "value", "parts", "extra", "also"} or {"event": "error", "row", "error"},
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from benchmarks import procs
-from benchmarks.systems import Lab, make
+from benchmarks.systems import OUTSIDE, Lab, make
 from benchmarks.timing import Budget, Sample
 
 
@@ -42,7 +42,8 @@ def run(order: dict[str, Any], orders: IO[str], answers: IO[str]) -> None:
     cpus, root, without = order["cpus"], order["root"], tuple(order["without"])
     system = make(order["system"])
     start = time.monotonic()
-    system.start(cpus)
+    start_system: Callable[[int], None] = getattr(system, "start_outside" if order["group"] == OUTSIDE else "start")
+    start_system(cpus)
     started = time.monotonic()
     say(event="started", seconds=started - start)
     workloads = system.workloads()

@@ -149,6 +149,7 @@ def _order(
 ) -> dict[str, Any]:
     return {
         "system": system,
+        "group": rows[names[0]].group,
         "cpus": setting.cpus,
         "rows": [{"name": name, "params": rows[name].params_for(system, quick=setting.quick)} for name in names],
         "budget": asdict(setting.budget),

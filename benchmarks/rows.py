@@ -64,6 +64,7 @@ class Row:
     timeout_s: float = 60.0
     rounds: int | None = None
     from_row: str | None = None
+    apart: bool = False
 
     def params_for(self, system: str, *, quick: bool) -> dict[str, Any]:
         """Sizes for one system. `quick` wins over the peer's own, which win over the row's."""

@@ -112,7 +112,8 @@ def total(summary: Summary, verdicts: Sequence[Verdict]) -> Total:
 
     Rows without a ratio are named, and keep `met` from being True.
     """
-    rows = [verdict for verdict in verdicts if verdict.row.kind == summary.kind and summary.peer in verdict.row.peers]
+    among = [verdict for verdict in verdicts if verdict.row.kind == summary.kind and not verdict.row.apart]
+    rows = [verdict for verdict in among if summary.peer in verdict.row.peers]
     ratios = {v.row.name: v.ratios[summary.peer].median for v in rows if summary.peer in v.ratios}
     missing = tuple(v.row.name for v in rows if v.row.name not in ratios)
     if not ratios:

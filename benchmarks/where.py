@@ -33,6 +33,8 @@ from benchmarks.timing import Budget
 #: First match names a process. A command line is matched before the short name, which threads and forks inherit.
 _ROLES = (
     ("driver", re.compile(r"benchmarks\.cell")),
+    ("session", re.compile(r"manta\.gateway\.owner|util\.client\.server.*specific-server")),
+    ("gateway", re.compile(r"manta\.gateway|util\.client\.server")),
     ("control", re.compile(r"\bcontrol\b|gcs_server|GcsServer|distributed\.scheduler")),
     ("raylet", re.compile(r"\braylet\b(?!.*worker)|distributed\.nanny")),
     ("factory", re.compile(r"\bfactory\b")),

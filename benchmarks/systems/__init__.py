@@ -33,6 +33,9 @@ class Lab:
     memory: Callable[[], int]
 
 
+#: The group of rows for which this process is outside of the cluster: systems that have them have `start_outside` too.
+OUTSIDE = "gateway"
+
 Workload = Callable[[Lab], Sample]
 
 

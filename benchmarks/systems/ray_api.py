@@ -20,6 +20,7 @@ from time import monotonic, perf_counter, sleep
 from typing import Any
 
 from benchmarks.systems import Lab, Workload
+from benchmarks.systems.outside import Outside
 from benchmarks.timing import Sample, growth, rate, timed
 
 #: How many results one `get` takes while a long queue drains.
@@ -32,13 +33,22 @@ class Adapter:
     def __init__(self, module: str) -> None:
         self._module = module
         self.ray: Any = None
+        self._outside: Outside | None = None
 
     def start(self, cpus: int) -> None:
         self.ray = importlib.import_module(self._module)
         self.ray.init(num_cpus=cpus, logging_level=logging.ERROR)
 
+    def start_outside(self, cpus: int) -> None:
+        """A cluster beside us, and this process as a driver outside of it."""
+        self._outside = Outside(self._module, cpus)
+        self.ray = importlib.import_module(self._module)
+        self.ray.init(self._outside.address, logging_level=logging.ERROR)
+
     def stop(self) -> None:
         self.ray.shutdown()
+        if self._outside is not None:
+            self._outside.stop()
 
     def workloads(self) -> Mapping[str, Workload]:
         return {
@@ -67,6 +77,9 @@ class Adapter:
             "growth_tasks": self.growth_tasks,
             "growth_refs": self.growth_refs,
             "growth_actors": self.growth_actors,
+            "gateway_sync": self.actor_sync,
+            "gateway_pipelined": self.actor_pipelined,
+            "gateway_put": self.put_large,
         }
 
     # ------------------------------------------------------------ tasks

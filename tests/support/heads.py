@@ -27,6 +27,7 @@ SERVERS = ("manta.control", "manta.raylet", "manta.gateway", "manta.dashboard")
 
 _FLAGS = (
     "--node-ip", "127.0.0.1", "--port", "0", "--door-port", "0", "--gateway-port", "0", "--dashboard-port", "0",
+    "--metrics-port", "0",
     "--num-cpus", "2", "--object-store-memory", "80M",
 )  # fmt: skip
 

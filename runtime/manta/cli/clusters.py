@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from manta.api import embedded
@@ -34,6 +35,8 @@ class Cluster:
     #: URL of its page, and the file of its tokens, where the head is on this machine; empty elsewhere, or where there is none.
     dashboard: str = ""
     tokens: str = ""
+    #: Where this machine's processes of it show health and metrics, by process.
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -55,6 +58,7 @@ def running() -> list[Cluster]:
             float(entry["started"]),
             str(entry.get("dashboard") or ""),
             str(entry.get("tokens") or ""),
+            entry["metrics"] if isinstance(entry.get("metrics"), dict) else {},
         )
         for entry in embedded.running()
     ]

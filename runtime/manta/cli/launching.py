@@ -7,14 +7,16 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from manta.api import embedded
 from manta.api.init import allow_many_files
 from manta.cli import processes
+from manta.cli.metrics_ports import MetricsPorts
+from manta.cli.tool import Tool
 from manta.core.errors import ClusterNotFoundError, SettingError
 from manta.transport import credentials
 from manta.transport.addresses import joined, parse_door
@@ -39,6 +41,7 @@ class Plan:
         gateway_port: Head: where drivers outside are let in; None for no gateway.
         dashboard_port: Head: where the HTTP server listens; None for none.
         state_dir: Head: where its memory and credentials are kept; empty for the session's folder.
+        metrics: Where health and metrics are.
         flags: For the raylet: resources and the like.
         tied: It ends with this process.
     """
@@ -49,6 +52,7 @@ class Plan:
     gateway_port: int | None
     dashboard_port: int | None
     state_dir: str
+    metrics: MetricsPorts
     flags: tuple[str, ...]
     tied: bool
 
@@ -68,6 +72,7 @@ class Started:
         cluster: The cluster's name in certificates.
         gateway: Head: "manta://host:port" for drivers outside; empty where there is none.
         dashboard: Head: "https://host:port" of the HTTP server; empty where there is none.
+        metrics: "http://host:port" of health and metrics, by process.
     """
 
     session_dir: str
@@ -80,6 +85,7 @@ class Started:
     cluster: str
     gateway: str = ""
     dashboard: str = ""
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
 
 def start_head(plan: Plan) -> Started:
@@ -107,6 +113,7 @@ def start_head(plan: Plan) -> Started:
             "--credentials",
             folder,
             *state,
+            *launch.metrics("control", folder, node_ip),
         ]
         # Control first: whether the port and the store are free is what can go wrong.
         pid, said = launch.run([*control, "--listen", _at(plan, plan.port)])
@@ -119,10 +126,11 @@ def start_head(plan: Plan) -> Started:
         )  # fmt: skip
         address = joined(node_ip, port)
         gateway = launch.run_gateway(about["channel"], folder, node_ip, raylet)
-        dashboard = launch.run_dashboard(f"unix:{control_socket}", folder, node_ip, raylet)
+        dashboard = launch.run_dashboard(about["channel"], f"unix:{control_socket}", folder, node_ip, raylet)
         started = Started(
             session_dir, about["channel"], about["node_id"], raylet, address, about["door"],
             credentials.write_join_file(folder, address), read_cluster(folder), gateway, dashboard,
+            launch.metrics_at,
         )  # fmt: skip
         launch.done(started, head=True)
     return started
@@ -149,8 +157,9 @@ def start_node(plan: Plan, joining: JoinFile) -> Started:
             meanwhile=lambda: probe(joining.control, files),
         )  # fmt: skip
         started = Started(
-            session_dir, about["channel"], about["node_id"], raylet, joining.control, about["door"], "", joining.cluster
-        )
+            session_dir, about["channel"], about["node_id"], raylet, joining.control, about["door"], "", joining.cluster,
+            metrics=launch.metrics_at,
+        )  # fmt: skip
         launch.done(started, head=False)
     return started
 
@@ -178,6 +187,8 @@ class _Launch:
         self._session_dir, self._plan = session_dir, plan
         allow_many_files()
         self._pids: list[int] = []
+        #: Where health and metrics are, by process.
+        self.metrics_at: dict[str, str] = {}
         self._output = open(os.path.join(session_dir, "logs", "start.log"), "a+b")  # noqa: SIM115 - the block's
 
     def __enter__(self) -> _Launch:
@@ -209,53 +220,75 @@ class _Launch:
                 "--node-ip",
                 node_ip,
                 *more,
+                *self.metrics("raylet", folder, node_ip),
                 *plan.flags,
             ],
             meanwhile,
         )
         return pid, json.loads(said)
 
+    def metrics(self, process: str, folder: str, node_ip: str) -> list[str]:
+        """Flags that open a process's port for health and metrics; whoever has a viewer's token may look."""
+        found = self._plan.metrics.choose(process)
+        if found is None:
+            return []
+        host, port = found
+        self.metrics_at[process] = f"http://{joined(node_ip, port)}"
+        return [
+            "--metrics-host", host, "--metrics-port", str(port), "--metrics-name", socket.gethostname().lower(),
+            "--metrics-roles-file", os.path.join(folder, credentials.TOKENS),
+        ]  # fmt: skip
+
     def run_gateway(self, channel: str, folder: str, node_ip: str, raylet: int) -> str:
         """Start the gateway; its address for drivers, or nothing where none is wanted."""
         port = self._plan.gateway_port
         if port is None:
             return ""
-        _, said = self.run(
-            [
-                "manta.gateway",
-                "--session-dir",
-                self._session_dir,
-                "--raylet",
-                channel,
-                "--bind",
-                _at(self._plan, port),
-                "--certificate",
-                os.path.join(folder, "gateway.crt"),
-                "--key",
-                os.path.join(folder, "gateway.key"),
-                "--tokens",
-                os.path.join(folder, credentials.TOKENS),
-            ],
-            parent=raylet,
-        )
-        return f"manta://{joined(node_ip, int(said.split()[0]))}"
 
-    def run_dashboard(self, control: str, folder: str, node_ip: str, raylet: int) -> str:
+        def words(port: int) -> list[str]:
+            return [
+                "manta.gateway", "--session-dir", self._session_dir, "--raylet", channel, "--bind", _at(self._plan, port),
+                "--certificate", os.path.join(folder, "gateway.crt"), "--key", os.path.join(folder, "gateway.key"),
+                "--tokens", os.path.join(folder, credentials.TOKENS), *metrics,
+            ]  # fmt: skip
+
+        metrics = self.metrics("gateway", folder, node_ip)
+        pid, said = self.run(words(port), parent=raylet)
+        port = int(said.split()[0])
+        self._keep(channel, "gateway", pid, words(port))
+        return f"manta://{joined(node_ip, port)}"
+
+    def run_dashboard(self, channel: str, control: str, folder: str, node_ip: str, raylet: int) -> str:
         """Start the HTTP server; its address, or nothing where none is wanted."""
         port = self._plan.dashboard_port
         if port is None:
             return ""
-        words = [
-            "manta.dashboard", "--session-dir", self._session_dir, "--control", control, "--bind", _at(self._plan, port),
-            "--certificate", os.path.join(folder, "dashboard.crt"), "--key", os.path.join(folder, "dashboard.key"),
-            "--tokens", os.path.join(folder, credentials.TOKENS), "--advertise", node_ip,
-        ]  # fmt: skip
+
+        def words(port: int) -> list[str]:
+            return [
+                "manta.dashboard", "--session-dir", self._session_dir, "--control", control,
+                "--bind", _at(self._plan, port), "--certificate", os.path.join(folder, "dashboard.crt"),
+                "--key", os.path.join(folder, "dashboard.key"), "--tokens", os.path.join(folder, credentials.TOKENS),
+                "--advertise", node_ip, *metrics,
+            ]  # fmt: skip
+
+        metrics = self.metrics("dashboard", folder, node_ip)
         try:
-            _, said = self.run(words, parent=raylet)
+            pid, said = self.run(words(port), parent=raylet)
         except SettingError as wrong:
+            if wrong.name != "bind":
+                raise
             # The gateway has a setting of the same name.
             raise SettingError("dashboard", wrong.value, wrong.expected) from wrong
-        return f"https://{joined(node_ip, int(said))}"
+        port = int(said)
+        self._keep(channel, "dashboard", pid, words(port))
+        return f"https://{joined(node_ip, port)}"
+
+    @staticmethod
+    def _keep(channel: str, name: str, pid: int, words: Sequence[str]) -> None:
+        """From now on the raylet starts it again should it end: at the very port that others know."""
+        with Tool(channel) as tool:
+            tool.keep(name, pid, [sys.executable, "-m", *words])
 
     def run(
         self, words: Sequence[str], meanwhile: Callable[[], None] | None = None, *, parent: int = 0
@@ -306,4 +339,5 @@ class _Launch:
         if started.dashboard:
             tokens = os.path.join(os.path.dirname(started.join_file), credentials.TOKENS)
             facts |= {"dashboard": started.dashboard, "tokens": tokens}
+        facts["metrics"] = dict(started.metrics)
         embedded.note(started.session_dir, {**facts, "join_file": started.join_file, "head": head})

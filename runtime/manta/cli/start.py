@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Final
 
-from manta.cli import launching
+from manta.cli import launching, metrics_ports
 from manta.cli.stop import GRACE_S, stop
 from manta.core.capacity import capacity
 from manta.core.errors import MantaError, SettingError, StorageLockedError
@@ -25,6 +25,7 @@ PORT: Final = 7600
 DOOR_PORT: Final = 7610
 GATEWAY_PORT: Final = 7620
 DASHBOARD_PORT: Final = 8265
+METRICS_PORT: Final = metrics_ports.PORT
 
 #: Which flag chooses a port, by the name of the setting that a process complains of.
 _PORT_FLAGS: Final = {
@@ -32,6 +33,7 @@ _PORT_FLAGS: Final = {
     "door": "--door-port",
     "bind": "--gateway-port",
     "dashboard": "--dashboard-port",
+    "metrics_port": "--metrics-port",
 }
 
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -74,6 +76,17 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--dashboard-port", type=_port, default=DASHBOARD_PORT, help=f"head: HTTP by TLS (default: {DASHBOARD_PORT})"
     )
     parser.add_argument("--no-dashboard", action="store_true", help="head: no HTTP server")
+    parser.add_argument(
+        "--metrics-port",
+        type=_port,
+        default=METRICS_PORT,
+        help="health and metrics of the raylet; those of control, gateway and dashboard follow; one that is taken is replaced "
+        f"by the next free one, 0 takes any (default: {METRICS_PORT})",
+    )
+    parser.add_argument(
+        "--metrics-host", default="", metavar="ADDRESS", help="listen there for it (default: as for the other ports)"
+    )
+    parser.add_argument("--no-metrics", action="store_true", help="no ports for health and metrics")
     parser.add_argument(
         "--node-ip", default="", metavar="ADDRESS", help="as other machines reach this one; listen there"
     )
@@ -139,6 +152,7 @@ def announcement(started: launching.Started, *, block: bool = False) -> str:
             f"Joined the cluster at {started.control} as node {started.node_id[:8]}, reached by others at {started.door}.\n\n"
             f'  programs here    manta.init(address="auto")\n'
             f"  look             manta status\n"
+            f"{_metrics(started)}"
             f"  end              {ending}\n"
             f"  logs             {logs}"
         )
@@ -172,11 +186,19 @@ def announcement(started: launching.Started, *, block: bool = False) -> str:
         f'      manta.init(address="auto")\n'
         f"{outside}{pages}\n"
         f"  look             manta status{', or in a browser by the link of: manta dashboard' if started.dashboard else ''}\n"
+        f"{_metrics(started)}"
         f"  end              {ending}, on each machine\n"
         f"  join token       in {started.join_file}; whoever has that file can run code here\n"
         f"  certificates     {folder}\n"
         f"  logs             {logs}{alone}"
     )
+
+
+def _metrics(started: launching.Started) -> str:
+    if not started.metrics:
+        return ""
+    where = ", ".join(f"{process} {address}/metrics" for process, address in started.metrics.items())
+    return f"  metrics          {where}\n"
 
 
 def explain(error: MantaError) -> str:
@@ -244,8 +266,11 @@ def _plan(flags: argparse.Namespace) -> launching.Plan:
     state = os.path.abspath(flags.state_dir) if flags.state_dir else ""
     gateway = None if flags.no_gateway else flags.gateway_port
     dashboard = None if flags.no_dashboard else flags.dashboard_port
+    # All addresses, unless one was named: numbers are shown to those who have a token.
+    host = flags.metrics_host or flags.node_ip or "0.0.0.0"  # noqa: S104
+    metrics = metrics_ports.MetricsPorts(host, None if flags.no_metrics else flags.metrics_port)
     return launching.Plan(
-        flags.node_ip, flags.port, flags.door_port, gateway, dashboard, state, tuple(raylet), flags.block
+        flags.node_ip, flags.port, flags.door_port, gateway, dashboard, state, metrics, tuple(raylet), flags.block
     )
 
 

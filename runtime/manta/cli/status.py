@@ -90,6 +90,8 @@ def gather(cluster: clusters.Cluster) -> dict[str, Any]:
         "session_dir": cluster.session_dir,
         "address": cluster.address,
         "driver_pid": cluster.driver_pid or None,
+        "metrics": dict(cluster.metrics),
+        "services": here.get("services", {}),
         "uptime_s": round(cluster.age_s() or float(here.get("uptime_s", 0.0)), 1),
         "nodes": rows,
         "resources": _sum(rows),
@@ -226,6 +228,13 @@ def render(facts: Mapping[str, Any], screen: Screen, *, wide: bool) -> None:
     driver = f"   driver {facts['driver_pid']}" if facts["driver_pid"] else ""
     screen.heading(f"Cluster {facts['session']}", f"   up {duration(facts['uptime_s'])}{driver}")
     screen.line(f"  {screen.paint('dim', facts['address'])}")
+    if wide:
+        for process, address in facts["metrics"].items():
+            screen.line(f"  {screen.paint('dim', f'metrics of {process} here: {harmless(address, 100)}/metrics')}")
+        for name, kept in facts["services"].items():
+            again = f", started again {kept['restarts']} times" if kept["restarts"] else ""
+            told = f"{harmless(name, 40)}: pid {kept['pid'] or 'none'}{again}"
+            screen.line(f"  {screen.paint('dim', told)}")
     for problem in facts["problems"]:
         screen.line(screen.paint("red", f"  {harmless(problem)}"))
     _render_nodes(facts["nodes"], screen, wide=wide)

@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -71,6 +71,15 @@ class Tool:
         if not isinstance(answer, dict):
             raise ProtocolError(f"a raylet's status is a JSON object, got {type(answer).__name__}")
         return answer
+
+    def keep(self, name: str, pid: int, command: Sequence[str]) -> None:
+        """Have the raylet start a process of the head's again should it end.
+
+        Raises:
+            MantaError: It does not want to.
+        """
+        self._send(pb.KeepService(name=name, pid=pid, command=command))
+        self.status()
 
     def control(self, method: str, request: Message, reply: type[Reply], *, timeout_s: float = CONTROL_S) -> Reply:
         """Ask control, through the raylet.

@@ -44,8 +44,12 @@ SPIN_AGAIN: Final = 16
 #: Most events taken from the kernel at once.
 MAX_EVENTS: Final = 64
 
-READ: Final = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
-WRITE: Final = select.EPOLLOUT
+#: epoll's numbers, also where there is none: IN, ERR, HUP; OUT.
+READ: Final = 0x1 | 0x8 | 0x10
+WRITE: Final = 0x4
+
+#: Elsewhere than on Linux whoever waits offers nothing: drivers there look less often anyway.
+_yield: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 Handler = Callable[[int], None]
 
@@ -59,9 +63,22 @@ class Pump:
     def __init__(self, lock: threading.RLock) -> None:
         #: Guards the process's state; handlers run under it.
         self.lock = lock
-        self._epoll = select.epoll()
-        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._epoll: Any
+        self._poke: Callable[[int, int], object]
+        self._unpoke: Callable[[int], object]
+        self._close_poke: Callable[[int], object]
+        if hasattr(select, "epoll") and hasattr(os, "eventfd"):
+            self._epoll = select.epoll()
+            self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._poke, self._unpoke, self._close_poke = os.eventfd_write, os.eventfd_read, os.close
+        else:
+            from manta.client.poller import Poke, Select
+
+            poke = Poke()
+            self._epoll = Select()
+            self._wake_fd = poke.fileno()
+            self._poke, self._unpoke, self._close_poke = poke.set, poke.clear, lambda fd: poke.close()
+        self._epoll.register(self._wake_fd, READ)
         self._handlers: dict[int, Handler] = {}
         self._baton = threading.Lock()
         #: Threads that found the baton taken.
@@ -138,7 +155,7 @@ class Pump:
                 self._misses = 0
                 self._handle(events)
                 return True
-            os.sched_yield()
+            _yield()
             if time.monotonic() > end:
                 break
         self._misses += 1
@@ -162,7 +179,7 @@ class Pump:
                 for fd, mask in events:
                     if fd == self._wake_fd:
                         try:
-                            os.eventfd_read(fd)
+                            self._unpoke(fd)
                         except BlockingIOError:
                             pass
                         continue
@@ -213,7 +230,7 @@ class Pump:
 
     def wake(self) -> None:
         """Make the thread that reads look around."""
-        os.eventfd_write(self._wake_fd, 1)
+        self._poke(self._wake_fd, 1)
 
     def attend(self) -> None:
         """Make sure the service thread looks after the sockets from now on."""
@@ -424,4 +441,4 @@ class Pump:
         # Kept for good: nobody may look at a descriptor that is closed, and perhaps somebody else's by then.
         self._baton.acquire(timeout=5)
         self._epoll.close()
-        os.close(self._wake_fd)
+        self._close_poke(self._wake_fd)

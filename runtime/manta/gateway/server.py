@@ -27,6 +27,11 @@ STREAMS_PER_CONNECTION = 8
 #: How long a stream may take to end when the gateway stops.
 STOP_S = 1.0
 
+#: Largest frame of HTTP/2 that is taken: a part of a large value in one. And what a driver may send ahead of being read; gRPC
+#: begins with 64 KiB and finds the rest out by pings.
+FRAME_BYTES = 1 << 20
+AHEAD_BYTES = 4 << 20
+
 
 def options(config: GatewayConfig) -> tuple[tuple[str, int], ...]:
     """Limits, all of which hold before anybody is asked who they are."""
@@ -39,6 +44,8 @@ def options(config: GatewayConfig) -> tuple[tuple[str, int], ...]:
         ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
         *limits(config.max_connections),
         ("grpc.max_connection_idle_ms", int(config.idle_s * 1000)),
+        ("grpc.http2.max_frame_size", FRAME_BYTES),
+        ("grpc.http2.lookahead_bytes", AHEAD_BYTES),
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 0),

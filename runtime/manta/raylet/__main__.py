@@ -26,8 +26,8 @@ from manta.core.environment import setting
 from manta.core.errors import MantaError
 from manta.core.resources import CPU, GPU, to_fixed
 from manta.metrics import flags as metrics
+from manta.raylet.child_services import read_command
 from manta.raylet.config import RayletConfig
-from manta.raylet.control_keeper import read_command
 from manta.raylet.workers.guard import Guard, start_guard
 from manta.raylet.workers.launch import FACTORY_LOG, Launched, launch
 from manta.raylet.workers.process import become_subreaper

@@ -15,6 +15,7 @@ from manta.core.strategy import ANYWHERE
 from manta.raylet import events as ev
 from manta.raylet.actors import Actors
 from manta.raylet.admission import Admission
+from manta.raylet.child_services import ChildServices
 from manta.raylet.clients import Client, Clients
 from manta.raylet.control_client import ControlLink
 from manta.raylet.exchange import Exchange
@@ -65,6 +66,7 @@ class ChannelService:
         exchange: Exchange,
         state: StateService,
         measured: UserMetricBook,
+        services: ChildServices,
     ) -> None:
         self._admission = admission
         self._clients = clients
@@ -86,6 +88,7 @@ class ChannelService:
             pb.StackRequest: inspection.stacks,
             pb.StackReply: inspection.stack,
             pb.StatusRequest: inspection.status,
+            pb.KeepService: services.asked,
             pb.TaskReport: state.report,
             pb.UserMetrics: lambda client, batch: measured.add(batch, client.job, client.pid),
             **objects.handlers,
@@ -95,7 +98,7 @@ class ChannelService:
         #: Last state of each actor that somebody here watches.
         self._states: dict[bytes, pb.ActorState] = {}
         #: What a tool may send: it asks, it holds nothing.
-        self._for_tools = frozenset({pb.Goodbye, pb.ControlCall, pb.StackRequest, pb.StatusRequest})
+        self._for_tools = frozenset({pb.Goodbye, pb.ControlCall, pb.StackRequest, pb.StatusRequest, pb.KeepService})
         #: What a process of another node may send: it leases.
         self._for_leasers = frozenset({pb.LeaseDemand, pb.LeaseReturned, pb.TakeTokens})
 

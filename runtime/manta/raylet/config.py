@@ -34,7 +34,7 @@ class RayletConfig:
         prestart: Workers kept ready before the first driver comes.
         token: The session's token for gRPC; empty where the sockets' folder is the credential.
         remove_session_dir: The folder goes with the node, logs aside.
-        control_pid: Process of a control that this node starts again when it ends; 0 for none (see `control_keeper`).
+        control_pid: Process of a control that this node starts again when it ends; 0 for none (see `child_services`).
         control_command: What it was started as.
         door: How other nodes dial this one, "host:port" as it is told to them; empty for a node that no other one reaches.
         tls_folder: Folder of the certificates for connections between nodes: `ca.crt`, `worker.crt`, `worker.key`.

@@ -48,6 +48,7 @@ class NodeMetrics:
         frames: How many frames of each type came.
         tasks: What processes tell of tasks.
         measured: What user code measures.
+        services: The processes beside the raylet that it keeps running.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class NodeMetrics:
         frames: Mapping[int, int],
         tasks: TaskBook,
         measured: UserMetricBook,
+        services: Callable[[], Mapping[str, Mapping[str, int]]] = dict,
     ) -> None:
         self._node_id = node_id
         self._runner = runner
@@ -70,6 +72,7 @@ class NodeMetrics:
         self._frames = frames
         self._tasks = tasks
         self._measured = measured
+        self._services = services
         self._components = Components()
 
     def text(self) -> bytes:
@@ -87,7 +90,17 @@ class NodeMetrics:
         yield from self._scheduling(scheduling)
         yield from self._wires()
         yield from self._task_counts(scheduling)
+        yield from self._kept()
         yield from self._measured.families()
+
+    def _kept(self) -> Iterator[Metric]:
+        kept = self._services()
+        up: dict[text.Labels, float] = {name: float(one["pid"] > 0) for name, one in kept.items()}
+        yield text.gauge(
+            "manta_service_up", "Processes beside the head's raylet: 1 while one is there.", ("service",), up
+        )
+        again: dict[text.Labels, float] = {name: float(one["restarts"]) for name, one in kept.items()}
+        yield text.counter("manta_service_restarts", "How often they were started again.", ("service",), again)
 
     def _resources(self, scheduling: Mapping[str, Any]) -> Iterator[Metric]:
         total, free = scheduling["total"], scheduling["available"]

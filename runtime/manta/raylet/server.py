@@ -16,10 +16,10 @@ from manta.aio.supervisor import Supervisor
 from manta.core.errors import MantaError
 from manta.raylet import events as ev
 from manta.raylet.actors import Actors
+from manta.raylet.child_services import ChildServices
 from manta.raylet.clients import Clients, Job
 from manta.raylet.cluster import cluster_seen
 from manta.raylet.config import RayletConfig
-from manta.raylet.control_keeper import ControlKeeper
 from manta.raylet.last_words import LastWords
 from manta.raylet.logs import LogTail
 from manta.raylet.memory import MemoryReader, MemoryWatch
@@ -71,6 +71,7 @@ class Raylet:
         self.refused: MantaError | None = None
         self._tasks: Supervisor | None = None
         self.last_words = LastWords(self.clients)
+        self.services = ChildServices(config.logs / "start.log")
         #: Where health and metrics are; 0 for nowhere, or a Unix socket only.
         self.metrics_port = 0
 
@@ -117,13 +118,12 @@ class Raylet:
             self.start(self.logs.run(), "logs")
             self.start(self._memory_watch().run(), "memory")
             if config.parent_pid:
-                watch = Watch(
-                    asyncio.get_running_loop(), config.parent_pid, lambda _pid: self.end("its driver has ended")
-                )
+                loop = asyncio.get_running_loop()
+                watch = Watch(loop, config.parent_pid, lambda _pid: self.end("its driver has ended"))
                 stack.callback(watch.close)
             if config.control_pid:
-                keeper = ControlKeeper(config.control_pid, config.control_command, config.logs / "start.log")
-                stack.push_async_callback(keeper.close)
+                self.services.keep_control(config.control_pid, config.control_command)
+            stack.push_async_callback(self.services.close)
             try:
                 yield
             finally:
@@ -270,6 +270,7 @@ class Raylet:
             exchange=self.exchange,
             state=self.state,
             measured=self.measured,
+            services=self.services,
         )
         self.orders = Orders(
             runner=self.runner,
@@ -299,6 +300,7 @@ class Raylet:
                 frames=self.channel.counts,
                 tasks=self.tasks,
                 measured=self.measured,
+                services=self.services.statistics,
             )
             port = opened(config.metrics, metrics.text, unready=self._unready, token=config.token)
             self.metrics_port = await stack.enter_async_context(port)
@@ -466,7 +468,6 @@ class Raylet:
     def describe(self) -> dict[str, Any]:
         """The node's state for people and tests."""
         config = self.config
-        scheduling = self.scheduler.statistics()
         return {
             "node_id": config.node_id.hex(),
             "node_ip": config.node_ip,
@@ -478,7 +479,8 @@ class Raylet:
             "jobs": sum(job.local for job in self.jobs.values()),
             "actors": len(self.actors),
             "store": {**self.objects.table.statistics(), **self.exchange.statistics()},
-            "scheduler": scheduling,
+            "scheduler": self.scheduler.statistics(),
+            "services": self.services.statistics(),
             "uptime_s": round(time.monotonic() - self._opened_at, 3),
         }
 

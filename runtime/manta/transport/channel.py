@@ -32,6 +32,12 @@ PROTOCOL: Final = 1
 #: Bytes asked from the kernel at once. Above 128 KiB malloc would map and unmap pages for every call.
 READ_BYTES: Final = 65_536
 
+#: A raw part of this size is not copied behind its frame's head, and is read on until it is whole.
+LARGE_BYTES: Final = 2 * READ_BYTES
+
+#: But others have their turn after so much of it.
+TURN_BYTES: Final = 4 << 20
+
 #: Largest body a peer may announce. A function's code is the largest thing that rides in a body, and is refused above 100 MB.
 MAX_BODY_BYTES: Final = 128 << 20
 
@@ -63,12 +69,24 @@ def encode(message: Message, raw: bytes | memoryview = b"") -> bytes:
     """Bytes of one frame."""
     body = message.SerializeToString()
     if len(body) > MAX_BODY_BYTES or len(raw) > MAX_RAW_BYTES:
-        raise ProtocolError(
-            f"a {type(message).__name__} frame of {len(body)} + {len(raw)} bytes is over the channel's limit "
-            f"of {MAX_BODY_BYTES} + {MAX_RAW_BYTES}"
-        )
+        raise _too_large(message, len(body), len(raw))
     head = HEADER.pack(PROTOCOL, 0, NUMBER[type(message)], len(body), len(raw))
     return b"".join((head, body, raw)) if raw else head + body
+
+
+def encode_head(message: Message, raw_bytes: int) -> bytes:
+    """Bytes of one frame but for its raw part, which follows."""
+    body = message.SerializeToString()
+    if len(body) > MAX_BODY_BYTES or raw_bytes > MAX_RAW_BYTES:
+        raise _too_large(message, len(body), raw_bytes)
+    return HEADER.pack(PROTOCOL, 0, NUMBER[type(message)], len(body), raw_bytes) + body
+
+
+def _too_large(message: Message, body_bytes: int, raw_bytes: int) -> ProtocolError:
+    return ProtocolError(
+        f"a {type(message).__name__} frame of {body_bytes} + {raw_bytes} bytes is over the channel's limit "
+        f"of {MAX_BODY_BYTES} + {MAX_RAW_BYTES}"
+    )
 
 
 class FrameDecoder:
@@ -132,6 +150,11 @@ class FrameDecoder:
     def buffered_bytes(self) -> int:
         """Bytes of an incomplete frame."""
         return self._have
+
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes that the frame which is coming still lacks, as far as it is known."""
+        return self._need - self._have
 
 
 class Connection:
@@ -211,9 +234,12 @@ class Connection:
 
     def send(self, message: Message, raw: bytes | memoryview = b"") -> bool:
         """Send one frame; see `send_bytes`."""
-        return self.send_bytes(encode(message, raw))
+        if len(raw) < LARGE_BYTES:
+            return self.send_bytes(encode(message, raw))
+        self.send_bytes(encode_head(message, len(raw)))
+        return self.send_bytes(raw)
 
-    def send_bytes(self, data: bytes) -> bool:
+    def send_bytes(self, data: bytes | memoryview) -> bool:
         """Hand bytes to the kernel; True when it took them all, else the rest waits for `flush`.
 
         Raises:
@@ -273,7 +299,26 @@ class Connection:
             return []
         if not data:
             raise EOFError
-        return self._decoder.feed(data)
+        decoder = self._decoder
+        frames = decoder.feed(data)
+        if not frames and decoder.missing_bytes >= READ_BYTES and not self.first_read:
+            return self._read_on()
+        return frames
+
+    def _read_on(self) -> list[Frame]:
+        """The rest of a large frame, as far as it is there: a round of the reader's for each piece costs more than the piece."""
+        decoder, came = self._decoder, 0
+        while True:
+            try:
+                data = self._sock.recv(READ_BYTES)
+            except BlockingIOError:
+                return []
+            if not data:
+                raise EOFError
+            came += len(data)
+            frames = decoder.feed(data)
+            if frames or came >= TURN_BYTES:
+                return frames
 
     def read_frame(self) -> Frame:
         """Wait for the next frame on a blocking connection. Raises as `receive`, and TimeoutError."""

@@ -1,8 +1,9 @@
 """A cluster's folder of credentials, and the one file that lets another machine in.
 
 The head's folder has everything: the authority with its key, a certificate for each role, the join token. A joining machine gets
-of it, in one file to copy, what a node needs: the authority's certificate, the nodes' certificate and key, the join token, and
-where control is. Whoever has that file can be a node, and so run code anywhere in the cluster; it is kept like a password.
+of it, in one file to copy, what a node needs: the authority's certificate, the nodes' certificate and key, the join token, where
+control is, and a viewer's token, so that whoever may look at the head may look at the node. Whoever has that file can be a node,
+and so run code anywhere in the cluster; it is kept like a password.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class JoinFile:
         certificate: PEM of the nodes' certificate.
         key: Its key.
         token: The join token.
+        viewer: A token that may see the metrics of whoever joins: lines of a token file, all of viewers.
         version: Of this format.
     """
 
@@ -55,6 +57,7 @@ class JoinFile:
     certificate: str
     key: str
     token: str
+    viewer: str
     version: int = _VERSION
 
 
@@ -102,10 +105,17 @@ def write_join_file(folder: str, control: str) -> str:
         certificate=_read(os.path.join(folder, "worker.crt")),
         key=_read(os.path.join(folder, "worker.key")),
         token=auth.read_token(os.path.join(folder, JOIN_TOKEN)),
+        viewer=_viewers(_read(os.path.join(folder, TOKENS))),
     )
     path = os.path.join(folder, JOIN_FILE)
     auth.write_private(path, json.dumps(asdict(content), indent=1).encode())
     return path
+
+
+def _viewers(tokens: str) -> str:
+    """The lines of a token file that are viewers'. A node shows its numbers to those, and learns of no stronger token."""
+    lines = [line for line in tokens.splitlines() if line.split()[:1] == ["viewer"]]
+    return "".join(f"{line}\n" for line in lines or ["# no token of a viewer was there when this file was made"])
 
 
 def read_join_file(path: str) -> JoinFile:
@@ -144,6 +154,7 @@ def read_join_file(path: str) -> JoinFile:
         found.certificate,
         found.key,
         found.token,
+        found.viewer,
     )
     if not all(isinstance(text, str) and len(text) for text in texts):
         raise CertificateError(wrong)
@@ -158,6 +169,7 @@ def unpack(joining: JoinFile, folder: str) -> None:
         ("worker.key", joining.key),
         ("worker.crt", joining.certificate),
         (JOIN_TOKEN, joining.token),
+        (TOKENS, joining.viewer),
         (CLUSTER_FILE, joining.cluster),
     ):
         auth.write_private(os.path.join(folder, name), text.encode())

@@ -10,6 +10,12 @@ from collections import deque
 
 from manta.core.errors import ProtocolError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from manta.transport.message_data import WithData
+
 #: Bytes that were sent and that the other side has not said to have, above which nothing more is sent.
 WINDOW_BYTES = 16 << 20
 
@@ -27,7 +33,7 @@ class MessageLog:
     def __init__(self, window_bytes: int = WINDOW_BYTES) -> None:
         self._window_bytes = window_bytes
         #: Sent and not acknowledged, in order; the last has the number `sent`.
-        self._kept: deque[bytes] = deque()
+        self._kept: deque[Any] = deque()
         self._kept_bytes = 0
         #: Number of the newest message sent.
         self.sent = 0
@@ -53,7 +59,7 @@ class MessageLog:
         self._unsaid_bytes = self._unsaid = 0
         return self.sent + 1
 
-    def add(self, message: bytes) -> None:
+    def add(self, message: bytes | WithData) -> None:
         """A message is sent. More than fits the window is taken all the same: the caller looks at `full` first."""
         self.sent += 1
         self._kept.append(message)
@@ -104,7 +110,7 @@ class MessageLog:
 
     # -- a new connection
 
-    def resume(self, received: int) -> list[bytes]:
+    def resume(self, received: int) -> list[Any]:
         """The other side has everything up to `received`: what to send again, in order, before anything new.
 
         Raises:

@@ -7,19 +7,11 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from manta.core.errors import (
-    BY_CODE,
-    AuthenticationError,
-    MantaError,
-    OverloadedError,
-    RpcError,
-    RpcTimeoutError,
-)
+from manta.core.errors import BY_CODE, MantaError
 from manta.core.errors.wire import ErrorFields, from_fields, to_fields
 from manta.rpc.v1 import common_pb2
+from manta.transport.statuses import METADATA_KEY, error_of_status
 
-#: Trailing metadata that holds the encoded ErrorInfo.
-METADATA_KEY = "manta-error-bin"
 #: Metadata is meant to be small, and gRPC refuses more than 8 KiB of it by default.
 DETAIL_LIMIT = 2000
 INFO_LIMIT = 5000
@@ -100,22 +92,9 @@ def info_from(error: grpc.RpcError) -> common_pb2.ErrorInfo:
                 return common_pb2.ErrorInfo.FromString(value)
             except DecodeError:
                 break
-    return error_info(_from_status(error))
+    return error_info(error_of_status(error.code().value[0], error.details() or ""))
 
 
 def error_from(error: grpc.RpcError) -> MantaError:
     """The error of ours that a failed call means."""
     return error_of(info_from(error))
-
-
-def _from_status(error: grpc.RpcError) -> MantaError:
-    status: grpc.StatusCode = error.code()
-    text: str = error.details() or status.name
-    number: int = status.value[0]
-    if status is _STATUS.DEADLINE_EXCEEDED:
-        return RpcTimeoutError(text, number)
-    if status is _STATUS.RESOURCE_EXHAUSTED:
-        return OverloadedError(text, number)
-    if status is _STATUS.UNAUTHENTICATED:
-        return AuthenticationError(text)
-    return RpcError(f"{status.name}: {text}", number)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Any free ports, loopback only: several runs at a time do not meet.
-PORTS = ["--port", "0", "--door-port", "0", "--gateway-port", "0", "--dashboard-port", "0"]
+PORTS = ["--port", "0", "--door-port", "0", "--gateway-port", "0", "--dashboard-port", "0", "--metrics-port", "0"]
 HERE = ["--node-ip", "127.0.0.1", *PORTS, "--num-cpus", "1", "--object-store-memory", "80M"]
 
 #: A driver that joins the newest node on this machine, and uses what only the other one has.

@@ -61,7 +61,7 @@ assert [manta.get(ref) for ref in items.remote()] == [0, 1, 2]
 assert double.remote(3).future().result(10) == 6
 manta.kill(counter)
 manta.shutdown()
-assert "manta.client.pump" not in sys.modules and "manta.shm.client" not in sys.modules
+assert "manta.client.poller" in sys.modules and "manta.shm.client" not in sys.modules and "grpc" not in sys.modules
 print("done")
 """
 

@@ -41,6 +41,8 @@ def facts(**changed):
         "session": "s",
         "address": "unix:/s/raylet.sock",
         "driver_pid": 1,
+        "metrics": {"raylet": "http://127.0.0.1:8090"},
+        "services": {"gateway": {"pid": 7, "restarts": 2}},
         "uptime_s": 61.0,
         "nodes": [node()],
         "resources": {"CPU": {"total": 4.0, "used": 1.5}, "memory": {"total": float(1 << 30), "used": 0.0}},

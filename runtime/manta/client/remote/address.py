@@ -6,6 +6,7 @@ from manta.core import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ssl
     from typing import Any
 
 #: Where a gateway listens unless told otherwise.
@@ -32,9 +33,17 @@ class Gateway:
         self.name = role_name_of(ca) if ca is not None else ""
 
     @property
-    def target(self) -> str:
-        """For gRPC."""
-        return f"dns:///{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+    def authority(self) -> str:
+        """As HTTP names it."""
+        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def context(self) -> ssl.SSLContext:
+        """TLS as it is spoken with the gateway: whoever shows another name, or another authority's, is not it."""
+        import ssl
+
+        context = ssl.create_default_context(cadata=None if self.ca is None else self.ca.decode("ascii", "replace"))
+        context.set_alpn_protocols(["h2"])
+        return context
 
 
 def split(address: str) -> tuple[str, int]:

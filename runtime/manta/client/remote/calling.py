@@ -7,7 +7,7 @@ from manta.client.arguments import Extra
 from manta.client.calling import results_of
 from manta.client.generators import StreamReader, open_stream
 from manta.client.handles import ActorHandle, handle_of
-from manta.client.refs import ObjectRef, make_ref
+from manta.client.refs import ObjectRef, make_ref, released
 from manta.client.templates import Templates
 from manta.client.values import INLINE_BYTES
 from manta.core import errors
@@ -117,6 +117,9 @@ class Calls:
             if template.number not in self._told:
                 self._tell(template)
             self._counts[oid] = 1
+            if released:
+                # What was dropped since the last call rides along with this one, instead of in a message of its own.
+                session.counting.drain_released()
             self._outbox.call(actor, template.number, task_id, payload)
         return make_ref(oid)
 

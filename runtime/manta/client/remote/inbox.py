@@ -11,6 +11,7 @@ from manta.core import errors
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import gateway_pb2 as gw
 from manta.transport.convert import error_from_proto
+from manta.transport.message_data import split_data
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 #: Messages of workers' lines that may wait to be printed.
 MAX_TO_PRINT = 10_000
+
+#: A message of this size holds a part of a large value, which is not to be copied by decoding it.
+LARGE_BYTES = 64 << 10
 
 
 class Inbox:
@@ -43,15 +47,20 @@ class Inbox:
             "put_started": session.store.put_started,
             "put_done": session.store.put_done,
         }
-        self._data = b""
+        self._data: bytes | memoryview = b""
 
     def message(self, data: bytes) -> None:
         """One encoded ConnectResponse."""
-        message = gw.ConnectResponse.FromString(data)
+        tail: memoryview | bytes = b""
+        if len(data) >= LARGE_BYTES:
+            head, tail = split_data(data)
+            message = gw.ConnectResponse.FromString(head)
+        else:
+            message = gw.ConnectResponse.FromString(data)
         outbox = self._session.outbox
         outbox.acknowledged(message.received)
         if message.number and outbox.log.take(message.number, len(data)):
-            self._data = message.data
+            self._data = tail or message.data
             for action in message.actions:
                 kind = action.WhichOneof("kind")
                 if kind is None:

@@ -1,114 +1,225 @@
-"""The connection to the gateway: one gRPC stream at a time. The one module of a driver that loads grpc, and only when it is used.
+"""The connection to the gateway: one gRPC call over TLS, read and written by whoever holds the session's lock.
 
-A driver inside reaches everything through its raylet and never loads it; one outside has nothing else to speak over.
+A thread that waits reads it itself, as a driver on a node reads its sockets; see `transport.http2` for why no grpc is loaded.
 """
 
 from __future__ import annotations
 
-from queue import SimpleQueue
-from typing import Any
+import socket
+import ssl
+import time
+from collections import deque
 
-import grpc
-
-from manta.client.remote.diagnose import reason
+from manta.client.remote.diagnose import no_gateway, reason
 from manta.core import errors
 from manta.rpc.v1 import gateway_pb2 as gw
-from manta.transport import auth, status
+from manta.transport import auth, statuses
+from manta.transport.convert import error_from_proto
+from manta.transport.http2 import Call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from manta.client.remote.address import Gateway
+    from manta.transport.http2 import Ended
+    from manta.transport.message_data import WithData
 
 METHOD = "/manta.rpc.v1.GatewayService/Connect"
 
 #: How long the gateway may take to say that a session is open, its process's start included; and that one is resumed.
 OPEN_S = 40.0
 
-_MESSAGE_LIMIT = 128 << 20
-_OPTIONS: list[tuple[str, Any]] = [
-    ("grpc.max_receive_message_length", _MESSAGE_LIMIT),
-    ("grpc.max_send_message_length", _MESSAGE_LIMIT),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.enable_retries", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-]
+#: A gateway that said nothing for so long is asked whether it is there, and is gone when it does not answer for as long again.
+KEEPALIVE_S = 10.0
+
+#: Bytes asked from the kernel at once, more than TLS ever gives; and taken before others have their turn.
+_READ_BYTES = 32 << 10
+_TURN_BYTES = 2 << 20
+
+#: What the kernel may hold, where it lets.
+_BUFFER_BYTES = 2 << 20
 
 
 class Line:
-    """One connection. `open` once, then `send` from any thread, and iterate in one."""
+    """One connection. `open` once, by one thread that may wait; everything else under the session's lock, and nothing blocks."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        options = list(_OPTIONS)
-        if gateway.name:
-            options.append(("grpc.ssl_target_name_override", gateway.name))
-        self._channel = grpc.secure_channel(gateway.target, grpc.ssl_channel_credentials(gateway.ca), options=options)
-        self._requests: SimpleQueue[bytes | None] = SimpleQueue()
-        self._call: Any = None
+        self._call = Call(METHOD, gateway.authority, auth.metadata(gateway.token))
+        self._sock: ssl.SSLSocket | None = None
+        self._unsent: deque[bytes | memoryview] = deque()
+        self._heard = self._pinged = 0.0
+        #: Its descriptor, once it is open.
+        self.fd = -1
+        #: The gateway has ended the call, or the connection.
+        self.over = False
 
-    def open(self, first: gw.ConnectRequest) -> gw.ConnectResponse:
-        """Connect and say the first message; returns the gateway's first.
+    def open(self, first: gw.ConnectRequest) -> tuple[gw.ConnectResponse, list[bytes]]:
+        """Connect and say the first message; returns the gateway's first, and what came with it.
 
         Raises:
             ClusterNotFoundError: No gateway is there.
             AuthenticationError, VersionMismatchError: It is not the right one, or does not want us.
             MantaError: As the gateway said; `RpcError` is worth another try.
         """
-        import threading
-
-        self._requests.put(first.SerializeToString())
-        connect: Any = self._channel.stream_stream(METHOD)
-        self._call = connect(self._said(), metadata=auth.metadata(self._gateway.token))
-        late = threading.Timer(OPEN_S, self._call.cancel)
-        late.daemon = True
-        late.start()
+        deadline = time.monotonic() + OPEN_S
+        sock = self._sock = self._connected()
         try:
-            return gw.ConnectResponse.FromString(next(self._call))
-        except StopIteration:
-            raise errors.RpcError("the gateway ended the connection without a word") from None
-        except grpc.RpcError as failed:
-            raise self.error(failed) from None
-        finally:
-            late.cancel()
-
-    def error(self, failed: Any) -> errors.MantaError:
-        """What a connection that failed means."""
-        error = status.error_from(failed)
-        if type(error) is not errors.RpcError:
-            return error
-        if failed.code() is grpc.StatusCode.UNAVAILABLE and not (failed.trailing_metadata() or ()):
-            return reason(self._gateway, failed.details() or "")
-        if failed.code() is grpc.StatusCode.CANCELLED:
-            return errors.RpcTimeoutError(
+            self._call.send(first.SerializeToString())
+            messages: list[bytes] = []
+            while not messages:
+                for data in self._call.take():
+                    sock.sendall(data)
+                if self._call.ended is not None:
+                    break
+                sock.settimeout(max(0.001, deadline - time.monotonic()))
+                data = sock.recv(_READ_BYTES)
+                if not data:
+                    break
+                messages = self._call.feed(data)
+        except TimeoutError:
+            raise errors.RpcTimeoutError(
                 f"the gateway at {self._gateway.address} did not answer within {OPEN_S:.0f} s"
-            )
-        return error
+            ) from None
+        except errors.ProtocolError as wrong:
+            raise no_gateway(self._gateway, str(wrong)) from None
+        except OSError as broken:
+            raise errors.RpcError(f"the connection to the gateway broke: {broken}") from None
+        if not messages:
+            if self._call.ended is not None:
+                raise self._error(self._call.ended)
+            raise errors.RpcError("the gateway ended the connection without a word")
+        sock.setblocking(False)
+        self.fd = sock.fileno()
+        self._heard = time.monotonic()
+        return gw.ConnectResponse.FromString(messages[0]), messages[1:]
 
-    def _said(self) -> Iterator[bytes]:
-        while (data := self._requests.get()) is not None:
-            yield data
-
-    def send(self, data: bytes) -> None:
-        """One message. To a connection that is gone: nothing happens, whoever iterates hears of it."""
-        self._requests.put(data)
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Messages as they come; ends when the connection does, whatever the reason."""
+    def _connected(self) -> ssl.SSLSocket:
+        """TCP and TLS, as far as they go."""
+        gateway = self._gateway
         try:
-            yield from self._call
-        except grpc.RpcError:
+            sock = socket.create_connection((gateway.host, gateway.port), OPEN_S / 2)
+        except OSError as failed:
+            raise reason(gateway, failed) from None
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+            context = gateway.context()
+            tls = context.wrap_socket(sock, server_hostname=gateway.name or gateway.host)
+        except OSError as failed:  # TLS's are among them
+            sock.close()
+            raise reason(gateway, failed) from None
+        if tls.selected_alpn_protocol() != "h2":
+            tls.close()
+            raise no_gateway(gateway, "it speaks no HTTP/2")
+        return tls
+
+    def _error(self, ended: Ended) -> errors.MantaError:
+        """What an end instead of an answer means."""
+        told = ended.details.get(statuses.METADATA_KEY)
+        if told:
+            from google.protobuf.message import DecodeError
+
+            from manta.rpc.v1 import common_pb2 as common
+
+            try:
+                return error_from_proto(common.ErrorInfo.FromString(told))
+            except DecodeError:
+                pass
+        if ended.status is None:
+            return errors.RpcError(f"the gateway at {self._gateway.address} took no call: {ended.text}")
+        return statuses.error_of_status(ended.status, ended.text)
+
+    # -- out
+
+    def send(self, data: bytes | WithData) -> None:
+        """One message. To a connection that is gone: nothing happens, whoever reads hears of it."""
+        self._call.send(data)
+        self._push()
+
+    def _push(self) -> None:
+        if self._call.has_output:
+            self._unsent.extend(self._call.take())
+        sock, unsent = self._sock, self._unsent
+        if sock is None:
+            unsent.clear()
             return
+        try:
+            while unsent:
+                data = unsent[0]
+                sent = sock.send(data)
+                if sent == len(data):
+                    unsent.popleft()
+                else:
+                    unsent[0] = memoryview(data)[sent:]
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
+            pass
+        except OSError:
+            unsent.clear()
+
+    @property
+    def wants_to_write(self) -> bool:
+        """Something waits for the kernel to take it."""
+        return bool(self._unsent)
+
+    # -- in
+
+    def receive(self) -> list[bytes]:
+        """Messages that have come; what waited to be sent goes on as well.
+
+        Raises:
+            OSError: The connection broke.
+            ProtocolError: It speaks something else.
+        """
+        sock, call = self._sock, self._call
+        if sock is None:
+            return []
+        messages: list[bytes] = []
+        came = 0
+        try:
+            while came < _TURN_BYTES or sock.pending():
+                data = sock.recv(_READ_BYTES)
+                if not data:
+                    break
+                came += len(data)
+                messages += call.feed(data)
+            else:
+                data = b"more"
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
+            data = b"later"
+        except OSError:
+            # What came before counts: it may be the session's last words.
+            if not messages:
+                raise
+            data = b""
+        if came:
+            self._heard = time.monotonic()
+        if self._unsent or call.has_output:
+            self._push()
+        self.over = not data or call.ended is not None
+        return messages
+
+    def tick(self, now: float) -> float:
+        """Ask a silent gateway whether it is there; when to look again.
+
+        Raises:
+            TimeoutError: It did not answer.
+        """
+        if self._call.pinged:
+            if now - self._pinged >= KEEPALIVE_S and now - self._heard >= KEEPALIVE_S:
+                raise TimeoutError("the gateway does not answer")
+            return max(self._pinged, self._heard) + KEEPALIVE_S
+        if now - self._heard >= KEEPALIVE_S:
+            self._pinged = now
+            self._call.ping()
+            self._push()
+            return now + KEEPALIVE_S
+        return self._heard + KEEPALIVE_S
 
     def close(self) -> None:
         """End the connection. Twice is harmless."""
-        self._requests.put(None)
-        if self._call is not None:
-            self._call.cancel()
-        self._channel.close()
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        self.fd = -1
+        self._unsent.clear()

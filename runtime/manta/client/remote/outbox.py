@@ -6,15 +6,17 @@ thousand costs a few.
 
 from __future__ import annotations
 
-import threading
 import time
 
 from manta.rpc.v1 import gateway_pb2 as gw
+from manta.transport.message_data import WithData
 from manta.transport.message_log import MessageLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from manta.client.waiter import Waiter
 
 #: What has gathered goes out after this long.
 GATHER_S = 0.001
@@ -23,16 +25,13 @@ GATHER_S = 0.001
 GATHER_CALLS = 512
 GATHER_BYTES = 256 << 10
 
-#: The field number of `ConnectRequest.data` and its wire type: see `Outbox.chunk`.
-_DATA_TAG = b"\x32"
-
 
 class Outbox:
     """The driver's voice."""
 
-    def __init__(self, lock: threading.RLock, later: Callable[[], None]) -> None:
+    def __init__(self, later: Callable[[], None], finish: Callable[[Waiter], None]) -> None:
         #: Puts one encoded message on the present connection, if there is one.
-        self.pass_on: Callable[[bytes], None] = lambda data: None
+        self.pass_on: Callable[[bytes | WithData], None] = lambda data: None
         self.log = MessageLog()
         self._later = later
         self._actions: list[gw.DriverAction] = []
@@ -44,8 +43,9 @@ class Outbox:
         self._bytes = 0
         self._sent_at = 0.0
         self._poked = False
-        #: Signalled when a full window has room again, or the session is over.
-        self.room = threading.Condition(lock)
+        self._finish = finish
+        #: Threads that wait until a full window has room again, or the session is over.
+        self.waiters: list[Waiter] = []
 
     def call(
         self, actor: bytes, number: int, task_id: bytes, payload: bytes, extra: gw.SubmitExtra | None = None
@@ -111,14 +111,16 @@ class Outbox:
         self._sent_at = time.monotonic()
         self._send(message.SerializeToString())
 
-    def chunk(self, action: gw.DriverAction, data: bytes | memoryview) -> None:
-        """A part of a large value, at once. The bytes are put behind the encoded rest: one copy, where protobuf makes three."""
+    def chunk(self, action: gw.DriverAction, data: memoryview) -> None:
+        """A part of a large value, at once. It is not copied: whoever puts the value waits until the session has it, and has then
+        been told that it need not be sent again.
+        """
         self.flush()
         log = self.log
         head = gw.ConnectRequest(number=log.next_number(), received=log.received, actions=[action]).SerializeToString()
-        self._send(b"".join((head, _DATA_TAG, _varint(len(data)), data)))
+        self._send(WithData(head, data))
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | WithData) -> None:
         self.log.add(data)
         self.pass_on(data)
 
@@ -131,13 +133,10 @@ class Outbox:
     def acknowledged(self, number: int) -> None:
         """The session has the messages up to this one."""
         if self.log.acknowledged(number):
-            self.room.notify_all()
+            self.let_go()
 
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    def let_go(self) -> None:
+        """Whoever waits for room looks again."""
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            self._finish(waiter)

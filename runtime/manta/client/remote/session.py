@@ -21,6 +21,7 @@ from manta.client.objects import Objects
 from manta.client.ownership import Ownership
 from manta.client.patience import Patient
 from manta.client.pickling import Pickling, dump
+from manta.client.pump import Pump
 from manta.client.refs import ObjectRef, make_ref, reduce_ref, released
 from manta.client.remote.absent import Reporter
 from manta.client.remote.calling import Calls
@@ -28,7 +29,6 @@ from manta.client.remote.counting import RemoteCounting, Watching
 from manta.client.remote.inbox import Inbox, Reply, Requests
 from manta.client.remote.outbox import GATHER_S, Outbox
 from manta.client.remote.store import RemoteStore
-from manta.client.remote.waiting import Poke, Pump
 from manta.client.signals import Interrupts
 from manta.client.values import INLINE_BYTES, Stored, Values
 from manta.client.waiter import Waiter
@@ -51,14 +51,12 @@ if TYPE_CHECKING:
     from manta.client.remote.address import Gateway
     from manta.client.remote.line import Line
     from manta.client.values import Failure
+    from manta.transport.message_data import WithData
 
 log = logging.getLogger("manta")
 
 #: Version of `gateway.proto`'s meaning; a gateway that speaks another refuses.
 PROTOCOL = 1
-
-#: How often dropped references are looked for while nothing else is said.
-LOOK_S = 0.2
 
 #: Between two tries to connect again.
 AGAIN_S = 0.05
@@ -92,12 +90,13 @@ class RemoteSession(Patient):
         self.ownership = Ownership()
         self.streams: dict[bytes, StreamReader] = {}
         self.background = Background()
-        self._due = Poke()
-        self.pump = Pump(self.lock, self._due.set, self.now)
-        self.interrupts = Interrupts(self.pump.interrupt_main, self._due.set)
+        self.pump = Pump(self.lock)
+        self.interrupts = Interrupts(self.pump.interrupt_main, lambda: self.pump.schedule(0.0))
         self.pump.interrupted = self.interrupts.pending
+        self.pump.on_round = self._round
+        self.pump.dropped = lambda: bool(released)
         self._main = threading.main_thread().ident
-        self.outbox = Outbox(self.lock, self._due.set)
+        self.outbox = Outbox(lambda: self.pump.schedule(self.now() + GATHER_S), self.pump.finish)
         self.say = self.outbox.say
         self.requests = Requests(self)
         self.store = RemoteStore(self)
@@ -128,8 +127,11 @@ class RemoteSession(Patient):
         self.line_link: Any = object()
         self._line: Line | None = None
         self._opened = gw.SessionOpened()
+        #: The line waits for the kernel to take what was said.
+        self._writing = False
         self._over = Waiter()
-        self._threads: list[threading.Thread] = []
+        #: Connects again.
+        self._thread: threading.Thread | None = None
         self.print_lines: Callable[[pb.LogLines], None] = lambda lines: None
         self.finish_lines: Callable[[], None] = lambda: None
         self.on_unread: Callable[[Failure], None] = lambda failure: None
@@ -150,22 +152,20 @@ class RemoteSession(Patient):
         hello.protocol = PROTOCOL
         line = Line(self._gateway)
         try:
-            opened = line.open(gw.ConnectRequest(open=hello)).opened
+            first, more = line.open(gw.ConnectRequest(open=hello))
         except BaseException:
             line.close()
+            self.pump.close()
             raise
-        self._opened = opened
+        opened = self._opened = first.opened
         self.welcome, self.address_bytes = opened.welcome, opened.address
         self.worker_id = common.Address.FromString(opened.address).worker_id
         self.ids = IdMaker(opened.welcome.job_id, os.urandom(12))
-        self._line = line
-        self.outbox.pass_on = line.send
         self.interrupts.install()
         _live.append(self)
-        for name, work in (("manta-gateway", self._read), ("manta-service", self._serve)):
-            thread = threading.Thread(target=work, name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        with self.lock:
+            self._use(line, more)
+        self.pump.start()
 
     def check(self) -> None:
         """Raise if the session has ended."""
@@ -197,14 +197,14 @@ class RemoteSession(Patient):
         with self.lock:
             self.closed = True
             self._end_waits(errors.NotConnectedError("the cluster was left by shutdown() while this waited"))
-        self._due.set()
-        if self._line is not None:
-            self._line.close()
+            if self._line is not None:
+                self.pump.remove(self._line.fd)
+                self._line.close()
+        self.pump.close()
         self.background.run(self.finish_lines)
         self.background.finish(2.0)
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(2.0)
+        if self._thread is not None:
+            self._thread.join(2.0)
         if self in _live:
             _live.remove(self)
         released.clear()
@@ -225,41 +225,79 @@ class RemoteSession(Patient):
             stream.failed(failure)
         self.requests.lost()
         self.store.lost()
-        self.outbox.room.notify_all()
+        self.outbox.let_go()
 
-    # -- threads
+    # -- the connection
 
-    def _read(self) -> None:
-        """Take what comes; connect again when the connection breaks."""
-        while (line := self._line) is not None:
-            for data in line:
-                with self.lock:
-                    if self.closed:
-                        return
-                    try:
-                        self.inbox.message(data)
-                    except Exception as wrong:  # noqa: BLE001 - the session ends by it, and says so
-                        self.ended(errors.ProtocolError(f"the gateway said what this driver cannot take: {wrong}"))
-            if self._is_over():
-                break
-            self._connect_again(line)
-            if self._is_over():
-                break
+    def _use(self, line: Line, messages: list[bytes]) -> None:
+        """Speak over this one from now on; what it has brought already comes first. Called under the lock."""
+        self._line = line
+        self._writing = False
+        self.outbox.pass_on = self._pass_on
+        self.pump.add(line.fd, self._ready)
+        self._take(messages)
+        self._look_to_write(line)
+
+    def _pass_on(self, data: bytes | WithData) -> None:
+        line = self._line
+        if line is not None:
+            line.send(data)
+            if line.wants_to_write and not self._writing:
+                self._look_to_write(line)
+
+    def _look_to_write(self, line: Line) -> None:
+        if line.wants_to_write != self._writing and line is self._line:
+            self._writing = line.wants_to_write
+            self.pump.want_write(line.fd, self._writing)
+
+    def _ready(self, mask: int) -> None:
+        """The connection can be read or written. Called under the lock, by whoever waits."""
+        line = self._line
+        if line is None:
+            return
+        try:
+            self._take(line.receive())
+        except (OSError, errors.ProtocolError) as broken:
+            self._broke(line, broken)
+            return
+        if line.over:
+            self._broke(line, errors.RpcError("the connection broke"))
+        else:
+            self._look_to_write(line)
+
+    def _take(self, messages: list[bytes]) -> None:
+        for data in messages:
+            if self.closed:
+                return
+            try:
+                self.inbox.message(data)
+            except Exception as wrong:  # noqa: BLE001 - the session ends by it, and says so
+                self.ended(errors.ProtocolError(f"the gateway said what this driver cannot take: {wrong}"))
+
+    def _broke(self, line: Line, why: BaseException) -> None:
+        """The connection is gone: open another, beside whoever waits here."""
+        if line is not self._line:
+            return
+        self._line = None
+        self.outbox.pass_on = lambda data: None
+        self.pump.remove(line.fd)
+        line.close()
+        if not self._is_over():
+            log.debug("the connection to the gateway broke: %s", why)
+            self._thread = threading.Thread(target=self._connect_again, name="manta-gateway", daemon=True)
+            self._thread.start()
 
     def _is_over(self) -> bool:
         return self.closed or self.broken is not None or self._over.done
 
-    def _connect_again(self, line: Line) -> None:
-        from manta.client.remote.line import Line as NewLine
+    def _connect_again(self) -> None:
+        from manta.client.remote.line import Line
 
-        with self.lock:
-            self.outbox.pass_on = lambda data: None
-        line.close()
         deadline = self.now() + self._opened.grace_s
         pause = AGAIN_S
         last: errors.MantaError = errors.RpcError("the connection broke")
         while not self.closed and self.now() < deadline:
-            again = NewLine(self._gateway)
+            again = Line(self._gateway)
             try:
                 resume = gw.ResumeSession(
                     session_id=self._opened.session_id,
@@ -267,13 +305,16 @@ class RemoteSession(Patient):
                     received=self.outbox.log.received,
                     protocol=PROTOCOL,
                 )
-                resumed = again.open(gw.ConnectRequest(resume=resume)).resumed
+                first, more = again.open(gw.ConnectRequest(resume=resume))
                 with self.lock:
-                    for data in self.outbox.log.resume(resumed.received):
+                    if self._is_over():
+                        again.close()
+                        return
+                    for data in self.outbox.log.resume(first.resumed.received):
                         again.send(data)
-                    self.outbox.room.notify_all()
-                    self._line = again
-                    self.outbox.pass_on = again.send
+                    self.outbox.let_go()
+                    self._use(again, more)
+                self.pump.attend()
                 return
             except (errors.RpcError, errors.ClusterNotFoundError) as failed:
                 again.close()
@@ -289,17 +330,22 @@ class RemoteSession(Patient):
                 errors.RaySystemError(f"the session at {self._gateway.address} is lost, and all it owned: {last}")
             )
 
-    def _serve(self) -> None:
-        """Send what has gathered, and count what was dropped."""
-        while not self.closed and self.broken is None:
-            self._due.wait(LOOK_S)
-            time.sleep(GATHER_S)
-            with self.lock:
-                if not self.closed:
-                    self.flush()
-            if self.interrupts.pending():
-                self.interrupts.try_again()
-                self._due.set()
+    def _round(self, now: float) -> float | None:
+        """After every round of events, under the lock: count what was dropped, send what gathered, see that the line lives."""
+        if self.closed or self.broken is not None:
+            return None
+        self.flush()
+        due: float | None = None
+        line = self._line
+        if line is not None:
+            try:
+                due = line.tick(now)
+            except TimeoutError as silent:
+                self._broke(line, silent)
+        if self.interrupts.pending() and threading.get_ident() != self._main:
+            self.interrupts.try_again()
+            due = now + 0.001
+        return due
 
     def _after_fork(self) -> None:
         """User code forked: the child has no session."""
@@ -398,13 +444,14 @@ class RemoteSession(Patient):
 
     def await_room(self) -> None:
         """Wait until the session has taken enough of what was said; a driver that is cut off waits here too."""
-        with self.lock:
-            while self.outbox.log.full and self.broken is None and not self.closed:
-                self.outbox.room.wait(1.0 if threading.get_ident() != self._main else 0.1)
-                if threading.get_ident() == self._main:
-                    self.interrupts.run_deferred()
-                    self.interrupts.raise_pending()
-            self.check()
+        while True:
+            with self.lock:
+                self.check()
+                if not self.outbox.log.full:
+                    return
+                waiter = Waiter()
+                self.outbox.waiters.append(waiter)
+            self.wait_for(waiter, "the gateway to take what was said")
 
     # -- who and where this process is
 

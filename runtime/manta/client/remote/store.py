@@ -170,7 +170,7 @@ class RemoteStore:
         self._seen[oid] = fetch.buffer
         return fetch.view.toreadonly()
 
-    def chunk(self, chunk: gw.FetchedChunk, data: bytes) -> None:
+    def chunk(self, chunk: gw.FetchedChunk, data: bytes | memoryview) -> None:
         """The next part of a fetched value. Under the session's lock."""
         fetch = self._fetches.get(chunk.request_id)
         if fetch is None:

@@ -12,6 +12,7 @@ from manta.core.ids import ACTOR_ID_BYTES, OBJECT_ID_BYTES, TASK_ID_BYTES
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import control_pb2 as ctl
 from manta.rpc.v1 import gateway_pb2 as gw
+from manta.transport.message_data import split_data
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from manta.gateway.owner.speaker import Speaker
     from manta.gateway.owner.transfers import Transfers
 
+#: A message of this size holds a part of a large value, which is not to be copied by decoding it.
+LARGE_BYTES = 64 << 10
+
 
 class Actions:
     """Does what the driver's messages say, in order, each once."""
@@ -37,7 +41,7 @@ class Actions:
         #: By the driver's numbers.
         self._templates: dict[int, Template] = {}
         self._clients: dict[bytes, ActorClient] = {}
-        self._data = b""
+        self._data: bytes | memoryview = b""
         self._do: dict[str, Callable[[Any], None]] = {
             "define": self._define,
             "submit": self._submit,
@@ -62,14 +66,19 @@ class Actions:
         Raises:
             ProtocolError: It is none, or says what cannot be; the session cannot go on.
         """
+        tail: memoryview | bytes = b""
         try:
-            message = gw.ConnectRequest.FromString(data)
+            if len(data) >= LARGE_BYTES:
+                head, tail = split_data(data)
+                message = gw.ConnectRequest.FromString(head)
+            else:
+                message = gw.ConnectRequest.FromString(data)
         except DecodeError as broken:
             raise errors.ProtocolError(f"a message of the driver's cannot be decoded: {broken}") from broken
         self._speaker.acknowledged(message.received)
         if not message.number or not self._speaker.log.take(message.number, len(data)):
             return
-        self._data = message.data
+        self._data = tail or message.data
         for action in message.actions:
             kind = action.WhichOneof("kind")
             do = self._do.get(kind or "")

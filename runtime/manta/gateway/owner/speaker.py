@@ -8,6 +8,7 @@ from __future__ import annotations
 from manta.client.values import Failure, Stored
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import gateway_pb2 as gw
+from manta.transport.message_data import head_of
 from manta.transport.message_log import MessageLog
 
 TYPE_CHECKING = False
@@ -89,7 +90,9 @@ class Speaker:
     def chunk(self, action: gw.SessionAction, data: memoryview) -> None:
         """Tell a part of a large value, at once."""
         self.flush()
-        self._send(gw.ConnectResponse(actions=[action], data=data.tobytes()))
+        log = self.log
+        head = gw.ConnectResponse(number=log.next_number(), received=log.received, actions=[action]).SerializeToString()
+        self._keep(b"".join((head, head_of(len(data)), data)))
 
     def _gather_values(self) -> None:
         values = gw.SmallValues(object_ids=b"".join(self._ids), values=self._values)
@@ -113,7 +116,9 @@ class Speaker:
     def _send(self, message: gw.ConnectResponse) -> None:
         message.number = self.log.next_number()
         message.received = self.log.received
-        data = message.SerializeToString()
+        self._keep(message.SerializeToString())
+
+    def _keep(self, data: bytes) -> None:
         self.log.add(data)
         if self.connection:
             self._pass(data)

@@ -48,11 +48,11 @@ class Incoming:
         self.size = size
         self._begin = begin
         #: None: there will be no more. Bounded by the value's size, for which there is room in the store by then.
-        self.parts: SimpleQueue[bytes | None] = SimpleQueue()
+        self.parts: SimpleQueue[bytes | memoryview | None] = SimpleQueue()
         self._asked_for = False
         self._came = 0
 
-    def came(self, data: bytes | None) -> None:
+    def came(self, data: bytes | memoryview | None) -> None:
         """The next part; None for no more.
 
         Raises:
@@ -112,7 +112,7 @@ class Transfers:
         incoming = self._incoming[oid] = Incoming(size, begin)
         self._writers.submit(self._write, oid, incoming)
 
-    def part(self, oid: bytes, data: bytes | None) -> None:
+    def part(self, oid: bytes, data: bytes | memoryview | None) -> None:
         """The next part of it; None for no more."""
         incoming = self._incoming.get(oid)
         if incoming is not None:
