@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
+# Before gRPC is imported: what strangers do at its port must not fill the log.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 import argparse
 import asyncio
 import logging
-import os
 import sys
 from contextlib import suppress
 from dataclasses import replace
