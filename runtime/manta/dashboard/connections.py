@@ -32,7 +32,7 @@ STALL_S: Final = 20.0
 #: How often idle connections are looked for.
 LOOK_S: Final = 1.0
 #: How often, and at what distance, room is looked for before one who has come is sent away.
-ROOM_LOOKS: Final = 50
+ROOM_LOOKS: Final = 25
 ROOM_S: Final = 0.02
 #: After so many in a row those that came are listened to, or a flood would push out who has said all it has to.
 _AT_ONCE: Final = 16
@@ -121,12 +121,17 @@ class Connections:
         try:
             address = address_of(sock.getpeername())
             _ = self._shaking.enter(sock, address)
+            async with asyncio.timeout(HANDSHAKE_S):
+                await _first_byte(sock)
             transport, _ = await loop.connect_accepted_socket(
                 make, sock, ssl=context, ssl_handshake_timeout=HANDSHAKE_S if context else None
             )
             self._open[transport] = _Open(address, loop.time())
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, EOFError):
             sock.close()
+        except asyncio.CancelledError:
+            sock.close()
+            raise
         finally:
             self._shaking.leave(sock)
 
@@ -137,14 +142,16 @@ class Connections:
             self._forget_closed()
             now = asyncio.get_running_loop().time()
             for transport, one in list(self._open.items()):
-                if one.busy:
-                    self._look(transport, one, now)
+                unread = transport.get_write_buffer_size() if isinstance(transport, asyncio.WriteTransport) else 0
+                if one.busy or unread:
+                    # An answer is written after its request's handler is done.
+                    self._look(transport, one, unread, now)
                 elif one.since < now - (self._idle_s if one.known else min(STRANGER_S, self._idle_s)):
                     self._cut(transport)
 
-    def _look(self, transport: asyncio.BaseTransport, one: _Open, now: float) -> None:
-        """Cut one with a request in work that neither sends its body nor reads its answer."""
-        unread = transport.get_write_buffer_size() if isinstance(transport, asyncio.WriteTransport) else 0
+    def _look(self, transport: asyncio.BaseTransport, one: _Open, unread: int, now: float) -> None:
+        """Cut one that neither sends the body of its request nor reads the answer."""
+        one.since = now
         read = self._read.get(transport, lambda: None)()
         progress = (unread, -1 if read is None else read)
         if (not unread and read is None) or progress != one.progress:
@@ -191,12 +198,30 @@ class Connections:
                 # Those that came just before have not shaken hands yet; the others wait in the kernel's queue.
                 await asyncio.sleep(ROOM_S)
             else:
-                # They had time enough. The end that their handshake sees ends it.
-                oldest = self._shaking.dismiss()
-                if oldest is None:
+                if not self._shaking:
                     sock.close()
                     continue
-                with suppress(OSError):
-                    oldest.shutdown(socket.SHUT_RDWR)
+                # All of them had time enough. The end that its handshake sees ends it.
+                for _ in range(self._most // 2 + 1):
+                    oldest = self._shaking.dismiss()
+                    if oldest is not None:
+                        with suppress(OSError):
+                            oldest.shutdown(socket.SHUT_RDWR)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _ = tasks.start(self.take(sock, make, context()), name="handshake")
+
+
+async def _first_byte(sock: socket.socket) -> None:
+    """Wait until something was said: TLS begins with 256 KB of buffers, and whoever says nothing is not worth them.
+
+    Raises:
+        EOFError: It ended.
+    """
+    loop, said = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sock.fileno(), said.set)
+    try:
+        await said.wait()
+    finally:
+        loop.remove_reader(sock.fileno())
+    if not sock.recv(1, socket.MSG_PEEK):
+        raise EOFError

@@ -114,6 +114,9 @@ class Application:
             return answers.refused(error.status, "HTTP", error.reason)
         except asyncio.CancelledError:
             raise
+        except ConnectionError:
+            # Who asked is gone: nobody reads this, and it is no failure of ours.
+            return answers.refused(400, "HTTP", "the request was cut off")
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
             return answers.refused(500, "INTERNAL", "this server failed; its log says how")

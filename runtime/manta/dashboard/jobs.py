@@ -7,7 +7,7 @@ import codecs
 import hashlib
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -93,12 +93,13 @@ class JobRoutes:
         _ = await self._manager.get(job_id)
         socket = web.WebSocketResponse(max_msg_size=_CHUNK, heartbeat=20)
         await socket.prepare(request)
-        async for text in self._growing(job_id):
+        # aiohttp does not end a handler whose client has left.
+        async for text in self._growing(job_id, lambda: request.transport is None):
             await socket.send_str(text)
         await socket.close()
         return socket
 
-    async def _growing(self, job_id: str) -> AsyncIterator[str]:
+    async def _growing(self, job_id: str, left: Callable[[], bool]) -> AsyncIterator[str]:
         path, at = self._manager.log_of(job_id), 0
         # A chunk may end within a character.
         text = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -107,7 +108,7 @@ class JobRoutes:
             while chunk := await asyncio.to_thread(_read_at, path, at):
                 at += len(chunk)
                 yield text.decode(chunk)
-            if over:
+            if over or left():
                 return
             await asyncio.sleep(_PAUSE_S)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import secrets
 import socket
 import time
@@ -34,6 +35,9 @@ from manta.transport.tokens import TokenFile
 #: Of a request's first line, of one header, and how many there may be.
 MOST_LINE_BYTES = 8190
 MOST_HEADERS = 64
+#: aiohttp writes a traceback for whatever is no request; strangers must not fill the log. What is our own fault `http` tells.
+_NOTHING = logging.getLogger("manta.dashboard.strangers")
+_NOTHING.setLevel(logging.CRITICAL)
 #: How long what follows a refusal is read before the connection is closed.
 LINGER_S = 1.0
 
@@ -81,7 +85,7 @@ async def serve(config: DashboardConfig) -> AsyncIterator[Dashboard]:
         app = Application(compose(given), guard, connections, unready, cookie)
         runner = web.AppRunner(
             app.app, access_log=None, max_line_size=MOST_LINE_BYTES, max_field_size=MOST_LINE_BYTES, max_headers=MOST_HEADERS,
-            lingering_time=LINGER_S, auto_decompress=False, keepalive_timeout=config.idle_s,
+            lingering_time=LINGER_S, auto_decompress=False, keepalive_timeout=config.idle_s, logger=_NOTHING,
         )  # fmt: skip
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

@@ -113,7 +113,10 @@ def _check_environment(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise JobRequestError("runtime_env is an object")
     value = {name: content for name, content in value.items() if not name.startswith("_")}
-    wrong = check_runtime_env({"env_vars": value.get("env_vars")})
+    try:
+        wrong = check_runtime_env({"env_vars": value.get("env_vars")})
+    except (TypeError, ValueError) as error:
+        wrong = str(error)
     unknown = sorted(name for name in value if name not in _FIELDS and value[name])
     if unknown:
         wrong = f"runtime_env fields {unknown!r:.200} cannot be used yet; those that can are {sorted(_FIELDS)}"

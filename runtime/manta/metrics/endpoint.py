@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from manta.aio.supervisor import Supervisor
 from manta.core.errors import SettingError
 from manta.metrics.http import MOST_HEAD_BYTES, Door, Response
 from manta.metrics.listen import Listen
@@ -22,6 +24,7 @@ log = logging.getLogger(__name__)
 MOST_CONNECTIONS: Final = 32
 #: How long a request may take to arrive, and a response to be read, seconds.
 PATIENCE_S: Final = 5.0
+_PAUSE_S: Final = 0.1
 
 
 class Endpoint:
@@ -34,19 +37,47 @@ class Endpoint:
 
     def __init__(self, door: Door, context: Callable[[], ssl.SSLContext] | None = None) -> None:
         self._door, self._context = door, context
-        self._open = Strangers[asyncio.StreamWriter](MOST_CONNECTIONS, MOST_CONNECTIONS)
-        #: Its TCP port; 0 for a Unix socket.
-        self.port = 0
+        self._open = Strangers[socket.socket](MOST_CONNECTIONS, MOST_CONNECTIONS)
+
+    async def accept(self, listener: socket.socket, tasks: Supervisor) -> None:
+        """Let connections in. Runs for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            # Those that came are listened to before the next may push them out.
+            await asyncio.sleep(0)
+            try:
+                sock, peer = await loop.sock_accept(listener)
+            except OSError as wrong:
+                log.warning("no connection can be taken: %s", wrong)
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            longest = self._open.enter(sock, address_of(peer))
+            if longest is not None:
+                with suppress(OSError):
+                    # Whoever reads from it sees the end, and closes it.
+                    longest.shutdown(socket.SHUT_RDWR)
+            _ = tasks.start(self._take(sock), name="scrape")
+
+    async def _take(self, sock: socket.socket) -> None:
+        """One who has come: shake hands, and answer."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=MOST_HEAD_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        context = None if self._context is None else self._context()
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, sock, ssl=context, ssl_handshake_timeout=PATIENCE_S if context else None
+            )
+            await self.handle(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+        except (OSError, TimeoutError):
+            sock.close()
+        finally:
+            self._open.leave(sock)
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, one request."""
-        longest = self._open.enter(writer, address_of(writer.get_extra_info("peername")))
-        if longest is not None:
-            longest.transport.abort()
         try:
             async with asyncio.timeout(PATIENCE_S):
-                if self._context is not None:
-                    await writer.start_tls(self._context(), ssl_handshake_timeout=PATIENCE_S)
                 response, with_body = await self._respond(reader)
                 writer.write(response.encode(with_body=with_body))
                 await writer.drain()
@@ -54,11 +85,15 @@ class Endpoint:
             # Whoever asked has left, or says nothing.
             writer.transport.abort()
         finally:
-            self._open.leave(writer)
             writer.close()
             with suppress(OSError, TimeoutError):
                 async with asyncio.timeout(PATIENCE_S):
                     await writer.wait_closed()
+
+    def close(self) -> None:
+        """Close those whose turn never came."""
+        for sock in self._open:
+            sock.close()
 
     async def _respond(self, reader: asyncio.StreamReader) -> tuple[Response, bool]:
         try:
@@ -83,31 +118,34 @@ async def serve(listen: Listen, door: Door) -> AsyncIterator[int]:
     Raises:
         SettingError: The port or the socket cannot be used.
     """
-    servers: list[asyncio.Server] = []
     port = 0
-    try:
+    async with AsyncExitStack() as stack:
         if listen.port >= 0:
             secure = _Certificate(listen) if listen.certificate is not None and listen.key is not None else None
             endpoint = Endpoint(door, None if secure is None else secure.context)
-            try:
-                server = await asyncio.start_server(
-                    endpoint.handle, listen.host, listen.port, limit=MOST_HEAD_BYTES, backlog=MOST_CONNECTIONS
-                )
-            except OSError as wrong:
-                where = f"{listen.host}:{listen.port}"
-                raise SettingError("metrics_port", where, f"an address and a port that are free ({wrong})") from wrong
-            servers.append(server)
-            port = server.sockets[0].getsockname()[1]
+            listener = stack.enter_context(_bound(listen))
+            port = listener.getsockname()[1]
+            stack.callback(endpoint.close)
+            tasks = await stack.enter_async_context(Supervisor())
+            _ = tasks.start(endpoint.accept(listener, tasks), name="metrics port")
         if listen.socket is not None:
-            servers.append(await _serve_unix(listen.socket, door))
+            server = await _serve_unix(listen.socket, door)
+            stack.callback(listen.socket.unlink, missing_ok=True)
+            stack.push_async_callback(server.wait_closed)
+            stack.callback(server.close)
         yield port
-    finally:
-        for server in servers:
-            server.close()
-        for server in servers:
-            await server.wait_closed()
-        if listen.socket is not None:
-            listen.socket.unlink(missing_ok=True)
+
+
+def _bound(listen: Listen) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(listen.host or None, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        listener = socket.create_server(address[:2], family=family, backlog=MOST_CONNECTIONS)
+    except OSError as wrong:
+        where = f"{listen.host}:{listen.port}"
+        raise SettingError("metrics_port", where, f"an address and a port that are free ({wrong})") from wrong
+    listener.setblocking(False)
+    return listener
 
 
 class _Certificate:

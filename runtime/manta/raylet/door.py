@@ -142,7 +142,8 @@ class Door:
                 return
             except ProtocolError as wrong:
                 self.counts["garbage"] += 1
-                log.warning("a connection was closed: %s", wrong)
+                # Counted, and not told unless somebody looks for it: strangers must not fill the log.
+                log.debug("a connection was closed: %s", wrong)
                 self._answer(sock, Answer.VERSION)
                 return
             refusal = self._pass_on(sock, preamble)

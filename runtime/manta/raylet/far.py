@@ -89,7 +89,6 @@ class Visitors:
         self._loop.call_later(HELLO_S, self._still_silent, connection)
         oldest = self._strangers.enter(connection, address)
         if oldest is not None:
-            log.warning("a connection from another node was closed: too many others have not said who they are")
             oldest.close("too many others have not said who they are")
 
     def _said(self, connection: AsyncConnection, frames: list[Frame]) -> None:

@@ -47,8 +47,8 @@ SERVER_OPTIONS: tuple[tuple[str, Any], ...] = (
 )
 #: How long a stranger may take for TLS.
 HANDSHAKE_MS = 5_000
-#: Connections of one server on TCP, counted before anybody is asked who they are.
-MOST_CONNECTIONS = 10_000
+#: Connections of one server on TCP, counted before anybody is asked who they are: each costs 50 KB until it has shaken hands.
+MOST_CONNECTIONS = 2_000
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     *_SIZES,
     ("grpc.keepalive_time_ms", 10_000),

@@ -8,7 +8,7 @@ takes nothing from others.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -30,6 +30,9 @@ class Strangers(Generic[Key]):
 
     def __len__(self) -> int:
         return len(self._addresses)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(list(self._addresses))
 
     def __contains__(self, key: Key) -> bool:
         return key in self._addresses

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import socket
 import ssl
 import threading
@@ -19,7 +17,6 @@ from manta.core.errors import MantaError
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import gateway_pb2 as gw
 from manta.transport import auth, status
-from tests.support import gateway
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.shared_cluster
@@ -220,69 +217,3 @@ def test_a_driver_that_does_not_read_costs_a_bounded_amount_and_only_itself(door
     assert grown < 100 << 20
     done.set()
     call.cancel()
-
-
-#: In every process of the gateway: says who imports what pickles for us, and who unpickles at all. (protobuf imports `pickle`
-#: for its own messages' sake, and never uses it.)
-HOOK = """
-import sys
-if any(word.startswith("manta.gateway") for word in sys.orig_argv):
-    def note(what):
-        import traceback
-        with open({found!r}, "a") as file:
-            file.write(what + " in " + " ".join(sys.orig_argv) + chr(10) + "".join(traceback.format_stack()))
-    class Hook:
-        def find_spec(self, name, path=None, target=None):
-            if name == "cloudpickle" or name == "shelve" or name.startswith("manta.serde"):
-                note("import of " + name)
-    sys.meta_path.insert(0, Hook())
-    import _pickle, pickle
-    def noted(name):
-        return lambda *arguments, **keywords: note("use of " + name)
-    for name in ("load", "loads", "Unpickler"):
-        for module in (_pickle, pickle):
-            setattr(module, name, noted(name))
-    with open({hooked!r}, "a") as file:
-        file.write(" ".join(sys.orig_argv) + chr(10))
-"""
-
-
-def test_neither_the_gateway_nor_its_sessions_unpickle(tmp_path, door, sandbox, monkeypatch):
-    """A hook in every process of a gateway of its own, through calls, values, failures, actors and streams."""
-    hook = tmp_path / "sitecustomize.py"
-    found = tmp_path / "found"
-    hook.write_text(HOOK.format(found=str(found), hooked=str(tmp_path / "hooked")))
-    folder = sandbox.path / "hooked"
-    folder.mkdir()
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH")))))
-    with gateway.cluster(folder) as other:
-        for name, text in other.environment.items():
-            monkeypatch.setenv(name, text)
-        manta.init()
-
-        @manta.remote
-        class Actor:
-            def call(self, x):
-                return x
-
-        @manta.remote
-        def items():
-            yield from range(3)
-
-        @manta.remote
-        def fails():
-            raise ValueError("no")
-
-        actor = Actor.remote()
-        assert manta.get(actor.call.remote(manta.put([manta.put(1)])))
-        assert [manta.get(ref) for ref in items.remote()] == [0, 1, 2]
-        with pytest.raises(ValueError, match="no"):
-            manta.get(fails.remote())
-        big = bytes(3_000_000)
-        assert manta.get(manta.put(big)) == big
-        manta.shutdown()
-    shutil.rmtree(folder)
-    hooked = (tmp_path / "hooked").read_text()
-    assert "manta.gateway " in hooked
-    assert "manta.gateway.owner " in hooked
-    assert not found.exists(), found.read_text()

@@ -1,0 +1,154 @@
+"""Certificates of a running head are renewed by replacing their files; half a renewal or one out of its time is of no use."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import shutil
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+import manta
+from manta.core import errors
+from manta.transport import auth, credentials
+from manta.transport.certificates import KeyPair, Role, make_leaf, write_pair
+from manta.transport.tcp import Answer, Preamble, Wish
+from manta.transport.tls import TlsFiles, read_cluster
+from tests.support.heads import Head
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.shared_cluster
+
+NOW = datetime.datetime.now(datetime.UTC)
+
+#: Each door's role.
+DOORS = {"control": Role.CONTROL, "gateway": Role.GATEWAY, "dashboard": Role.DASHBOARD, "door": Role.WORKER}
+
+
+def leaf(head: Head, role: Role, now: datetime.datetime = NOW) -> KeyPair:
+    """Another certificate of this cluster's own authority."""
+    folder = head.credentials
+    authority = KeyPair((folder / "ca.crt").read_bytes(), (folder / "ca.key").read_bytes())
+    names = ("127.0.0.1", "localhost") if role in (Role.GATEWAY, Role.DASHBOARD) else ()
+    return make_leaf(authority, role, read_cluster(str(folder)), now=now, extra_names=names)
+
+
+def files_of(head: Head, role: Role) -> tuple[Path, Path]:
+    return head.credentials / f"{role}.crt", head.credentials / f"{role}.key"
+
+
+def renew(head: Head, role: Role, pair: KeyPair) -> None:
+    certificate, key = files_of(head, role)
+    write_pair(pair, str(certificate), str(key))
+
+
+def shown(head: Head, door: str) -> str:
+    """Fingerprint of the certificate that a door shows to who dials it now."""
+    context = ssl.create_default_context(cafile=str(head.credentials / "ca.crt"))
+    context.check_hostname = False
+    context.load_cert_chain(*map(str, files_of(head, Role.WORKER)))
+    with socket.create_connection(("127.0.0.1", head.port_of(door)), 10) as plain:
+        if door == "door":
+            plain.sendall(Preamble(bytes.fromhex(head.node_id), wish=Wish.RAYLET).encode())
+            assert plain.recv(1) == bytes([Answer.OK])
+        with context.wrap_socket(plain) as sock:
+            der = sock.getpeercert(binary_form=True)
+    assert der is not None
+    return hashlib.sha256(der).hexdigest()
+
+
+def print_of(pair: KeyPair) -> str:
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pair.certificate.decode())).hexdigest()
+
+
+@pytest.fixture(params=list(DOORS))
+def door(request, head):
+    """A door whose certificate is as good as before afterwards."""
+    yield request.param
+    role = DOORS[request.param]
+    pair = leaf(head, role)
+    renew(head, role, pair)
+    wait_until(lambda: shown(head, request.param) == print_of(pair))
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(head, door):
+    role = DOORS[door]
+    before, pair = shown(head, door), leaf(head, role)
+    assert before != print_of(pair)
+    renew(head, role, pair)
+    wait_until(lambda: shown(head, door) == print_of(pair), what="the new certificate")
+
+
+def test_half_a_renewal_is_not_used(head, door):
+    """A certificate whose key has not come yet, then one that is none: who dials sees the old one, or gets in later."""
+    role = DOORS[door]
+    if role is Role.WORKER:
+        pytest.skip("a node reads both files for each connection: see tests/unit/transport/test_certificates.py")
+    before, (certificate, _) = shown(head, door), files_of(head, role)
+    for content in (leaf(head, role).certificate, b"-----BEGIN CERTIFICATE-----\nhalf", b""):
+        auth.write_private(str(certificate), content, mode=0o644)
+        assert shown(head, door) == before
+
+
+def test_a_door_whose_certificate_has_expired_is_believed_by_nobody(head, door):
+    role = DOORS[door]
+    renew(head, role, leaf(head, role, NOW - datetime.timedelta(days=1000)))
+    if role is Role.WORKER:
+        # It would be ours as well, with which the door is dialled.
+        pytest.skip("see tests/unit/transport/test_certificates.py")
+
+    def refused() -> bool:
+        try:
+            shown(head, door)
+        except ssl.SSLCertVerificationError as wrong:
+            return "expired" in str(wrong)
+        return False
+
+    wait_until(refused, what="the expired certificate to be shown, and refused")
+
+
+def test_a_driver_says_what_is_wrong_with_the_gateways_certificate(head, monkeypatch):
+    good = leaf(head, Role.GATEWAY)
+    renew(head, Role.GATEWAY, leaf(head, Role.GATEWAY, NOW - datetime.timedelta(days=1000)))
+    monkeypatch.setenv("MANTA_TOKEN", head.token("submitter"))
+    monkeypatch.setenv("MANTA_CA_FILE", str(head.credentials / "ca.crt"))
+    with pytest.raises(errors.AuthenticationError, match="certificate"):
+        manta.init(head.gateway)
+    renew(head, Role.GATEWAY, good)
+
+
+def call(channel: grpc.Channel, token: str) -> grpc.StatusCode:
+    with channel:
+        method: Any = channel.unary_unary("/manta.rpc.v1.ControlService/ClusterResources")
+        try:
+            method(b"", metadata=auth.metadata(token), timeout=5)
+        except grpc.RpcError as error:
+            return error.code()
+    return grpc.StatusCode.OK
+
+
+def test_a_node_whose_certificate_has_expired_or_is_anothers_is_not_let_in(head, tmp_path):
+    """With the right token; with a good certificate it is."""
+    mine = head.files()
+    assert call(head.control_channel(mine), head.join_token) is grpc.StatusCode.OK
+    for pair in (
+        leaf(head, Role.WORKER, NOW - datetime.timedelta(days=1000)),
+        other(tmp_path, read_cluster(str(head.credentials))),
+    ):
+        write_pair(pair, str(tmp_path / "x.crt"), str(tmp_path / "x.key"))
+        files = TlsFiles(mine.authority, str(tmp_path / "x.crt"), str(tmp_path / "x.key"), mine.cluster)
+        assert call(head.control_channel(files), head.join_token) is grpc.StatusCode.UNAVAILABLE
+
+
+def other(folder: Path, cluster: str) -> KeyPair:
+    """A node's certificate of another cluster, which calls itself by this one's name."""
+    there = folder / "other"
+    credentials.make(str(there), cluster)
+    pair = KeyPair((there / "worker.crt").read_bytes(), (there / "worker.key").read_bytes())
+    shutil.rmtree(there)
+    return pair
