@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from manta.cli import clusters
 from manta.cli.failures import SilentError
-from manta.cli.screen import harmless
+from manta.cli.screen import harmless, size
 from manta.cli.tool import Tool
 from manta.rpc.v1 import control_pb2 as ctl
 
@@ -24,9 +24,9 @@ examples:
   manta drain worker-3 -o json
 
 The node gets no new work; tasks and calls that run may end within the grace, actors that may restart move, and then it leaves.
-What runs longer is killed, as if the node were lost. Objects are not moved: the node waits until they are freed, and those
-that are not go with it when the grace is over. Exit code 1 means that it cannot be drained, or was given up before it
-was empty."""
+What runs longer is killed, as if the node were lost. Objects move to nodes that have room; those that have nowhere to go, or
+belong to a process of this very node, hold it until they are freed, or go with it when the grace is over. Exit code 1 means
+that it cannot be drained, or was given up before it was empty."""
 _UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _MOST_S: Final = 24 * 3600.0
 _PERIOD_S: Final = 0.2
@@ -132,7 +132,16 @@ def what_holds(load: ctl.NodeLoad) -> str:
         (load.owners, "process that owns objects", "processes that own objects"),
     ]
     found = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
-    return f"it still holds {found}" if found else "nothing holds it"
+    if not found:
+        return "nothing holds it"
+    stuck = ""
+    if load.stuck_objects:
+        many = load.stuck_objects != 1
+        stuck = (
+            f"; {load.stuck_objects} {'objects' if many else 'object'}, {size(load.stuck_bytes)}, {'have' if many else 'has'} "
+            f"nowhere to go: {harmless(load.stuck_reason, 300)}"
+        )
+    return f"it still holds {found}{stuck}"
 
 
 def _facts(node: ctl.NodeInfo, reply: ctl.DrainNodeResponse, death: str) -> dict[str, Any]:
@@ -150,6 +159,9 @@ def _facts(node: ctl.NodeInfo, reply: ctl.DrainNodeResponse, death: str) -> dict
             "drivers": holds.drivers,
             "objects": holds.objects,
             "object_bytes": holds.object_bytes,
+            "stuck_objects": holds.stuck_objects,
+            "stuck_bytes": holds.stuck_bytes,
+            "stuck_reason": holds.stuck_reason,
             "owners": holds.owners,
         },
         "end": death or None,

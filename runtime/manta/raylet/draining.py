@@ -1,6 +1,7 @@
 """A node that is taken out of service: what still holds it, and its leaving once nothing does.
 
-That it takes nothing new is the scheduler's part; that the grace is over is control's, which then gives the node up.
+That it takes nothing new is the scheduler's part; that the grace is over is control's, which then gives the node up. Where its
+objects go is decided in `objects.giving`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 from manta.core.errors import MantaError
 from manta.raylet.clients import Clients
 from manta.raylet.control_client import ControlLink
+from manta.raylet.exchange import Exchange
 from manta.raylet.objects.table import ObjectTable
 from manta.raylet.scheduler import Scheduler
 from manta.raylet.scheduling.records import WorkerState
@@ -33,7 +35,7 @@ _ASK_S: Final = 5.0
 _SHAPES: Final = 100
 
 
-def load(scheduler: Scheduler, clients: Clients, objects: ObjectTable) -> cpb.NodeLoad:
+def load(scheduler: Scheduler, clients: Clients, objects: ObjectTable, exchange: Exchange) -> cpb.NodeLoad:
     """What work a node has. Costs a look at each worker."""
     found = cpb.NodeLoad(actors=scheduler.actor_leases())
     for worker in scheduler.workers():
@@ -44,6 +46,7 @@ def load(scheduler: Scheduler, clients: Clients, objects: ObjectTable) -> cpb.No
             found.tasks += lease is None or lease.actor is None
     found.drivers = sum(client.role == pb.ROLE_DRIVER for client in clients)
     found.objects, found.object_bytes = objects.primaries()
+    found.stuck_objects, found.stuck_bytes, found.stuck_reason = exchange.moving.giving.stuck()
     for amounts, name, count, infeasible in scheduler.pending()[:_SHAPES]:
         found.pending.add(
             resources=common.Resources(amounts=amounts), name=name[:200], count=count, infeasible=infeasible
@@ -63,14 +66,21 @@ class Draining:
         node_id: This node.
         load: What work it has now.
         link: Asks control.
+        exchange: Moves its objects, and sends what others still fetch.
         end: Ends the node.
     """
 
     def __init__(
-        self, *, node_id: bytes, load: Callable[[], cpb.NodeLoad], link: ControlLink, end: Callable[[str], None]
+        self,
+        node_id: bytes,
+        *,
+        load: Callable[[], cpb.NodeLoad],
+        link: ControlLink,
+        exchange: Exchange,
+        end: Callable[[str], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._node_id, self._load, self._link, self._end = node_id, load, link, end
+        self._node_id, self._load, self._link, self._exchange, self._end = node_id, load, link, exchange, end
         self._timer: asyncio.TimerHandle | None = None
         self._asked = False
         self.begun = False
@@ -88,8 +98,8 @@ class Draining:
             self._look()
 
     def _look(self) -> None:
-        found = self._load()
-        if holds(found):
+        self._exchange.moving.look()
+        if holds(self._load()) or self._exchange.transfers.chains.sends:
             self._timer = self._loop.call_later(LOOK_S, self._look)
         else:
             self._end("it was drained")

@@ -208,7 +208,7 @@ class Raylet:
         from manta.transport.requests import handlers
 
         config = self.config
-        work = partial(load, self.scheduler, self.clients, self.objects.table)
+        work = partial(load, self.scheduler, self.clients, self.objects.table, self.exchange)
         self.link = ControlLink(
             config.control,
             token=config.token,
@@ -224,7 +224,7 @@ class Raylet:
             load=work,
         )
         stack.callback(self.link.close)
-        self.draining = Draining(node_id=config.node_id, load=work, link=self.link, end=self.end)
+        self.draining = Draining(config.node_id, load=work, link=self.link, exchange=self.exchange, end=self.end)
         stack.callback(self.draining.close)
         self.runner = Runner(
             scheduler=self.scheduler,

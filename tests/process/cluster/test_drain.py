@@ -14,6 +14,7 @@ from manta.client import current
 from manta.core.errors import MantaError
 from manta.rpc.v1 import control_pb2 as ctl
 from tests.process.cluster.machines import START_S, alive, joined, machines
+from tests.process.cluster.support import MIB
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -122,3 +123,74 @@ def test_an_actor_that_may_restart_moves_and_uses_up_no_restart(nodes):
             assert drain(first, before) == 0
             assert before.process.wait(START_S) == 0
             assert manta.get(actor.where.remote(), timeout=20) == second.node_id
+
+
+@manta.remote(num_cpus=0, resources={"spot": 1}, max_retries=0)
+def large(seed: int, mib: int = 1) -> bytes:
+    return bytes([seed]) * (mib * MIB)
+
+
+@manta.remote(num_cpus=0, max_retries=0)
+def first_bytes(*values: bytes) -> bytes:
+    return bytes(value[0] for value in values)
+
+
+@manta.remote(num_cpus=0, resources={"keep": 1})
+class Borrower:
+    def hold(self, refs):
+        self.refs = refs
+
+    def read(self):
+        return bytes(value[0] for value in manta.get(self.refs))
+
+
+def test_objects_move_and_whoever_has_a_ref_finds_them(nodes):
+    """The driver that owns them, a borrower that has read them before, and tasks; the node leaves although they are wanted."""
+    first = nodes.add("first", cpus=1, resources={"keep": 1})
+    second = nodes.add("second", cpus=1, resources={"spot": 1})
+    nodes.add("third", cpus=1)
+    with joined(first):
+        alive(3)
+        refs = [large.remote(seed) for seed in range(1, 9)]
+        manta.wait(refs, num_returns=8, fetch_local=False)
+        borrower = Borrower.remote()
+        manta.get(borrower.hold.remote(refs))
+        assert manta.get(borrower.read.remote(), timeout=20) == bytes(range(1, 9))
+        assert second.store()["objects"] == 8
+        assert drain(first, second) == 0
+        assert second.process.wait(START_S) == 0
+        assert manta.get(borrower.read.remote(), timeout=20) == bytes(range(1, 9))
+        assert manta.get(first_bytes.remote(*refs), timeout=20) == bytes(range(1, 9))
+        assert [value[0] for value in manta.get(refs, timeout=20)] == list(range(1, 9))
+        del refs
+        manta.kill(borrower)
+        wait_until(lambda: first.store()["objects"] == 0, what="all to be freed")
+
+
+def test_objects_that_have_nowhere_to_go_hold_the_node_and_the_state_says_why(nodes, capsys):
+    """Until they are freed."""
+    first, second = nodes.add("first", cpus=1), nodes.add("second", cpus=1, resources={"spot": 1})
+    with joined(first):
+        alive(2)
+        refs = [large.remote(seed, 20) for seed in (1, 2, 3)]
+        manta.wait(refs, num_returns=3, fetch_local=False)
+        kept = manta.put(b"x" * (40 * MIB))
+        assert drain(first, second, "--no-wait") == 0
+
+        def stuck() -> bool:
+            capsys.readouterr()
+            assert drain(first, second, "--no-wait") == 0
+            said = capsys.readouterr().out
+            return "have nowhere to go" in said and "bytes are needed" in said
+
+        wait_until(stuck, what="the drain to say what has nowhere to go")
+        assert second.process.poll() is None
+        del kept
+        assert first_and_rest(refs) == [1, 2, 3]
+        refs.clear()
+        assert second.process.wait(START_S) == 0
+
+
+def first_and_rest(refs) -> list[int]:
+    """The first byte of each, one after the other: together they would not fit."""
+    return [manta.get(ref, timeout=20)[0] for ref in refs]

@@ -95,13 +95,25 @@ class Sealed:
         self._free(item, now)
         return Evicted(item.object_id, item.size, cause)
 
-    def promote(self, item: Object) -> None:
-        """It is the primary copy from now on, and is not evicted any more."""
+    def promote(self, item: Object, owner: Hashable = None) -> None:
+        """It is the primary copy from now on, and is not evicted any more; of that owner, if one is named."""
+        if not item.doomed:
+            self._give_up(item)
         if item.secondary:
             self._cannot_be_evicted(item)
-            if not item.doomed:
-                self.primary_count += 1
-                self.primary_bytes += item.size
+        if owner is not None:
+            item.owner = owner
+        if not item.doomed:
+            self._keep(item)
+
+    def demote(self, item: Object, owner: Hashable) -> None:
+        """Another node has the primary copy: this one may be evicted, and is filed under `owner`. It is not doomed."""
+        self._give_up(item)
+        item.secondary, item.owner = True, owner
+        self._keep(item)
+        if not item.pins:
+            self.lru[item.object_id] = item
+            self.lru_bytes += aligned(item.size)
 
     def _cannot_be_evicted(self, item: Object) -> None:
         """A copy is none any more."""
