@@ -14,6 +14,7 @@ from typing import Final
 
 from manta.core.errors import MantaError
 from manta.raylet.clients import Clients
+from manta.raylet.config import RayletConfig
 from manta.raylet.control_client import ControlLink
 from manta.raylet.exchange import Exchange
 from manta.raylet.objects.table import ObjectTable
@@ -27,8 +28,6 @@ log = logging.getLogger(__name__)
 
 #: What holds the node is looked at so often while it is drained, seconds.
 LOOK_S: Final = 0.1
-#: Grace of a drain that a signal began, milliseconds.
-SIGNAL_GRACE_MS: Final = 60_000
 #: How long control may take to take a drain in, seconds.
 _ASK_S: Final = 5.0
 #: Shapes of waiting tasks that are reported.
@@ -63,7 +62,7 @@ class Draining:
     """Watches a node that is drained.
 
     Args:
-        node_id: This node.
+        config: This node, and what a signal leaves to what runs there.
         load: What work it has now.
         link: Asks control.
         exchange: Moves its objects, and sends what others still fetch.
@@ -72,7 +71,7 @@ class Draining:
 
     def __init__(
         self,
-        node_id: bytes,
+        config: RayletConfig,
         *,
         load: Callable[[], cpb.NodeLoad],
         link: ControlLink,
@@ -80,7 +79,8 @@ class Draining:
         end: Callable[[str], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._node_id, self._load, self._link, self._exchange, self._end = node_id, load, link, exchange, end
+        self._node_id, self._grace_ms = config.node_id, round(config.drain_grace_s * 1000)
+        self._load, self._link, self._exchange, self._end = load, link, exchange, end
         self._timer: asyncio.TimerHandle | None = None
         self._asked = False
         self.begun = False
@@ -111,7 +111,7 @@ class Draining:
             return
         self._asked = True
         request = cpb.DrainNodeRequest(
-            request_id=os.urandom(16), node_id=self._node_id, grace_ms=SIGNAL_GRACE_MS, reason=reason
+            request_id=os.urandom(16), node_id=self._node_id, grace_ms=self._grace_ms, reason=reason
         )
 
         def done(reply: cpb.LineReply) -> None:

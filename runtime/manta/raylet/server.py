@@ -69,6 +69,8 @@ class Raylet:
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         #: Why control did not let the node in.
         self.refused: MantaError | None = None
+        #: Control has given it up.
+        self.fenced = False
         self._tasks: Supervisor | None = None
         self.last_words = LastWords(self.clients)
         #: Where health and metrics are; 0 for nowhere, or a Unix socket only.
@@ -140,7 +142,7 @@ class Raylet:
 
         def report(event: ArenaEvent) -> None:
             with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(self._arena_did, event)
+                loop.call_soon_threadsafe(lambda: self.objects.arena_did(event))
 
         keeper = stack.enter_context(Keeper(self.arena, allocator.extent, report))
         from manta.raylet.object_service import ObjectService
@@ -159,9 +161,6 @@ class Raylet:
             tls=Tls(files) if files is not None else None,
         )
         stack.callback(self.exchange.close)
-
-    def _arena_did(self, event: ArenaEvent) -> None:
-        self.objects.arena_did(event)
 
     def _open_books(self, stack: AsyncExitStack) -> None:
         config = self.config
@@ -224,7 +223,7 @@ class Raylet:
             load=work,
         )
         stack.callback(self.link.close)
-        self.draining = Draining(config.node_id, load=work, link=self.link, exchange=self.exchange, end=self.end)
+        self.draining = Draining(config, load=work, link=self.link, exchange=self.exchange, end=self.end)
         stack.callback(self.draining.close)
         self.runner = Runner(
             scheduler=self.scheduler,
@@ -329,6 +328,7 @@ class Raylet:
             self.refused = refused.cause
             self.end(f"control does not let the node in: {refused}")
         except NodeDeclaredDeadError as dead:
+            self.fenced = True
             self.end(f"control has declared the node dead: {dead}")
 
     # ---- what others tell us
@@ -466,7 +466,6 @@ class Raylet:
     def describe(self) -> dict[str, Any]:
         """The node's state for people and tests."""
         config = self.config
-        scheduling = self.scheduler.statistics()
         return {
             "node_id": config.node_id.hex(),
             "node_ip": config.node_ip,
@@ -478,7 +477,7 @@ class Raylet:
             "jobs": sum(job.local for job in self.jobs.values()),
             "actors": len(self.actors),
             "store": {**self.objects.table.statistics(), **self.exchange.statistics()},
-            "scheduler": scheduling,
+            "scheduler": self.scheduler.statistics(),
             "uptime_s": round(time.monotonic() - self._opened_at, 3),
         }
 
