@@ -10,9 +10,9 @@ import sys
 import time
 from typing import Any, Final
 
-from manta.cli import clusters
+from manta.cli import clusters, demand
 from manta.cli.failures import SilentError
-from manta.cli.screen import harmless, size
+from manta.cli.screen import harmless
 from manta.cli.tool import Tool
 from manta.rpc.v1 import control_pb2 as ctl
 
@@ -97,7 +97,7 @@ def run(flags: argparse.Namespace) -> int:
             reply = _ask(tool, node.node_id, flags)
             over = reply.drain.state == ctl.DRAIN_STATE_DRAINED
             if flags.output == "text" and not over:
-                text = what_holds(reply.holds)
+                text = demand.what_holds(demand.holds(reply.holds))
                 if text != told:
                     told = text
                     print(f"{node.node_id.hex()[:8]} is being drained; {text}", flush=True)
@@ -122,30 +122,7 @@ def _ask(tool: Tool, node_id: bytes, flags: argparse.Namespace) -> ctl.DrainNode
     return tool.control("DrainNode", request, ctl.DrainNodeResponse)
 
 
-def what_holds(load: ctl.NodeLoad) -> str:
-    """What a drain waits for, for people."""
-    counts = [
-        (load.tasks, "task", "tasks"),
-        (load.actors, "actor", "actors"),
-        (load.drivers, "driver", "drivers"),
-        (load.objects, "object", "objects"),
-        (load.owners, "process that owns objects", "processes that own objects"),
-    ]
-    found = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
-    if not found:
-        return "nothing holds it"
-    stuck = ""
-    if load.stuck_objects:
-        many = load.stuck_objects != 1
-        stuck = (
-            f"; {load.stuck_objects} {'objects' if many else 'object'}, {size(load.stuck_bytes)}, {'have' if many else 'has'} "
-            f"nowhere to go: {harmless(load.stuck_reason, 300)}"
-        )
-    return f"it still holds {found}{stuck}"
-
-
 def _facts(node: ctl.NodeInfo, reply: ctl.DrainNodeResponse, death: str) -> dict[str, Any]:
-    holds = reply.holds
     return {
         "node_id": node.node_id.hex(),
         "name": node.name,
@@ -153,16 +130,6 @@ def _facts(node: ctl.NodeInfo, reply: ctl.DrainNodeResponse, death: str) -> dict
         "reason": reply.drain.reason,
         "grace_s": reply.drain.grace_ms / 1000,
         "deadline_unix_ms": reply.drain.deadline_unix_ms,
-        "holds": {
-            "tasks": holds.tasks,
-            "actors": holds.actors,
-            "drivers": holds.drivers,
-            "objects": holds.objects,
-            "object_bytes": holds.object_bytes,
-            "stuck_objects": holds.stuck_objects,
-            "stuck_bytes": holds.stuck_bytes,
-            "stuck_reason": holds.stuck_reason,
-            "owners": holds.owners,
-        },
+        "holds": demand.holds(reply.holds),
         "end": death or None,
     }

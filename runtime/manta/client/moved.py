@@ -20,20 +20,18 @@ if TYPE_CHECKING:
 _TRIES = 8
 
 
-def told(session: DirectSession, frame: pb.ObjectsMoved) -> None:
-    """The raylet says that values of this process have moved. Called under the lock."""
-    known, ownership = session.values.known, session.ownership
-    former = {*frame.former, frame.node_id}
-    moved, gone = [], []
-    for oid in frame.object_ids:
-        value = known.get(oid)
-        if type(value) is Stored and oid not in ownership.borrows and value.node_id in former:
-            known[oid] = session.fetching.stored(value.size, frame.node_id)
-            moved.append(oid)
-        elif value is not None or not (ownership.alive(oid) or oid[:24] in session.streams):
-            # Freed, or kept elsewhere. Else its task's result, or the stream's item, has not been read yet.
-            gone.append(oid)
-    session.raylet_send(pb.MovesKnown(node_id=frame.node_id, asked=frame.object_ids, moved=moved, gone=gone))
+def told(session: DirectSession, frame: pb.ObjectMoved) -> None:
+    """The raylet says that a value of this process has moved. Called under the lock."""
+    oid, ownership = frame.object_id, session.ownership
+    value = session.values.known.get(oid)
+    known = pb.MoveKnown(node_id=frame.node_id, object_id=oid, number=frame.number)
+    if type(value) is Stored and oid not in ownership.borrows and value.node_id in (*frame.former, frame.node_id):
+        session.values.known[oid] = session.fetching.stored(value.size, frame.node_id)
+        known.moved = True
+    else:
+        # Freed, or kept elsewhere. Else its task's result, or the stream's item, has not been read yet.
+        known.gone = value is not None or not (ownership.alive(oid) or oid[:24] in session.streams)
+    session.raylet_send(known)
 
 
 def views(session: DirectSession, wanted: Mapping[bytes, Stored], deadline: float | None) -> list[memoryview] | None:

@@ -59,12 +59,14 @@ class Moving:
         self._pulls: dict[int, bytes] = {}
         self._numbers = 0
         self._soon: asyncio.Handle | None = None
+        self._again: asyncio.TimerHandle | None = None
         objects.table.joined(MOVES)
 
     def close(self) -> None:
-        """Give nothing more."""
-        if self._soon is not None:
-            self._soon.cancel()
+        """Give and take nothing more."""
+        for handle in (self._soon, self._again):
+            if handle is not None:
+                handle.cancel()
 
     # ---- who is there
 
@@ -97,13 +99,13 @@ class Moving:
         offers = self.giving.offered_to(node_id)
         return [*([_offers(offers)] if offers else []), *(self._asked(one) for one in self.taking.asked_at(node_id))]
 
-    def said(self, giver: bytes, message: pb.OfferObjects | pb.ObjectsMoved) -> None:
+    def said(self, giver: bytes, message: pb.OfferObjects | pb.ObjectMoved) -> None:
         """Another node offers objects, or asks an owner of this one.
 
         Raises:
             ProtocolError: Something has a length that it cannot have.
         """
-        if isinstance(message, pb.ObjectsMoved):
+        if isinstance(message, pb.ObjectMoved):
             # Should the owner be dead, it is told by WatchOwners.
             self._clients.send(message.owner, message)
             return
@@ -115,9 +117,9 @@ class Moving:
             offered = Offered(one.object_id, one.size, one.owner, one.owner_node, tuple(one.former))
             self._do(self.taking.offered(giver, offered, here=here, room=self._objects.table.room()))
 
-    def answered(self, node_id: bytes, message: pb.OfferAnswers | pb.MovesKnown) -> None:
+    def answered(self, node_id: bytes, message: pb.OfferAnswers | pb.MoveKnown) -> None:
         """Another node answers what this one asked."""
-        if isinstance(message, pb.MovesKnown):
+        if isinstance(message, pb.MoveKnown):
             self._known(message)
             return
         for answer in message.answers:
@@ -125,7 +127,7 @@ class Moving:
                 raise ProtocolError(f"OfferAnswers: there is no verdict {answer.verdict}")
             verdict = Verdict(answer.verdict)
             now, oid = time.monotonic(), answer.object_id
-            if not self.giving.answered(node_id, oid, verdict, answer.reason[:500], now=now):
+            if not self.giving.answered(node_id, oid, verdict, answer.reason[:500]):
                 continue
             table = self._objects.table
             place = table.where(oid)
@@ -191,7 +193,7 @@ class Moving:
             text = reason.reason if isinstance(reason, oc.StoreFull) else str(reason)
             self._do(self.taking.failed(oid, text))
 
-    def heard(self, client: Client, message: pb.MovesKnown) -> None:
+    def heard(self, client: Client, message: pb.MoveKnown) -> None:
         """A process of this node says what it knows of objects that have moved."""
         message.owner = client.worker_id
         if message.node_id == self._node_id:
@@ -199,8 +201,17 @@ class Moving:
         else:
             self._neighbours.reply(message.node_id, message)
 
-    def _known(self, message: pb.MovesKnown) -> None:
-        self._do(self.taking.known(message.owner, message.asked, message.moved, message.gone))
+    def _known(self, message: pb.MoveKnown) -> None:
+        known = self.taking.known(
+            message.owner, message.object_id, message.number, moved=message.moved, gone=message.gone
+        )
+        self._do(known)
+        if self.taking.waits and self._again is None:
+            self._again = self._loop.call_later(tk.AGAIN_S, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._again = None
+        self._do(self.taking.ask_again())
 
     def _do(self, commands: Iterable[tk.Command]) -> None:
         table = self._objects.table
@@ -215,8 +226,6 @@ class Moving:
                         self._neighbours.owner(offered.owner, offered.owner_node)
                     elif not self._objects.lives_here(offered.owner):
                         self._objects.owner_died(offered.owner)
-                case tk.LetGo():
-                    self._objects.perform(table.demote(command.object_id, COPIES, now=time.monotonic()))
                 case tk.Free():
                     self._free(command.object_id)
                 case tk.Ask():
@@ -249,9 +258,13 @@ class Moving:
         self._objects.perform(self._objects.table.delete((object_id,), now=time.monotonic()))
         self._transfers.freed((object_id,))
 
-    def _asked(self, command: tk.Ask) -> pb.ObjectsMoved:
-        return pb.ObjectsMoved(
-            owner=command.owner, object_ids=command.ids, node_id=self._node_id, former=command.former
+    def _asked(self, command: tk.Ask) -> pb.ObjectMoved:
+        return pb.ObjectMoved(
+            owner=command.owner,
+            object_id=command.object_id,
+            node_id=self._node_id,
+            former=command.former,
+            number=command.number,
         )
 
     def statistics(self) -> dict[str, int]:

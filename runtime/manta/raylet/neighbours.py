@@ -285,7 +285,7 @@ class Neighbours:
                 for worker_id in message.worker_ids:
                     if self.far.node_of(worker_id) == node_id and self.far.owner_died(worker_id):
                         self._owner_died(worker_id)
-            elif isinstance(message, pb.OfferAnswers | pb.MovesKnown) and self.moving is not None:
+            elif isinstance(message, pb.OfferAnswers | pb.MoveKnown) and self.moving is not None:
                 self.moving.answered(node_id, message)
             else:
                 raise ProtocolError(f"a raylet takes no {type(message).__name__} from a node that it has dialled")
@@ -331,7 +331,7 @@ class Neighbours:
                         self.far.watched(worker_id, peer.node_id)
                 if dead:
                     connection.send(pb.OwnersDied(worker_ids=dead))
-            case pb.OfferObjects() | pb.ObjectsMoved() if self.moving is not None:
+            case pb.OfferObjects() | pb.ObjectMoved() if self.moving is not None:
                 self.moving.said(peer.node_id, message)
             case pb.JobLines():
                 self.on_lines(message.job_id, message.lines)

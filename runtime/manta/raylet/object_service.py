@@ -87,7 +87,7 @@ class ObjectService:
             pb.ReleaseObjects: self._release,
             pb.FreeObjects: self._free,
             pb.OwnerElsewhere: self._owner_elsewhere,
-            pb.MovesKnown: self._moves_known,
+            pb.MoveKnown: self._move_known,
         }
 
     # ---- processes come and go
@@ -266,7 +266,7 @@ class ObjectService:
         if self.neighbours is not None and not self.lives_here(message.worker_id):
             self.neighbours.owner(message.worker_id, message.node_id)
 
-    def _moves_known(self, client: Client, message: pb.MovesKnown) -> None:
+    def _move_known(self, client: Client, message: pb.MoveKnown) -> None:
         _check_ids((message.node_id,))
         if self.moving is not None:
             self.moving.heard(client, message)

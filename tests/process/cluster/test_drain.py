@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from manta.cli import main
 from manta.client import current
 from manta.core.errors import MantaError
 from manta.rpc.v1 import control_pb2 as ctl
+from manta.util.placement_group import placement_group
+from manta.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from tests.process.cluster.machines import START_S, alive, joined, machines
 from tests.process.cluster.support import MIB
 from tests.support.waiting import wait_until
@@ -184,6 +187,11 @@ def test_objects_that_have_nowhere_to_go_hold_the_node_and_the_state_says_why(no
             return "have nowhere to go" in said and "bytes are needed" in said
 
         wait_until(stuck, what="the drain to say what has nowhere to go")
+        assert main(["status", "--address", f"unix:{first.socket}"]) == 0
+        assert "3 objects, 60.0 MiB, have nowhere to go" in capsys.readouterr().out
+        assert main(["status", "--address", f"unix:{first.socket}", "-o", "json"]) == 0
+        (draining,) = json.loads(capsys.readouterr().out)["demand"]["draining"]
+        assert (draining["node_id"], draining["holds"]["stuck_objects"]) == (second.node_id, 3)
         assert second.process.poll() is None
         del kept
         assert first_and_rest(refs) == [1, 2, 3]
@@ -194,3 +202,22 @@ def test_objects_that_have_nowhere_to_go_hold_the_node_and_the_state_says_why(no
 def first_and_rest(refs) -> list[int]:
     """The first byte of each, one after the other: together they would not fit."""
     return [manta.get(ref, timeout=20)[0] for ref in refs]
+
+
+def test_a_placement_group_leaves_a_drained_node_at_once_and_what_runs_there_ends_well(nodes, tmp_path):
+    """New tasks run in the new bundle while an old one goes on in the old."""
+    first, second = nodes.add("first", cpus=0), nodes.add("second", cpus=1)
+    with joined(first):
+        alive(2)
+        group = placement_group([{"CPU": 1}])
+        assert group.wait(20)
+        inside = PlacementGroupSchedulingStrategy(group)
+        running = until.options(num_cpus=1, scheduling_strategy=inside).remote(str(tmp_path / "word"))
+        wait_until(lambda: second.status()["scheduler"]["leases"] == 1, what="the task to run")
+        third = nodes.add("third", cpus=1)
+        assert drain(first, second, "--no-wait") == 0
+        again = where.options(num_cpus=1, scheduling_strategy=inside).remote()
+        assert manta.get(again, timeout=20) == third.node_id
+        (tmp_path / "word").touch()
+        assert manta.get(running, timeout=20) == second.node_id
+        assert second.process.wait(START_S) == 0

@@ -27,11 +27,15 @@ async def made(owner, maker, number, mib=1):
     return data
 
 
+def known(told, *, moved=False, gone=False):
+    """What an owner answers to an ObjectMoved."""
+    return pb.MoveKnown(node_id=told.node_id, object_id=told.object_id, number=told.number, moved=moved, gone=gone)
+
+
 async def asked(owner, *, moved=True, gone=False):
     """The owner hears that an object has moved, and answers."""
-    told = await owner.next(pb.ObjectsMoved)
-    ids = list(told.object_ids)
-    owner.say(pb.MovesKnown(node_id=told.node_id, asked=ids, moved=ids if moved else [], gone=ids if gone else []))
+    told = await owner.next(pb.ObjectMoved)
+    owner.say(known(told, moved=moved, gone=gone))
     return told
 
 
@@ -74,18 +78,17 @@ async def test_an_object_moves_to_where_its_owner_lives_and_is_only_a_copy_here_
 
 @in_a_loop
 async def test_until_its_owner_knows_the_new_place_the_old_one_is_kept():
-    """What the owner has not heard of at all yet is offered again."""
+    """An owner that has not heard of it at all yet is asked again."""
     async with several(2, 64 * MIB) as (a, b):
         know(a, b, without=[b])
         owner, maker = Process(a), Process(b)
         await made(owner, maker, 1)
         b.exchange.moving.look()
-        told = await owner.next(pb.ObjectsMoved)
+        told = await owner.next(pb.ObjectMoved)
         assert b.objects.table.primaries()[0] == 1
-        owner.say(pb.MovesKnown(node_id=told.node_id, asked=told.object_ids))
-        await until(lambda: a.store()["evictable_bytes"] == MIB)
-        assert b.objects.table.primaries()[0] == 1
-        await drained(b, lambda: any(isinstance(message, pb.ObjectsMoved) for message in owner.inbox))
+        owner.say(known(told))
+        await drained(b, lambda: any(isinstance(message, pb.ObjectMoved) for message in owner.inbox))
+        assert (a.objects.table.primaries()[0], b.objects.table.primaries()[0]) == (1, 1)
         await asked(owner)
         await drained(b, lambda: b.objects.table.primaries()[0] == 0)
         assert a.objects.table.primaries()[0] == 1
@@ -103,11 +106,16 @@ async def test_what_nobody_refers_to_any_more_is_freed_on_both_sides():
         await made(other, maker, 3)
         b.exchange.moving.look()
         owner.say(pb.FreeObjects(object_ids=[oid(2)], node_id=b.node_id))
-        await asked(owner, moved=False, gone=True)
-        await until(lambda: any(isinstance(message, pb.ObjectsMoved) for message in other.inbox))
+        await until(lambda: any(isinstance(message, pb.ObjectMoved) for message in other.inbox))
         other.die()
-        owner.say(pb.MovesKnown(node_id=a.node_id, asked=[oid(2)], gone=[oid(2)]))
-        await drained(b, lambda: a.store()["objects"] == b.store()["objects"] == 0)
+
+        def all_gone() -> bool:
+            for message in [message for message in owner.inbox if isinstance(message, pb.ObjectMoved)]:
+                owner.inbox.remove(message)
+                owner.say(known(message, gone=True))
+            return a.store()["objects"] == b.store()["objects"] == 0
+
+        await drained(b, all_gone)
         await until(lambda: a.store()["objects_being_taken"] == 0)
         check(a, b)
 
@@ -126,7 +134,7 @@ async def test_what_has_no_place_anywhere_stays_and_is_counted():
         assert (count, size) == (1, 6 * MIB)
         assert "bytes are needed" in reason
         owner.say(pb.FreeObjects(object_ids=[oid(2)]))
-        await drained(b, lambda: any(isinstance(message, pb.ObjectsMoved) for message in owner.inbox))
+        await drained(b, lambda: any(isinstance(message, pb.ObjectMoved) for message in owner.inbox))
         await asked(owner)
         await drained(b, lambda: b.objects.table.primaries() == (1, MIB))
         assert b.exchange.moving.giving.stuck() == (0, 0, "")
@@ -141,7 +149,7 @@ async def test_a_taker_that_dies_is_replaced_and_the_owner_hears_of_both():
         owner, maker = Process(a), Process(b)
         await made(owner, maker, 1)
         b.exchange.moving.look()
-        told = await owner.next(pb.ObjectsMoved)
+        told = await owner.next(pb.ObjectMoved)
         assert told.node_id == c.node_id
         c.exchange.neighbours.close()
         for node in (a, b):
@@ -166,11 +174,11 @@ async def test_a_giver_that_dies_after_its_object_was_fetched_has_lost_nothing()
         owner, maker = Process(a), Process(b)
         data = await made(owner, maker, 1)
         b.exchange.moving.look()
-        told = await owner.next(pb.ObjectsMoved)
+        told = await owner.next(pb.ObjectMoved)
         b.exchange.neighbours.close()
         for node in (a, c):
             node.exchange.neighbours.gone(b.node_id, "killed")
-        owner.say(pb.MovesKnown(node_id=told.node_id, asked=told.object_ids, moved=told.object_ids))
+        owner.say(known(told, moved=True))
         await until(lambda: c.store()["objects_being_taken"] == 0)
         assert c.objects.table.primaries() == (1, len(data))
         check(a, c)
@@ -184,10 +192,10 @@ async def test_what_was_under_way_when_a_link_broke_is_said_again(which):
         owner, maker = Process(a), Process(b)
         await made(owner, maker, 1)
         b.exchange.moving.look()
-        await owner.next(pb.ObjectsMoved)
+        told = await owner.next(pb.ObjectMoved)
         here, there = (b, c) if which == "giver to taker" else (c, a)
         here.exchange.neighbours._links[there.node_id].close("broken by the test")
-        owner.say(pb.MovesKnown(node_id=c.node_id, asked=[oid(1)], moved=[oid(1)]))
+        owner.say(known(told, moved=True))
         if which == "taker to owner":
             await asked(owner)
         else:

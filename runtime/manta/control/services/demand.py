@@ -70,12 +70,12 @@ class DemandRpcs:
         self._streams += 1
         self._runner.on_changed = self._changed
         reader = asyncio.ensure_future(_read(requests))
-        changed: asyncio.Future[bool] | None = None
+        changed: asyncio.Task[None] | None = None
         try:
             self._look()
             told: pb.Demand | None = None
             while told is None or not reader.done():
-                changed = asyncio.ensure_future(self._news.wait())
+                changed = asyncio.ensure_future(_set(self._news))
                 seen = self._seen
                 if seen != told:
                     await self._runner.settled()
@@ -111,6 +111,10 @@ class DemandRpcs:
             self._seen = seen
             self._news.set()
             self._news = asyncio.Event()
+
+
+async def _set(news: asyncio.Event) -> None:
+    await news.wait()
 
 
 async def _read(requests: AsyncIterator[pb.WatchDemandRequest]) -> None:

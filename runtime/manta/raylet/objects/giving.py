@@ -15,9 +15,8 @@ from typing import Final, NamedTuple
 #: Offers that may be open at once, and those of one owner: it may have stopped, and then only its own objects wait for it.
 MAX_OPEN: Final = 64
 MAX_OPEN_PER_OWNER: Final = 32
-#: When nobody has room, or the owner has not heard of the object yet: asked again after so long, seconds.
+#: When nobody has room all are asked again after so long, seconds.
 AGAIN_S: Final = 1.0
-SOON_S: Final = 0.2
 #: Dead takers remembered per object.
 MAX_FORMER: Final = 8
 
@@ -27,8 +26,7 @@ class Verdict(Enum):
 
     TAKEN = 1
     GONE = 2
-    NOT_YET = 3
-    REFUSED = 4
+    REFUSED = 3
 
 
 class Sole(NamedTuple):
@@ -139,7 +137,7 @@ class Giving:
         self._turn += 1
         return free[self._turn % len(free)]
 
-    def answered(self, node_id: bytes, object_id: bytes, verdict: Verdict, reason: str, *, now: float) -> bool:
+    def answered(self, node_id: bytes, object_id: bytes, verdict: Verdict, reason: str) -> bool:
         """A taker has answered. Whether the copy here is not the first one any more: TAKEN or GONE, and asked for."""
         item = self._items.get(object_id)
         if item is None or item.node != node_id:
@@ -150,11 +148,8 @@ class Giving:
             self.given += verdict is Verdict.TAKEN
             return True
         self._close(item)
-        if verdict is Verdict.NOT_YET:
-            item.not_before = now + SOON_S
-        else:
-            item.tried.add(node_id)
-            item.reason = reason
+        item.tried.add(node_id)
+        item.reason = reason
         return False
 
     def node_left(self, node_id: bytes, reason: str) -> None:

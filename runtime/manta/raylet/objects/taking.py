@@ -1,18 +1,19 @@
 """Objects that another node, which is drained, wants this one to keep: fetched, made the first copy, their owners told.
 
-Pure. The owner decides: what it looks for here from now on stays, what nobody refers to is freed, and what it has not heard of
-yet is let go, as the one that offers it keeps its own until the answer. A question to an owner stays open until it is answered
-or the owner is dead, also when the node that offered is dead: the owner may have believed us already.
+Pure. The owner decides: what it looks for here from now on stays, what nobody refers to is freed, and for what it has not heard
+of yet it is asked again. A question stays open until it is answered in one of the first two ways, or the owner is dead; also when
+the node that offered is dead, and nothing is let go meanwhile: the owner may have believed us already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from manta.raylet.objects.giving import Verdict
 from manta.shm.layout import aligned
 
+#: An owner that has not heard of an object yet is asked again after so long, seconds.
+AGAIN_S: Final = 0.2
 #: Objects taken at once; more are refused.
 MAX_TAKEN: Final = 10_000
 
@@ -40,12 +41,6 @@ class Keep(NamedTuple):
     offered: Offered
 
 
-class LetGo(NamedTuple):
-    """The copy here is a copy again."""
-
-    object_id: bytes
-
-
 class Free(NamedTuple):
     """Nobody refers to it."""
 
@@ -53,12 +48,18 @@ class Free(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """Tell an owner that these are here now. Answer with `known`."""
+    """Tell an owner that an object is here now. Answer with `known`, repeating the number.
+
+    Attributes:
+        former: Where it was.
+        number: Of this offer's questions: what is answered to those of an earlier offer of the same object means nothing.
+    """
 
     owner: bytes
     owner_node: bytes
-    ids: tuple[bytes, ...]
+    object_id: bytes
     former: tuple[bytes, ...]
+    number: int
 
 
 class Answer(NamedTuple):
@@ -70,14 +71,14 @@ class Answer(NamedTuple):
     reason: str = ""
 
 
-Command = Pull | Keep | LetGo | Free | Ask | Answer
+Command = Pull | Keep | Free | Ask | Answer
 
 
 class _Item:
-    __slots__ = ("asked", "giver", "offered")
+    __slots__ = ("asked", "giver", "number", "offered")
 
-    def __init__(self, offered: Offered, giver: bytes) -> None:
-        self.offered, self.giver = offered, giver
+    def __init__(self, offered: Offered, giver: bytes, number: int) -> None:
+        self.offered, self.giver, self.number = offered, giver, number
         #: It is here, and its owner was asked.
         self.asked = False
 
@@ -89,13 +90,15 @@ class Taking:
         node_id: This node.
     """
 
-    __slots__ = ("_coming", "_items", "_node_id", "refusal")
+    __slots__ = ("_again", "_coming", "_items", "_node_id", "_numbers", "refusal")
 
     def __init__(self, node_id: bytes) -> None:
         self._node_id = node_id
         self._items: dict[bytes, _Item] = {}
+        #: Those of which the owner has not heard yet.
+        self._again: dict[bytes, None] = {}
         #: Bytes of those that are being fetched.
-        self._coming = 0
+        self._coming = self._numbers = 0
         #: Why nothing is taken, as this node is drained itself; empty while it takes.
         self.refusal = ""
 
@@ -120,7 +123,8 @@ class Taking:
         if not here and needed > room - self._coming:
             free = max(0, room - self._coming)
             return [Answer(giver, oid, Verdict.REFUSED, f"{needed} bytes are needed, {free} can be had")]
-        self._items[oid] = _Item(offered, giver)
+        self._numbers += 1
+        self._items[oid] = _Item(offered, giver, self._numbers)
         self._coming += needed
         return [Pull(offered, giver)]
 
@@ -143,24 +147,28 @@ class Taking:
         self._coming -= aligned(item.offered.size)
         return [Answer(item.giver, object_id, Verdict.REFUSED, reason)]
 
-    def known(
-        self, owner: bytes, asked: Iterable[bytes], moved: Iterable[bytes], gone: Iterable[bytes]
-    ) -> list[Command]:
-        """An owner says which of those it was asked for it looks for here from now on, and which nobody refers to."""
-        moved, gone = set(moved), set(gone)
-        out: list[Command] = []
-        for oid in asked:
-            item = self._items.get(oid)
-            if item is None or not item.asked or item.offered.owner != owner:
-                continue
-            del self._items[oid]
-            if oid in moved:
-                out.append(Answer(item.giver, oid, Verdict.TAKEN))
-            elif oid in gone:
-                out += [Free(oid), Answer(item.giver, oid, Verdict.GONE)]
-            else:
-                out += [LetGo(oid), Answer(item.giver, oid, Verdict.NOT_YET)]
-        return out
+    def known(self, owner: bytes, object_id: bytes, number: int, *, moved: bool, gone: bool) -> list[Command]:
+        """An owner says whether it looks for an object here from now on, or nobody refers to it; else it has not heard of it."""
+        item = self._items.get(object_id)
+        if item is None or not item.asked or item.number != number or item.offered.owner != owner:
+            return []
+        if not moved and not gone:
+            self._again[object_id] = None
+            return []
+        del self._items[object_id]
+        if moved:
+            return [Answer(item.giver, object_id, Verdict.TAKEN)]
+        return [Free(object_id), Answer(item.giver, object_id, Verdict.GONE)]
+
+    @property
+    def waits(self) -> bool:
+        """Some owner is to be asked again: call `ask_again` in AGAIN_S."""
+        return bool(self._again)
+
+    def ask_again(self) -> list[Command]:
+        """Time has passed: they may have heard by now."""
+        again, self._again = self._again, {}
+        return [self._ask(item) for oid in again if (item := self._items.get(oid)) is not None]
 
     def owner_died(self, owner: bytes) -> list[Command]:
         """An owner is dead, and what it kept here is freed."""
@@ -190,4 +198,5 @@ class Taking:
 
     def _ask(self, item: _Item) -> Ask:
         offered = item.offered
-        return Ask(offered.owner, offered.owner_node, (offered.object_id,), (item.giver, *offered.former))
+        former = item.giver, *offered.former
+        return Ask(offered.owner, offered.owner_node, offered.object_id, former, item.number)
