@@ -64,7 +64,8 @@ def drain(cluster: Cluster, node: ClusterNode, *more: str) -> int:
 
 def seen(node: ClusterNode) -> ctl.NodeInfo:
     reply = current.require().control("ListNodes", ctl.ListNodesRequest(), ctl.ListNodesResponse)
-    return next(each for each in reply.nodes if each.node_id.hex() == node.node_id)
+    found: ctl.NodeInfo = next(each for each in reply.nodes if each.node_id.hex() == node.node_id)
+    return found
 
 
 def test_a_drain_outlives_a_control_that_is_killed(spot, tmp_path):

@@ -113,7 +113,7 @@ async def test_what_nobody_refers_to_any_more_is_freed_on_both_sides():
             for message in [message for message in owner.inbox if isinstance(message, pb.ObjectMoved)]:
                 owner.inbox.remove(message)
                 owner.say(known(message, gone=True))
-            return a.store()["objects"] == b.store()["objects"] == 0
+            return not a.store()["objects"] and not b.store()["objects"]
 
         await drained(b, all_gone)
         await until(lambda: a.store()["objects_being_taken"] == 0)

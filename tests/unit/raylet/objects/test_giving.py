@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -92,7 +93,7 @@ class World:
         #: Where the owner looks; what it has freed is not there. And what it has not heard of yet.
         self.known = dict.fromkeys(sorted(self.first[A])[:4], A)
         self.to_come = set(sorted(self.first[A])[4:])
-        self.frames: list[tuple[str, bytes, object]] = []
+        self.frames: list[tuple[str, bytes, Any]] = []
         self.dead: set[bytes] = set()
 
     def look(self) -> None:
@@ -115,18 +116,18 @@ class World:
                 case tk.Answer():
                     self.frames.append(("answer", node, command))
 
-    def deliver(self, frame: tuple[str, bytes, object]) -> None:
+    def deliver(self, frame: tuple[str, bytes, Any]) -> None:
         kind, node, what = frame
         if node in self.dead:
             return
         match kind, what:
             case "offer", offer:
-                offered = Offered(offer.sole.object_id, 100, OWNER, D, offer.former)  # type: ignore[attr-defined]
+                offered = Offered(offer.sole.object_id, 100, OWNER, D, offer.former)
                 self.do(node, self.taking[node].offered(A, offered, here=False, room=10_000))
             case "pulled", object_id:
                 there = object_id in self.first[A]
                 taking = self.taking[node]
-                self.do(node, taking.here(object_id) if there else taking.failed(object_id, "absent"))  # type: ignore[arg-type]
+                self.do(node, taking.here(object_id) if there else taking.failed(object_id, "absent"))
             case "ask", tk.Ask() as ask:
                 object_id = ask.object_id
                 moved = self.known.get(object_id) in {node, *ask.former}
@@ -134,7 +135,7 @@ class World:
                     self.known[object_id] = node
                 gone = not moved and object_id not in self.to_come
                 self.frames.append(("known", node, (object_id, ask.number, moved, gone)))
-            case "known", (object_id, number, moved, gone):  # type: ignore[misc]
+            case "known", (object_id, number, moved, gone):
                 self.do(node, self.taking[node].known(OWNER, object_id, number, moved=moved, gone=gone))
             case "answer", tk.Answer() as answer:
                 done = self.giving.answered(node, answer.object_id, answer.verdict, "")
