@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -120,3 +122,43 @@ def test_a_node_that_is_stopped_while_it_is_drained_is_given_up_when_the_grace_i
     assert node.process.wait(20) == 0
     with pytest.raises(manta.exceptions.WorkerCrashedError):
         manta.get(running, timeout=30)
+
+
+OUTSIDE = """
+import sys
+import manta
+
+manta.init(log_to_driver=False)
+
+
+@manta.remote(num_cpus=0, resources={"spot": 1}, max_retries=0)
+def large(seed):
+    return bytes([seed]) * (1 << 20)
+
+
+refs = [large.remote(seed) for seed in range(1, 5)]
+manta.wait(refs, num_returns=4, fetch_local=False)
+print("made", flush=True)
+sys.stdin.readline()
+print([value[0] for value in manta.get(refs)], flush=True)
+"""
+
+
+def test_objects_of_a_driver_outside_move_and_are_found(tmp_path):
+    """Their owner is its session process, behind the gateway."""
+    with Cluster(head_node_args={"num_cpus": 1}, gateway=True) as cluster:
+        node = cluster.add_node(num_cpus=1, resources={"spot": 2})
+        program = tmp_path / "program.py"
+        program.write_text(OUTSIDE)
+        with subprocess.Popen(
+            [sys.executable, str(program)],
+            env={**os.environ, **cluster.gateway_environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as driver:
+            assert driver.stdout is not None
+            assert driver.stdout.readline() == "made\n"
+            assert drain(cluster, node) == 0
+            assert node.process.wait(20) == 0
+            assert driver.communicate("\n", timeout=30)[0] == "[1, 2, 3, 4]\n"
