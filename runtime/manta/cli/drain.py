@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any, Final
 
-from manta.cli import clusters
+from manta.cli import clusters, demand
 from manta.cli.failures import SilentError
 from manta.cli.screen import harmless
 from manta.cli.tool import Tool
@@ -24,9 +24,9 @@ examples:
   manta drain worker-3 -o json
 
 The node gets no new work; tasks and calls that run may end within the grace, actors that may restart move, and then it leaves.
-What runs longer is killed, as if the node were lost. Objects are not moved: the node waits until they are freed, and those
-that are not go with it when the grace is over. Exit code 1 means that it cannot be drained, or was given up before it
-was empty."""
+What runs longer is killed, as if the node were lost. Objects move to nodes that have room; those that have nowhere to go, or
+belong to a process of this very node, hold it until they are freed, or go with it when the grace is over. Exit code 1 means
+that it cannot be drained, or was given up before it was empty."""
 _UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _MOST_S: Final = 24 * 3600.0
 _PERIOD_S: Final = 0.2
@@ -97,7 +97,7 @@ def run(flags: argparse.Namespace) -> int:
             reply = _ask(tool, node.node_id, flags)
             over = reply.drain.state == ctl.DRAIN_STATE_DRAINED
             if flags.output == "text" and not over:
-                text = what_holds(reply.holds)
+                text = demand.what_holds(demand.holds(reply.holds))
                 if text != told:
                     told = text
                     print(f"{node.node_id.hex()[:8]} is being drained; {text}", flush=True)
@@ -122,21 +122,7 @@ def _ask(tool: Tool, node_id: bytes, flags: argparse.Namespace) -> ctl.DrainNode
     return tool.control("DrainNode", request, ctl.DrainNodeResponse)
 
 
-def what_holds(load: ctl.NodeLoad) -> str:
-    """What a drain waits for, for people."""
-    counts = [
-        (load.tasks, "task", "tasks"),
-        (load.actors, "actor", "actors"),
-        (load.drivers, "driver", "drivers"),
-        (load.objects, "object", "objects"),
-        (load.owners, "process that owns objects", "processes that own objects"),
-    ]
-    found = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
-    return f"it still holds {found}" if found else "nothing holds it"
-
-
 def _facts(node: ctl.NodeInfo, reply: ctl.DrainNodeResponse, death: str) -> dict[str, Any]:
-    holds = reply.holds
     return {
         "node_id": node.node_id.hex(),
         "name": node.name,
@@ -144,13 +130,6 @@ def _facts(node: ctl.NodeInfo, reply: ctl.DrainNodeResponse, death: str) -> dict
         "reason": reply.drain.reason,
         "grace_s": reply.drain.grace_ms / 1000,
         "deadline_unix_ms": reply.drain.deadline_unix_ms,
-        "holds": {
-            "tasks": holds.tasks,
-            "actors": holds.actors,
-            "drivers": holds.drivers,
-            "objects": holds.objects,
-            "object_bytes": holds.object_bytes,
-            "owners": holds.owners,
-        },
+        "holds": demand.holds(reply.holds),
         "end": death or None,
     }

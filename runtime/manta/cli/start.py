@@ -9,10 +9,11 @@ import select
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Final
 
-from manta.cli import launching, metrics_ports
+from manta.cli import drain, launching, metrics_ports
 from manta.cli.stop import GRACE_S, stop
 from manta.core.capacity import capacity
 from manta.core.errors import MantaError, SettingError, StorageLockedError
@@ -35,6 +36,9 @@ _PORT_FLAGS: Final = {
     "dashboard": "--dashboard-port",
     "metrics_port": "--metrics-port",
 }
+
+#: A drain may end so long after its grace, seconds.
+_SLACK_S: Final = 5.0
 
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -101,8 +105,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--state-dir", default="", metavar="FOLDER", help="head: keeps its memory and credentials there"
     )
     parser.add_argument(
-        "--block", action="store_true", help="stay in the foreground; end the node at SIGTERM or Ctrl-C"
+        "--block",
+        action="store_true",
+        help="stay in the foreground; SIGTERM or Ctrl-C drains the node, a second ends it",
     )
+    parser.add_argument(
+        "--drain-grace", type=drain.grace, default=60.0, metavar="TIME",
+        help="what SIGTERM leaves to what runs on the node: 90s, 10m (default: 60s)",
+    )  # fmt: skip
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="default: text")
     parser.set_defaults(run=run)
 
@@ -135,12 +145,36 @@ def run(flags: argparse.Namespace) -> int:
     if stopping is None:
         return 0
     ended = stopping.wait_for(started.pid)
+    told = not ended
+    if told and not flags.head:
+        # The head's node ends the cluster: nobody is left who could drain it.
+        ended = _drained(started.pid, flags.drain_grace, stopping)
+    # Another tool may have drained it: then it has left in good order, too.
+    orderly = told or _exit_status(started.pid) == 0
     done = stop(started.session_dir, grace_s=GRACE_S)
     if done.left:
         print(f"manta start: {done.left}", file=sys.stderr)
-    if ended:
-        print("manta start: the node ended by itself; its log says why", file=sys.stderr)
-    return 1 if ended or done.left else 0
+    if ended and not told:
+        what = "has left its cluster" if orderly else "ended by itself"
+        print(f"manta start: the node {what}; its log says why", file=sys.stderr)
+    return 1 if not orderly or done.left else 0
+
+
+def _drained(pid: int, grace_s: float, stopping: _Stopping) -> bool:
+    """Have a node drained; False if it was not within its grace, or a second signal came."""
+    print(f"manta start: the node is drained within {grace_s:g} s; a second signal ends it at once", file=sys.stderr)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    return stopping.wait_for(pid, grace_s + _SLACK_S)
+
+
+def _exit_status(pid: int) -> int | None:
+    """Of a child that has ended; None where that is not known."""
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def announcement(started: launching.Started, *, block: bool = False) -> str:
@@ -263,6 +297,7 @@ def _plan(flags: argparse.Namespace) -> launching.Plan:
         raylet += ["--memory", str(options.memory)]
     if flags.node_name:
         raylet += ["--node-name", flags.node_name]
+    raylet += ["--drain-grace", str(flags.drain_grace)]
     state = os.path.abspath(flags.state_dir) if flags.state_dir else ""
     gateway = None if flags.no_gateway else flags.gateway_port
     dashboard = None if flags.no_dashboard else flags.dashboard_port
@@ -283,8 +318,8 @@ class _Stopping:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: None)
 
-    def wait_for(self, pid: int) -> bool:
-        """Wait for a signal or the end of a process; whether it was that end."""
+    def wait_for(self, pid: int, timeout_s: float | None = None) -> bool:
+        """Wait for a signal or the end of a process, or until the time is over; whether it was that end."""
         try:
             process = os.pidfd_open(pid)
         except ProcessLookupError:
@@ -292,12 +327,15 @@ class _Stopping:
         poll = select.poll()
         poll.register(process, select.POLLIN)
         poll.register(self._read, select.POLLIN)
-        while True:
-            ready = {fd for fd, _ in poll.poll()}
-            if self._read in ready:
-                return False
-            if process in ready:
-                return True
+        try:
+            ready = {fd for fd, _ in poll.poll(None if timeout_s is None else 1000 * timeout_s)}
+        finally:
+            os.close(process)
+        if process in ready:
+            return True
+        if self._read in ready:
+            os.read(self._read, 64)
+        return False
 
 
 def _port(text: str) -> int:

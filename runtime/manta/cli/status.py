@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from manta.cli import clusters
+from manta.cli import clusters, demand
 from manta.cli.failures import SilentError
 from manta.cli.screen import Screen, amount, bar, duration, harmless, size, wants_color
 from manta.cli.tool import Tool
@@ -81,6 +81,7 @@ def gather(cluster: clusters.Cluster) -> dict[str, Any]:
         silent = nodes is None
         jobs = None if silent else _ask(tool, "ListJobs", ctl.ListJobsRequest(), ctl.ListJobsResponse, problems)
         actors = None if silent else _ask(tool, "ListActors", ctl.ListActorsRequest(), ctl.ListActorsResponse, problems)
+        wanted = None if silent else _ask(tool, "GetDemand", ctl.GetDemandRequest(), ctl.GetDemandResponse, problems)
         name = tool.welcome.session_name
     rows = [_node(node, here, problems) for node in (nodes.nodes if nodes is not None else [])]
     if not rows:
@@ -98,6 +99,7 @@ def gather(cluster: clusters.Cluster) -> dict[str, Any]:
         "jobs": [_job(job) for job in (jobs.jobs if jobs is not None else [])],
         "actors": [_actor(actor) for actor in (actors.actors if actors is not None else [])],
         "actors_total": actors.total if actors is not None else None,
+        "demand": demand.facts(wanted.demand) if wanted is not None else None,
         "problems": problems,
     }
 
@@ -139,7 +141,7 @@ def _node(node: ctl.NodeInfo, here: Mapping[str, Any], problems: list[str]) -> d
         "resources": _resources(total, free or {}) if alive else {},
         "store": own.get("store"),
         "workers": scheduler.get("workers"),
-        "demands": [_demand(demand) for demand in scheduler.get("demands", [])],
+        "demands": [_demand(one) for one in scheduler.get("demands", [])],
     }
 
 
@@ -159,7 +161,7 @@ def _unlisted_node(here: Mapping[str, Any]) -> dict[str, Any]:
         "resources": _resources(scheduler["total"], scheduler["available"]),
         "store": here["store"],
         "workers": scheduler["workers"],
-        "demands": [_demand(demand) for demand in scheduler["demands"]],
+        "demands": [_demand(one) for one in scheduler["demands"]],
     }
 
 
@@ -170,13 +172,13 @@ def _resources(total: Mapping[str, int], free: Mapping[str, int]) -> dict[str, d
     }
 
 
-def _demand(demand: Mapping[str, Any]) -> dict[str, Any]:
+def _demand(one: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "name": demand["name"],
-        "resources": to_floats(demand["amounts"]),
+        "name": one["name"],
+        "resources": to_floats(one["amounts"]),
         # The backlog is as old as the last demand, and counts those that have a worker by now.
-        "waiting": max(0, max(demand["backlog"], demand["wanted"]) - demand["held"]),
-        "feasible": demand["feasible"],
+        "waiting": max(0, max(one["backlog"], one["wanted"]) - one["held"]),
+        "feasible": one["feasible"],
     }
 
 
@@ -244,7 +246,14 @@ def render(facts: Mapping[str, Any], screen: Screen, *, wide: bool) -> None:
             many = len(facts["nodes"]) > 1
             _render_store(node["store"], screen, f" of node {node['node_id'][:8]}" if many else "", wide=wide)
     _render_workers(facts["nodes"], screen)
-    _render_demands(facts["nodes"], screen, wide=wide)
+    wanted = facts.get("demand")
+    if wanted is None or all(node["workers"] is not None for node in facts["nodes"] if node["state"] == "ALIVE"):
+        # What all nodes have said themselves just now is newer than what control has heard.
+        _render_demands(facts["nodes"], screen, wide=wide)
+    else:
+        demand.render_tasks(wanted["tasks"], screen, wide=wide)
+    if wanted is not None:
+        demand.render(wanted, screen, wide=wide)
     _render_jobs(facts["jobs"], screen, wide=wide)
     _render_actors(facts["actors"], screen, wide=wide)
 
@@ -332,11 +341,11 @@ def _render_workers(nodes: list[dict[str, Any]], screen: Screen) -> None:
 def _render_demands(nodes: list[dict[str, Any]], screen: Screen, *, wide: bool) -> None:
     waiting: dict[tuple[str, str, bool], int] = {}
     for node in nodes:
-        for demand in node["demands"]:
-            if demand["waiting"]:
-                needs = ", ".join(f"{name} {amount(number)}" for name, number in sorted(demand["resources"].items()))
-                key = (demand["name"], needs, demand["feasible"])
-                waiting[key] = waiting.get(key, 0) + demand["waiting"]
+        for one in node["demands"]:
+            if one["waiting"]:
+                needs = ", ".join(f"{name} {amount(number)}" for name, number in sorted(one["resources"].items()))
+                key = (one["name"], needs, one["feasible"])
+                waiting[key] = waiting.get(key, 0) + one["waiting"]
     screen.heading("Waiting for a worker", "" if waiting else "   nothing")
     rows = []
     for (name, needs, feasible), count in sorted(waiting.items(), key=lambda item: (item[0][2], -item[1], item[0])):

@@ -254,5 +254,6 @@ class Borrowing:
 
     def _owner_died(self, oid: bytes, owner: bytes) -> None:
         self._wanted.pop(oid, None)
-        if oid not in self._values.known:
+        if oid not in self._values.known or oid in self._values.watchers:
+            # Who watches what is known asks for its new place.
             self._values.set(oid, failures.owner_died(oid, owner))

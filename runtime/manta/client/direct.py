@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 
-from manta.client import current, failures
+from manta.client import current, failures, moved
 from manta.client.actor_client import gone
 from manta.client.actors import ActorClients
 from manta.client.arguments import Arguments
@@ -235,6 +235,7 @@ class DirectSession(Patient):
         on(pb.RecallBlocks, lambda link, frame, raw: store.recall(collect_garbage=frame.collect_garbage))
         on(pb.ObjectsReady, lambda link, frame, raw: store.ready(frame))
         on(pb.ObjectsLeft, lambda link, frame, raw: store.left(frame))
+        on(pb.ObjectMoved, lambda link, frame, raw: moved.told(self, frame))
         on(pb.ControlReply, lambda link, frame, raw: self.relay.answered(frame))
         on(pb.ActorState, lambda link, frame, raw: self.actors.state(frame.info))
         on(pb.CallsResumed, self.actors.links.resumed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import compress, filterfalse, islice
 from operator import not_
 
+from manta.client import moved
 from manta.client.counting import counted_inside
 from manta.client.reading import exception_of, load
 from manta.client.refs import make_ref, released
@@ -106,10 +107,10 @@ class Objects:
     def _fetch(self, ids: list[bytes], deadline: float | None) -> dict[bytes, memoryview]:
         """Views of those that live on other nodes: fetched together, not one after the other."""
         store = self._session.store
-        far = dict.fromkeys(
-            oid for oid in ids if type(value := self._known[oid]) is Stored and value.node_id != store.node_id
-        )
-        views = store.get(list(far), deadline, store.places(self._known[oid] for oid in far))
+        far = {
+            oid: value for oid in ids if type(value := self._known[oid]) is Stored and value.node_id != store.node_id
+        }
+        views = moved.views(self._session, far, deadline)
         if views is None:
             raise errors.GetTimeoutError(f"{len(far)} values of other nodes were not here in time")
         return dict(zip(far, views, strict=True))
@@ -128,8 +129,8 @@ class Objects:
         if kind is Stored:
             if view is None:
                 store = session.store
-                places = () if value.node_id == store.node_id else store.places((value,))  # type: ignore[union-attr]
-                views = store.get([oid], deadline, places)
+                here = value.node_id == store.node_id  # type: ignore[union-attr]
+                views = store.get([oid], deadline) if here else moved.views(session, {oid: value}, deadline)  # type: ignore[dict-item]
                 if views is None:
                     raise errors.GetTimeoutError(f"the value of {oid.hex()} was not here in time")
                 view = views[0]

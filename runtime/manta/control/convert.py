@@ -203,6 +203,9 @@ def load(message: control_pb2.NodeLoad) -> Load:
             Pending(amounts(each.resources, "load.pending"), each.count, each.name[:200], each.infeasible[:1000])
             for each in message.pending[:PENDING_SHAPES]
         ),
+        message.stuck_objects,
+        message.stuck_bytes,
+        message.stuck_reason[:1000],
     )
 
 
@@ -215,6 +218,9 @@ def to_load(value: Load) -> control_pb2.NodeLoad:
         drivers=value.drivers,
         objects=value.objects,
         object_bytes=value.object_bytes,
+        stuck_objects=value.stuck_objects,
+        stuck_bytes=value.stuck_bytes,
+        stuck_reason=value.stuck_reason,
     )
 
 

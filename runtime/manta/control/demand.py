@@ -69,6 +69,7 @@ def demand(state: ControlState) -> pb.Demand:
             objects=load.objects,
             object_bytes=load.object_bytes,
             drain=convert.to_drain(node),
+            holds=convert.to_load(load) if node.drain is not None and node.state is not NodeState.DEAD else None,
         )
     lengths = len(task_rows), len(actor_rows), len(groups), len(there)
     found.left_off = sum(max(0, length - MOST_ROWS) for length in lengths)

@@ -143,6 +143,9 @@ class Load:
     objects: int = 0
     object_bytes: int = 0
     pending: tuple[Pending, ...] = ()
+    stuck_objects: int = 0
+    stuck_bytes: int = 0
+    stuck_reason: str = ""
 
     @property
     def idle(self) -> bool:

@@ -67,6 +67,8 @@ class NodeTable:
         self._stories = stories
         self.rows: dict[NodeId, Node] = {}
         self._live: dict[NodeId, _Live] = {}
+        #: How often a node has said that its work is not what it was.
+        self.loads = 0
         #: What the nodes are told of each other.
         self.cluster = ClusterBook()
         #: Nodes from the store and until when each may come back.
@@ -259,7 +261,9 @@ class NodeTable:
             return False
         live.number, live.gauges = number, gauges
         if load is not None:
-            live.load = load
+            if load != live.load:
+                live.load = load
+                self.loads += 1
             if not load.idle:
                 live.idle_since_unix_ms = 0
             elif not live.idle_since_unix_ms:

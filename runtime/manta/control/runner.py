@@ -62,7 +62,9 @@ class Runner:
         self._events = 0
         #: Called when the nodes have something to hear of each other.
         self.on_cluster: Callable[[], None] = lambda: None
-        self._cluster_seen = 0
+        #: Called with every event that has changed a table, or what a node's work is; None while nobody wants to hear.
+        self.on_changed: Callable[[], None] | None = None
+        self._cluster_seen = self._loads_seen = 0
         storage.start(self._committed, self._store_failed)
         self.perform(state.opening)
 
@@ -84,6 +86,11 @@ class Runner:
         if version != self._cluster_seen:
             self._cluster_seen = version
             self.on_cluster()
+        if self.on_changed is not None:
+            loads = self.state.nodes.loads
+            if commands or loads != self._loads_seen:
+                self._loads_seen = loads
+                self.on_changed()
         return answer
 
     def check_room(self) -> None:

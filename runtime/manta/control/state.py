@@ -194,7 +194,9 @@ class ControlState:
 
     def _drain_node(self, event: events.DrainNode, now: Instant, out: list[Command]) -> bytes:
         if self.nodes.drain(event.node_id, event.grace_ms, event.reason, now, out, event.cause):
+            self.groups.node_drained(event.node_id, now, out, event.cause)
             self.actors.node_drained(event.node_id, now, out, event.cause)
+            self._place_waiting(now, out, event.cause)
         return b""
 
     def _node_connected(self, event: events.NodeConnected, now: Instant, out: list[Command]) -> None:

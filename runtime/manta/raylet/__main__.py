@@ -45,6 +45,8 @@ log = logging.getLogger("manta.raylet")
 READY, FAILED = b"\1", b"\0"
 #: Exit status when it could not start or go on: what is wrong is in the log and on the ready descriptor.
 EXIT_FAILED = 70
+#: Exit status when control has given the node up, which had not been asked to leave.
+EXIT_FENCED = 71
 
 
 def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int, tuple[str, int] | None]:
@@ -84,6 +86,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int, tu
         "--ready-fd", type=int, default=-1, help="descriptor that gets one JSON line when the node is ready"
     )
     parser.add_argument("--prestart", type=int, default=4, help="workers kept ready before the first driver comes")
+    parser.add_argument("--drain-grace", type=float, default=60.0, help="seconds that SIGTERM leaves to what runs here")
     metrics.add(parser, usual_port=8090)
     parser.add_argument("--worker-entry", default=None, help=argparse.SUPPRESS)
     flags = parser.parse_args(arguments)
@@ -131,6 +134,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int, tu
             remove_session_dir=flags.remove_session_dir,
             control_pid=flags.control_pid,
             control_command=flags.control_command,
+            drain_grace_s=flags.drain_grace,
             tls_folder=os.path.abspath(flags.credentials) if flags.credentials else "",
             tls_cluster=read_cluster(flags.credentials) if flags.credentials else "",
             metrics=metrics.read(flags, "raylet"),
@@ -171,7 +175,8 @@ async def run(
         await raylet.link.leave(f"it ended: {reason}")
     if raylet.refused is not None:
         raise raylet.refused
-    return 0
+    # Given up without having been told to leave: whoever keeps nodes running may start another.
+    return EXIT_FENCED if raylet.fenced and not raylet.draining.begun else 0
 
 
 async def joined(raylet: Raylet) -> None:

@@ -39,6 +39,7 @@ class RayletConfig:
         door: How other nodes dial this one, "host:port" as it is told to them; empty for a node that no other one reaches.
         tls_folder: Folder of the certificates for connections between nodes: `ca.crt`, `worker.crt`, `worker.key`.
         tls_cluster: The cluster's name in them.
+        drain_grace_s: What SIGTERM leaves to what runs here, seconds; then the node is given up.
         metrics: Where health and metrics are; by default nowhere.
     """
 
@@ -66,6 +67,7 @@ class RayletConfig:
     door: str = ""
     tls_folder: str = ""
     tls_cluster: str = ""
+    drain_grace_s: float = 60.0
     metrics: Listen = field(default_factory=Listen)
 
     @property

@@ -1,6 +1,7 @@
 """A node that is taken out of service: what still holds it, and its leaving once nothing does.
 
-That it takes nothing new is the scheduler's part; that the grace is over is control's, which then gives the node up.
+That it takes nothing new is the scheduler's part; that the grace is over is control's, which then gives the node up. Where its
+objects go is decided in `objects.giving`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Final
 
 from manta.core.errors import MantaError
 from manta.raylet.clients import Clients
+from manta.raylet.config import RayletConfig
 from manta.raylet.control_client import ControlLink
+from manta.raylet.exchange import Exchange
 from manta.raylet.objects.table import ObjectTable
 from manta.raylet.scheduler import Scheduler
 from manta.raylet.scheduling.records import WorkerState
@@ -25,15 +28,13 @@ log = logging.getLogger(__name__)
 
 #: What holds the node is looked at so often while it is drained, seconds.
 LOOK_S: Final = 0.1
-#: Grace of a drain that a signal began, milliseconds.
-SIGNAL_GRACE_MS: Final = 60_000
 #: How long control may take to take a drain in, seconds.
 _ASK_S: Final = 5.0
 #: Shapes of waiting tasks that are reported.
 _SHAPES: Final = 100
 
 
-def load(scheduler: Scheduler, clients: Clients, objects: ObjectTable) -> cpb.NodeLoad:
+def load(scheduler: Scheduler, clients: Clients, objects: ObjectTable, exchange: Exchange) -> cpb.NodeLoad:
     """What work a node has. Costs a look at each worker."""
     found = cpb.NodeLoad(actors=scheduler.actor_leases())
     for worker in scheduler.workers():
@@ -44,6 +45,7 @@ def load(scheduler: Scheduler, clients: Clients, objects: ObjectTable) -> cpb.No
             found.tasks += lease is None or lease.actor is None
     found.drivers = sum(client.role == pb.ROLE_DRIVER for client in clients)
     found.objects, found.object_bytes = objects.primaries()
+    found.stuck_objects, found.stuck_bytes, found.stuck_reason = exchange.moving.giving.stuck()
     for amounts, name, count, infeasible in scheduler.pending()[:_SHAPES]:
         found.pending.add(
             resources=common.Resources(amounts=amounts), name=name[:200], count=count, infeasible=infeasible
@@ -60,17 +62,25 @@ class Draining:
     """Watches a node that is drained.
 
     Args:
-        node_id: This node.
+        config: This node, and what a signal leaves to what runs there.
         load: What work it has now.
         link: Asks control.
+        exchange: Moves its objects, and sends what others still fetch.
         end: Ends the node.
     """
 
     def __init__(
-        self, *, node_id: bytes, load: Callable[[], cpb.NodeLoad], link: ControlLink, end: Callable[[str], None]
+        self,
+        config: RayletConfig,
+        *,
+        load: Callable[[], cpb.NodeLoad],
+        link: ControlLink,
+        exchange: Exchange,
+        end: Callable[[str], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._node_id, self._load, self._link, self._end = node_id, load, link, end
+        self._node_id, self._grace_ms = config.node_id, round(config.drain_grace_s * 1000)
+        self._load, self._link, self._exchange, self._end = load, link, exchange, end
         self._timer: asyncio.TimerHandle | None = None
         self._asked = False
         self.begun = False
@@ -88,8 +98,8 @@ class Draining:
             self._look()
 
     def _look(self) -> None:
-        found = self._load()
-        if holds(found):
+        self._exchange.moving.look()
+        if holds(self._load()) or self._exchange.transfers.chains.sends:
             self._timer = self._loop.call_later(LOOK_S, self._look)
         else:
             self._end("it was drained")
@@ -101,7 +111,7 @@ class Draining:
             return
         self._asked = True
         request = cpb.DrainNodeRequest(
-            request_id=os.urandom(16), node_id=self._node_id, grace_ms=SIGNAL_GRACE_MS, reason=reason
+            request_id=os.urandom(16), node_id=self._node_id, grace_ms=self._grace_ms, reason=reason
         )
 
         def done(reply: cpb.LineReply) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from manta.raylet.clients import Clients
+from manta.raylet.moving import Moving
 from manta.raylet.neighbours import Neighbours, Peer
 from manta.raylet.object_service import ObjectService
 from manta.raylet.transfers import Transfers
@@ -52,6 +53,14 @@ class Exchange:
         )
         self.transfers.tell_copies = self.neighbours.drop_copies
         objects.table.owners_elsewhere = self.neighbours.far.owners
+        self.moving = objects.moving = self.neighbours.moving = Moving(
+            node_id=node_id,
+            objects=objects,
+            transfers=self.transfers,
+            neighbours=self.neighbours,
+            clients=clients,
+        )
+        self.transfers.tell_moves = self.moving.told
 
     def takes(self, connection: AsyncConnection, message: Message) -> bool:
         """Take a frame that another raylet has sent; False when it is none of those.
@@ -77,11 +86,13 @@ class Exchange:
         for node in news.nodes:
             if node.HasField("facts"):
                 self.neighbours.seen(node.node_id, node.facts.raylet.door)
+                self.moving.seen(node.node_id, draining=node.facts.draining)
         for node_id in news.gone:
             self.neighbours.gone(node_id, "control has given it up")
 
     def _node_died(self, node_id: bytes, reason: str) -> None:
         self.transfers.node_died(node_id, reason)
+        self.moving.node_died(node_id, reason)
 
     def closed(self, connection: AsyncConnection) -> None:
         """A connection is gone."""
@@ -90,9 +101,10 @@ class Exchange:
 
     def close(self) -> None:
         """End every transfer and link."""
+        self.moving.close()
         self.neighbours.close()
         self.transfers.close()
 
     def statistics(self) -> dict[str, Any]:
         """Sizes and totals."""
-        return {**self.transfers.statistics(), **self.neighbours.statistics()}
+        return {**self.transfers.statistics(), **self.neighbours.statistics(), **self.moving.statistics()}

@@ -24,6 +24,10 @@ from manta.transport.channel_aio import AsyncConnection
 from manta.transport.tcp import FarSocket, Preamble, Wish
 from manta.transport.tls import Tls
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from manta.raylet.moving import Moving
+
 log = logging.getLogger(__name__)
 
 #: Pauses before a link is dialled again: doubled from the first to the last, seconds.
@@ -73,6 +77,8 @@ class Neighbours:
         #: Told of lines that another node has for a driver of this one: (job, lines).
         self.on_lines: Callable[[bytes, pb.LogLines], None] = lambda _job, _lines: None
         self.far = Far()
+        #: Moves objects from nodes that are drained, by these links; set by whoever wires the node.
+        self.moving: Moving | None = None
         self._doors: dict[bytes, str] = {}
         self._dead: dict[bytes, str] = {}
         self._links: dict[bytes, AsyncConnection] = {}
@@ -97,7 +103,7 @@ class Neighbours:
             return
         if door:
             self._doors[node_id] = door
-        if self.far.wants_link(node_id):
+        if self._wants(node_id):
             self._want_link(node_id)
 
     def gone(self, node_id: bytes, reason: str) -> None:
@@ -182,6 +188,20 @@ class Neighbours:
         else:
             link.send(pb.WatchOwners(add=[worker_id]))
 
+    def say(self, node_id: bytes, message: Message) -> None:
+        """Ask a node what `moving` asks. Without a link one is dialled, and all that is owed is said there."""
+        link = self._links.get(node_id)
+        if link is None:
+            self._want_link(node_id)
+        else:
+            link.send(message)
+
+    def reply(self, node_id: bytes, message: Message) -> None:
+        """Answer a node that has asked. Lost with its link, it asks again on the next."""
+        for connection in self._incoming:
+            if isinstance(connection.peer, Peer) and connection.peer.node_id == node_id:
+                connection.send(message)
+
     def left(self, owner: bytes, creator: bytes, ids: Iterable[bytes]) -> bool:
         """A process of this node died that had made objects for a process elsewhere. False: it is not elsewhere."""
         node_id = self.far.node_of(owner)
@@ -201,6 +221,10 @@ class Neighbours:
                     connection.send(pb.OwnersDied(worker_ids=[worker_id]))
 
     # ---- links
+
+    def _wants(self, node_id: bytes) -> bool:
+        """Something is owed to that node, or awaited from it."""
+        return self.far.wants_link(node_id) or (self.moving is not None and self.moving.wants_link(node_id))
 
     def _want_link(self, node_id: bytes) -> None:
         """Dial, now or when the pause is over; not while a link is there or the node is not known."""
@@ -227,6 +251,8 @@ class Neighbours:
             link.send(_frame(one))
         if owners:
             link.send(pb.WatchOwners(add=owners))
+        for message in self.moving.owed(node_id) if self.moving is not None else ():
+            link.send(message)
         return link
 
     def _link_closed(self, node_id: bytes, link: AsyncConnection, reason: str) -> None:
@@ -237,7 +263,7 @@ class Neighbours:
         self._again(node_id)
 
     def _again(self, node_id: bytes) -> None:
-        if self._closed or not self.far.wants_link(node_id) or node_id in self._timers:
+        if self._closed or not self._wants(node_id) or node_id in self._timers:
             return
         pause = self._pauses.get(node_id, _AGAIN_S)
         self._pauses[node_id] = min(_AGAIN_CAP_S, 2 * pause)
@@ -245,7 +271,7 @@ class Neighbours:
 
     def _pause_over(self, node_id: bytes) -> None:
         del self._timers[node_id]
-        if self.far.wants_link(node_id):
+        if self._wants(node_id):
             self._want_link(node_id)
 
     def _answers(self, link: AsyncConnection, frames: list[Frame]) -> None:
@@ -259,6 +285,8 @@ class Neighbours:
                 for worker_id in message.worker_ids:
                     if self.far.node_of(worker_id) == node_id and self.far.owner_died(worker_id):
                         self._owner_died(worker_id)
+            elif isinstance(message, pb.OfferAnswers | pb.MoveKnown) and self.moving is not None:
+                self.moving.answered(node_id, message)
             else:
                 raise ProtocolError(f"a raylet takes no {type(message).__name__} from a node that it has dialled")
 
@@ -303,6 +331,8 @@ class Neighbours:
                         self.far.watched(worker_id, peer.node_id)
                 if dead:
                     connection.send(pb.OwnersDied(worker_ids=dead))
+            case pb.OfferObjects() | pb.ObjectMoved() if self.moving is not None:
+                self.moving.said(peer.node_id, message)
             case pb.JobLines():
                 self.on_lines(message.job_id, message.lines)
             case pb.ObjectsLeft():

@@ -21,7 +21,7 @@ from manta.core.errors import (
 from manta.core.ids import is_put
 from manta.raylet.clients import Client, Clients
 from manta.raylet.objects import commands as oc
-from manta.raylet.objects.pull_commands import Need, Trouble
+from manta.raylet.objects.pull_commands import MOVES, Need, Trouble
 from manta.raylet.objects.table import ObjectTable
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
@@ -29,6 +29,7 @@ from manta.transport.status import error_info
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from manta.raylet.moving import Moving
     from manta.raylet.neighbours import Neighbours
     from manta.raylet.transfers import Transfers
 
@@ -58,6 +59,8 @@ class ObjectService:
     Attributes:
         transfers: Fetches what lives elsewhere; None on a node that knows no others.
         neighbours: Where that is; the same.
+        moving: Moves objects to and from nodes that are drained; the same.
+        moved: Of objects that this node has given away: their sizes, and who has them. A copy may still be here.
     """
 
     def __init__(self, table: ObjectTable, clients: Clients, work: Callable[[MemoryWork], None]) -> None:
@@ -67,6 +70,8 @@ class ObjectService:
         self._work = work
         self.transfers: Transfers | None = None
         self.neighbours: Neighbours | None = None
+        self.moving: Moving | None = None
+        self.moved: dict[bytes, tuple[int, bytes]] = {}
         #: Requests of processes for what lives elsewhere: their worker ids and numbers.
         self._pulled: set[tuple[object, object]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -82,6 +87,7 @@ class ObjectService:
             pb.ReleaseObjects: self._release,
             pb.FreeObjects: self._free,
             pb.OwnerElsewhere: self._owner_elsewhere,
+            pb.MoveKnown: self._move_known,
         }
 
     # ---- processes come and go
@@ -109,6 +115,8 @@ class ObjectService:
         self.perform(self.table.owner_died(owner, now=time.monotonic()))
         if self.transfers is not None:
             self.transfers.freed_with_owner()
+        if self.moving is not None:
+            self.moving.owner_died(owner)
 
     # ---- frames
 
@@ -165,7 +173,7 @@ class ObjectService:
             return
         _check_ids(message.object_ids)
         request_id = message.request_id
-        if message.places and self.transfers is not None and self._pull(client, message):
+        if (message.places or self.moved) and self.transfers is not None and self._pull(client, message):
             return
         self.perform(self.table.get(client.worker_id, request_id, message.object_ids, now=now, cause=request_id))
 
@@ -182,6 +190,13 @@ class ObjectService:
             for place in message.places
             if not has(ids[place.index])
         ]
+        if self.moved:
+            placed = {need.object_id for need in needs}
+            needs += [
+                Need(object_id, self.moved[object_id][0], (self.moved[object_id][1],))
+                for object_id in dict.fromkeys(ids)
+                if object_id in self.moved and object_id not in placed and not has(object_id)
+            ]
         if not needs:
             return False
         key = client.worker_id, message.request_id
@@ -203,6 +218,10 @@ class ObjectService:
         self, client: object, request_id: object, object_id: bytes, trouble: Trouble | None, reason: object
     ) -> None:
         """An object that lives elsewhere is not to be had: the process is told why."""
+        if client == MOVES:
+            assert self.moving is not None
+            self.moving.cannot_fetch(request_id, reason)
+            return
         self._pulled.discard((client, request_id))
         if isinstance(reason, oc.StoreFull):
             error = self._full(reason)
@@ -244,8 +263,13 @@ class ObjectService:
 
     def _owner_elsewhere(self, client: Client, message: pb.OwnerElsewhere) -> None:
         _check_ids((message.worker_id, message.node_id))
-        if self.neighbours is not None and not self._lives_here(message.worker_id):
+        if self.neighbours is not None and not self.lives_here(message.worker_id):
             self.neighbours.owner(message.worker_id, message.node_id)
+
+    def _move_known(self, client: Client, message: pb.MoveKnown) -> None:
+        _check_ids((message.node_id,))
+        if self.moving is not None:
+            self.moving.heard(client, message)
 
     # ---- what the arena did
 
@@ -320,7 +344,7 @@ class ObjectService:
                     pass
                 case oc.Left():
                     owner: bytes = command.owner  # type: ignore[assignment]  # clients are worker ids
-                    if self.neighbours is not None and not self._lives_here(owner):
+                    if self.neighbours is not None and not self.lives_here(owner):
                         self.neighbours.left(owner, command.creator, command.ids)  # type: ignore[arg-type]
                         continue
                     self._send(command.owner, pb.ObjectsLeft(creator=command.creator, object_ids=command.ids))  # type: ignore[arg-type]  # clients are worker ids
@@ -374,7 +398,7 @@ class ObjectService:
             )
         )
 
-    def _lives_here(self, worker_id: bytes) -> bool:
+    def lives_here(self, worker_id: bytes) -> bool:
         """Whether it is a process of this node; one of another node may lease here under its own id."""
         client = self._clients.get(worker_id)
         return client is not None and client.role != pb.ROLE_LEASER

@@ -69,6 +69,8 @@ class Raylet:
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         #: Why control did not let the node in.
         self.refused: MantaError | None = None
+        #: Control has given it up.
+        self.fenced = False
         self._tasks: Supervisor | None = None
         self.last_words = LastWords(self.clients)
         self.services = ChildServices(config.logs / "start.log")
@@ -140,7 +142,7 @@ class Raylet:
 
         def report(event: ArenaEvent) -> None:
             with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(self._arena_did, event)
+                loop.call_soon_threadsafe(lambda: self.objects.arena_did(event))
 
         keeper = stack.enter_context(Keeper(self.arena, allocator.extent, report))
         from manta.raylet.object_service import ObjectService
@@ -159,9 +161,6 @@ class Raylet:
             tls=Tls(files) if files is not None else None,
         )
         stack.callback(self.exchange.close)
-
-    def _arena_did(self, event: ArenaEvent) -> None:
-        self.objects.arena_did(event)
 
     def _open_books(self, stack: AsyncExitStack) -> None:
         config = self.config
@@ -208,7 +207,7 @@ class Raylet:
         from manta.transport.requests import handlers
 
         config = self.config
-        work = partial(load, self.scheduler, self.clients, self.objects.table)
+        work = partial(load, self.scheduler, self.clients, self.objects.table, self.exchange)
         self.link = ControlLink(
             config.control,
             token=config.token,
@@ -224,7 +223,7 @@ class Raylet:
             load=work,
         )
         stack.callback(self.link.close)
-        self.draining = Draining(node_id=config.node_id, load=work, link=self.link, end=self.end)
+        self.draining = Draining(config, load=work, link=self.link, exchange=self.exchange, end=self.end)
         stack.callback(self.draining.close)
         self.runner = Runner(
             scheduler=self.scheduler,
@@ -331,6 +330,7 @@ class Raylet:
             self.refused = refused.cause
             self.end(f"control does not let the node in: {refused}")
         except NodeDeclaredDeadError as dead:
+            self.fenced = True
             self.end(f"control has declared the node dead: {dead}")
 
     # ---- what others tell us

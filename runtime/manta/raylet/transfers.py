@@ -22,7 +22,7 @@ from manta.raylet.objects import commands as oc
 from manta.raylet.objects import pull_commands as pc
 from manta.raylet.objects import transfer
 from manta.raylet.objects.chains import Chains
-from manta.raylet.objects.pull_commands import Need, Trouble
+from manta.raylet.objects.pull_commands import MOVES, Need, Trouble
 from manta.raylet.objects.pulls import Pulls
 from manta.raylet.objects.table import ObjectTable
 from manta.raylet.objects.transfer import Outcome, Progress, Unreachable
@@ -107,6 +107,8 @@ class Transfers:
         self._closed = False
         #: Tells a node that copies it may have are not wanted any more.
         self.tell_copies: Callable[[bytes, list[bytes]], None] = lambda node_id, ids: None
+        #: Told of the table's answers for MOVES.
+        self.tell_moves: Callable[[oc.Command], None] = lambda command: None
         table.joined(PULLS)
         table.joined(SENDS)
 
@@ -187,7 +189,10 @@ class Transfers:
     # ---- what the table says
 
     def told(self, command: oc.Command) -> None:
-        """An answer for PULLS or SENDS."""
+        """An answer for PULLS, SENDS or MOVES."""
+        if command.client == MOVES:  # type: ignore[union-attr]  # answers have a client
+            self.tell_moves(command)
+            return
         match command:
             case oc.Created():
                 self._ranges[command.object_id] = command.offset

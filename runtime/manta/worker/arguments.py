@@ -54,24 +54,32 @@ def fill(
     filled = list(args)
     large = [ref for ref in refs if ref.size]
     views: dict[bytes, Any] = {}
+    asked = [ref for ref in refs if not ref.size and not ref.value]
     if large:
         stored = {ref.object_id: Stored(ref.size, ref.node_id) for ref in large}
         wanted = list(stored)
-        got = session.store.get(wanted, None, session.store.places(stored.values()))
-        assert got is not None
-        views = dict(zip(wanted, got, strict=True))
-    asked = [ref for ref in refs if not ref.size and not ref.value]
+        try:
+            got = session.store.get(wanted, None, session.store.places(stored.values()))
+        except errors.ObjectLostError as lost:
+            if type(lost) is not errors.ObjectLostError or not all(ref.owner.worker_id for ref in large):
+                raise
+            # Some may have moved since the call was sent: whoever sent it knows where they are now.
+            asked += large
+        else:
+            assert got is not None
+            views = dict(zip(wanted, got, strict=True))
     values: dict[bytes, Any] = {}
     if asked:
-        got = session.get_many(
+        found = session.get_many(
             [rebuild(ref.object_id, ref.owner.SerializeToString(deterministic=True)) for ref in asked], None
         )
-        values = dict(zip([ref.object_id for ref in asked], got, strict=True))
+        values = dict(zip([ref.object_id for ref in asked], found, strict=True))
     for ref in refs:
         if ref.value:
             value = deserialize(ref.value)
         else:
-            value = deserialize(views[ref.object_id]) if ref.size else values[ref.object_id]
+            view = views.get(ref.object_id)
+            value = deserialize(view) if view is not None else values[ref.object_id]
         if ref.keyword:
             kwargs[ref.keyword] = value
         else:

@@ -283,6 +283,77 @@ def test_in_the_foreground_the_nodes_end_is_its_own(cli):
     assert sessions() == []
 
 
+SPOT_PROGRAM = """
+import os, sys, time
+import manta
+
+manta.init(sys.argv[1], log_to_driver=False)
+
+
+@manta.remote(resources={"two": 1}, num_cpus=0, max_retries=0)
+def until(path):
+    print("runs", flush=True)
+    open(path + ".runs", "w").close()
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return "well"
+
+
+@manta.remote(resources={"two": 1}, num_cpus=0, max_retries=0)
+def large():
+    return b"x" * (1 << 20)
+
+
+ref = large.remote()
+manta.wait([ref], fetch_local=False)
+try:
+    print(manta.get(until.remote(sys.argv[2])))
+    print(len(manta.get(ref)))
+except manta.exceptions.RayError as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_node_in_the_foreground_is_drained_by_one_signal_and_ends_at_the_second(cli, tmp_path, signals):
+    """What runs there ends well, and its objects stay in the cluster; a second signal does not wait for them."""
+    head = started(cli, "--head", "--no-gateway", "--no-dashboard")
+    command = [
+        sys.executable,
+        "-m",
+        "manta.cli",
+        "start",
+        "--join-file",
+        head["join_file"],
+        "--block",
+        *HERE,
+        "-o",
+        "json",
+    ]
+    program, word = tmp_path / "program.py", tmp_path / "word"
+    program.write_text(SPOT_PROGRAM)
+    with subprocess.Popen([*command, "--resources", '{"two": 1}'], stdout=subprocess.PIPE, text=True) as node:
+        assert node.stdout is not None
+        facts = json.loads(node.stdout.readline())
+        driver = subprocess.Popen(
+            [sys.executable, str(program), f"unix:{head['raylet']}", str(word)], stdout=subprocess.PIPE, text=True
+        )
+        wait_until(lambda: os.path.exists(f"{word}.runs"), what="the task to run", timeout_s=30)
+        node.send_signal(signal.SIGTERM)
+        draining = f"unix:{head['raylet']}"
+        wait_until(lambda: "DRAINING" in cli("status", "--address", draining)[1], what="the drain", timeout_s=30)
+        if signals == 2:
+            node.send_signal(signal.SIGINT)
+        else:
+            assert node.poll() is None
+            word.touch()
+        assert node.wait(30) == 0
+        said = driver.communicate(timeout=30)[0].splitlines()
+    assert said == (["well", str(1 << 20)] if signals == 1 else ["WorkerCrashedError"])
+    wait_until_gone(facts["pid"])
+    assert not os.path.exists(facts["session_dir"])
+
+
 def test_the_join_file_is_for_its_owner_alone(cli):
     head = started(cli, "--head")
     assert os.stat(head["join_file"]).st_mode & 0o077 == 0

@@ -153,3 +153,50 @@ def test_hostile_names_stay_in_their_line(wide):
     assert "\x1b" not in shown
     assert not any(line.startswith("FAKE") for line in shown.splitlines())
     assert max(map(len, shown.splitlines())) < 1000
+
+
+def waits(**changed):
+    return {"tasks": [], "actors": [], "placement_groups": [], "draining": [], "left_off": 0, **changed}
+
+
+def shape(name, count, infeasible=None, **resources):
+    return {"name": name, "resources": resources or {"CPU": 1.0}, "count": count, "infeasible": infeasible}
+
+
+def test_what_waits_on_other_machines_is_told_by_control_the_impossible_first():
+    found = text(
+        nodes=[node(), node(node_id="cd" * 28, workers=None, store=None)],
+        demand=waits(
+            tasks=[shape("many", 12), shape("huge", 1, "no node has 64 CPU")], actors=[shape("Spot", 2, spot=1.0)]
+        ),
+    )
+    where = found.index("Waiting for a worker")
+    assert where < found.index("huge") < found.index("no node has 64 CPU") < found.index("many")
+    assert "12 x" in found
+    assert found.index("Actors without a place") < found.index("Spot") < found.index("{spot 1}")
+
+
+def test_what_this_machines_nodes_say_themselves_is_preferred():
+    found = text(demand=waits(tasks=[shape("old", 12)]))
+    assert "Waiting for a worker   nothing" in found
+    assert "old" not in found
+
+
+def test_a_drained_node_is_shown_with_what_holds_it():
+    held = dict.fromkeys(("tasks", "actors", "drivers", "owners"), 0)
+    held |= {"tasks": 1, "objects": 3, "object_bytes": 120 << 20, "stuck_objects": 3, "stuck_bytes": 120 << 20}
+    draining = {"node_id": "ef" * 28, "name": "w3", "reason": "kernel", "grace_s": 60.0, "deadline_unix_ms": 0}
+    group = {"placement_group_id": "ad" * 18, "name": "g", "state": "RESCHEDULING", "bundles": 2, "waiting": 1}
+    found = text(
+        demand=waits(
+            draining=[{**draining, "holds": {**held, "stuck_reason": "no other node takes objects"}}],
+            placement_groups=[{**group, "waiting_reason": "no room\n"}],
+            left_off=7,
+        )
+    )
+    assert (
+        "it still holds 1 task, 3 objects; 3 objects, 120 MiB, have nowhere to go: no other node takes objects" in found
+    )
+    assert "1 of 2 bundles" in found
+    assert "kernel" in found
+    assert "7 rows more" in found

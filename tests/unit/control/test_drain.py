@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from manta.control.services import demand as demand_service
 from manta.rpc.v1 import common_pb2, control_pb2
 from tests.unit.control.handlers import Control
 
@@ -105,3 +106,66 @@ def test_hostile_counts_and_lists_stay_within_the_wire():
     _, replies = drained(*beats, ("GetDemand", {}))
     (row,) = replies[-1].demand.tasks
     assert (row.count, len(row.name)) == (most, 200)
+
+
+class Watched:
+    """A stream of WatchDemand, and how often control has looked."""
+
+    def __init__(self, control, monkeypatch):
+        self.looks = 0
+
+        def counted(state):
+            self.looks += 1
+            return real(state)
+
+        real = demand_service.demand
+        monkeypatch.setattr(demand_service, "demand", counted)
+        monkeypatch.setattr(demand_service, "PERIOD_S", 0.5)
+        self.end = asyncio.Event()
+
+        async def requests():
+            await self.end.wait()
+            for never in ():
+                yield never
+
+        self.service = demand_service.DemandRpcs(control.runner)
+        self.stream = self.service.WatchDemand(requests(), "test")
+
+    async def next(self):
+        async with asyncio.timeout(10):
+            return (await anext(self.stream)).demand
+
+
+def heartbeat(control, number, tasks, node_id=FIRST):
+    load = control_pb2.NodeLoad(tasks=tasks)
+    return control.call(
+        "Heartbeat",
+        control_pb2.HeartbeatRequest(node_id=node_id, number=number, available=CPUS, load=load).SerializeToString(),
+    )
+
+
+def test_who_watches_the_demand_is_woken_by_what_changes(monkeypatch):
+    """Many changes are told together, what changes nothing is not looked at, and nobody looks when nobody watches."""
+
+    async def main():
+        control = Control()
+        await control.prepare([node(HEAD, head=True), node(FIRST)])
+        watched = Watched(control, monkeypatch)
+        first = await watched.next()
+        assert [row.idle_since_unix_ms for row in first.nodes] == [0, 0]
+        for number in range(1, 40):
+            await heartbeat(control, number, number % 3)
+        assert (await watched.next()).nodes[1].idle_since_unix_ms == 1
+        assert watched.looks == 2
+        for number in range(40, 60):
+            await heartbeat(control, number, 0)
+        assert watched.service._timer is None, "nothing has changed, and nobody is about to look"
+        waits = asyncio.ensure_future(watched.next())
+        await control.call("DrainNode", control.request(*drain()))
+        assert (await waits).nodes[1].drain.reason == "kernel"
+        watched.end.set()
+        with pytest.raises(StopAsyncIteration):
+            await watched.next()
+        assert control.runner.on_changed is None
+
+    asyncio.run(main())

@@ -1,7 +1,8 @@
 """The table of placement groups: from the wish through two phases to the end.
 
 First every node that is to have bundles holds them back, or one refuses and all give back; then, written down, they are opened.
-A node that dies takes its bundles with it: those, and no others, are placed again.
+A node that dies takes its bundles with it: those, and no others, are placed again. One that is drained has its bundles placed
+again at once, as nothing new would run in them; what runs in them there goes on, until it ends or the group does.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class GroupTable:
         self._tries: dict[GroupId, _Try] = {}
         #: Of those that are PREPARED: nodes that have not said that their bundles are open.
         self._opening: dict[GroupId, set[NodeId]] = {}
+        #: Bundles on nodes that are drained, which are placed elsewhere by now; something may run in them.
+        self._behind: dict[GroupId, dict[NodeId, list[int]]] = {}
         self._attempts = 0
 
     # ---- reading
@@ -222,12 +225,34 @@ class GroupTable:
                 for index in indexes
                 if index not in trying and (row is None or index >= len(row.nodes) or row.nodes[index] != node_id)
             ]
-            if gone:
+            if not gone:
+                continue
+            node = self._nodes.rows.get(node_id)
+            if row is not None and row.state is not GroupState.REMOVED and node is not None and node.drain is not None:
+                self._behind.setdefault(group_id, {})[node_id] = gone
+            else:
                 found[group_id] = gone
         return found
 
+    def node_drained(self, node_id: NodeId, now: Instant, out: list[Command], cause: str) -> None:
+        """It takes nothing new: what it held of groups is placed again, and kept there for what runs in it."""
+        for group_id, indexes in self._placed_again(node_id, "that is drained", now, out, cause).items():
+            self._behind.setdefault(group_id, {})[node_id] = indexes
+            for index in indexes:
+                self._nodes.left(node_id, _account(group_id, index))
+
     def node_died(self, node_id: NodeId, now: Instant, out: list[Command], cause: str) -> None:
         """What it held of groups is placed again."""
+        self._placed_again(node_id, "that died", now, out, cause)
+        for group_id, nodes in list(self._behind.items()):
+            if nodes.pop(node_id, None) is not None and not nodes:
+                del self._behind[group_id]
+
+    def _placed_again(
+        self, node_id: NodeId, what: str, now: Instant, out: list[Command], cause: str
+    ) -> dict[GroupId, list[int]]:
+        """Every bundle on a node needs another place; which those are."""
+        found: dict[GroupId, list[int]] = {}
         for group_id, row in list(self.rows.items()):
             current = self._tries.get(group_id)
             if current is not None and node_id in current.nodes:
@@ -239,9 +264,11 @@ class GroupTable:
             nodes = tuple(NO_NODE if at == node_id else at for at in row.nodes)
             self._opening.pop(group_id, None)
             self._commit(replace(row, nodes=nodes, state=GroupState.RESCHEDULING), out)
-            self._stories.tell(now.s, cause, f"{len(lost)} bundles lost with node {node_id.hex()[:8]}", group_id)
+            self._stories.tell(now.s, cause, f"{len(lost)} bundles lost with node {node_id.hex()[:8]} {what}", group_id)
             if group_id not in self._tries:
                 self._waiting[group_id] = 0.0
+            found[group_id] = lost
+        return found
 
     def remove(self, group_id: GroupId, now: Instant, out: list[Command], cause: str) -> bool:
         """End a group; False if there is nothing to end."""
@@ -257,6 +284,8 @@ class GroupTable:
                 self._nodes.left(node_id, _account(group_id, index))
             if self._nodes.is_alive(node_id) or node_id in self._nodes.rows:
                 out.append(ReturnOnNode(node_id, group_id, tuple(row.on(node_id)), cause))
+        for node_id, indexes in self._behind.pop(group_id, {}).items():
+            out.append(ReturnOnNode(node_id, group_id, tuple(indexes), cause))
         if row.name:
             self._names.pop((row.name, row.namespace), None)
         row = replace(
@@ -314,6 +343,10 @@ class GroupTable:
                 assert group_id not in self._tries
                 assert row.state in (GroupState.PREPARED, GroupState.CREATED)
             assert (row.state is GroupState.PREPARED) == (group_id in self._opening)
+        for group_id, nodes in self._behind.items():
+            assert nodes, "no empty files"
+            assert self.rows[group_id].state is not GroupState.REMOVED, "what is left behind goes with its group"
+            assert all(self._nodes.rows[node_id].drain is not None for node_id in nodes), "only drained nodes are left"
         assert set(self._tries) <= set(self.rows)
         assert set(self._names.values()) <= set(self.rows)
 

@@ -17,8 +17,8 @@ from manta.rpc.v1 import control_pb2 as pb
 
 #: Longest grace of a drain: a day.
 MOST_GRACE_MS = 24 * 3600 * 1000
-#: The picture is looked at so often, seconds: so long after a change at most it is told.
-PERIOD_S = 0.25
+#: Changes are told together: looks at the picture, which go over every node and actor, are so far apart at least, seconds.
+PERIOD_S = 0.2
 #: Streams at a time.
 MOST_STREAMS = 100
 
@@ -29,8 +29,11 @@ class DemandRpcs:
     def __init__(self, runner: Runner) -> None:
         self._runner, self._state = runner, runner.state
         self._streams = 0
-        #: What all streams tell, and the loop's time of that look.
-        self._seen: tuple[pb.Demand, float] | None = None
+        #: What all streams tell; set, and replaced, when that is another one.
+        self._seen = pb.Demand()
+        self._news = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._looked_at = 0.0
 
     def DrainNode(self, request: pb.DrainNodeRequest, cause: str) -> pb.DrainNodeResponse:
         if request.grace_ms > MOST_GRACE_MS:
@@ -65,26 +68,53 @@ class DemandRpcs:
         if self._streams >= MOST_STREAMS:
             raise LimitExceededError(f"{MOST_STREAMS} streams of WatchDemand are open; close some")
         self._streams += 1
-        told: pb.Demand | None = None
+        self._runner.on_changed = self._changed
         reader = asyncio.ensure_future(_read(requests))
+        changed: asyncio.Task[None] | None = None
         try:
+            self._look()
+            told: pb.Demand | None = None
             while told is None or not reader.done():
-                seen = self._look()
+                changed = asyncio.ensure_future(_set(self._news))
+                seen = self._seen
                 if seen != told:
                     await self._runner.settled()
                     told = seen
                     yield pb.WatchDemandResponse(demand=seen)
-                await asyncio.wait((reader,), timeout=PERIOD_S)
+                await asyncio.wait((reader, changed), return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
         finally:
             reader.cancel()
+            if changed is not None:
+                changed.cancel()
             self._streams -= 1
+            if not self._streams:
+                self._runner.on_changed = None
+                if self._timer is not None:
+                    self._timer.cancel()
+                    self._timer = None
 
-    def _look(self) -> pb.Demand:
-        """One look serves all streams for a period: it goes over every node and actor."""
-        now = asyncio.get_running_loop().time()
-        if self._seen is None or now >= self._seen[1] + PERIOD_S:
-            self._seen = demand(self._state), now
-        return self._seen[0]
+    def _changed(self) -> None:
+        """Something did: look, unless that is about to be done."""
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(max(loop.time(), self._looked_at + PERIOD_S), self._look)
+
+    def _look(self) -> None:
+        """One look serves all streams."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._looked_at = asyncio.get_running_loop().time()
+        seen = demand(self._state)
+        if seen != self._seen:
+            self._seen = seen
+            self._news.set()
+            self._news = asyncio.Event()
+
+
+async def _set(news: asyncio.Event) -> None:
+    await news.wait()
 
 
 async def _read(requests: AsyncIterator[pb.WatchDemandRequest]) -> None:

@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
+from manta.client import moved
 from manta.client.values import Stored
 from manta.core import errors
 from manta.rpc.v1 import gateway_pb2 as gw
@@ -151,7 +152,7 @@ class Transfers:
     def _read(self, request_id: int, oid: bytes, value: Value | None) -> None:
         session = self._session
         try:
-            views = session.store.get([oid], None, session.store.places((value,))) if type(value) is Stored else None
+            views = moved.views(session, {oid: value}, None) if type(value) is Stored else None
             self._send(request_id, oid, views)
         except Aborted:
             pass

@@ -15,6 +15,7 @@ in threads.
 Not here: views, copies and a process's own mapping (`manta.shm`), and messages (`manta.transport`); the raylet's
 server wires the three together, and `raylet.exchange` what is between nodes (with `transfers` and `neighbours`, its shells).
 
-Absent, with its place kept: spilling to disk (between eviction and waiting in `table`), restoring, and moving the only copy of
-an object away from a node that leaves (`promote` is for it).
+A node that is drained: `giving` decides where its objects go, `taking` what a node keeps of what it is offered.
+
+Absent, with its place kept: spilling to disk (between eviction and waiting in `table`), and restoring.
 """

@@ -41,6 +41,11 @@ class Chains:
         """No more can be sent at once."""
         return self._serving >= MAX_SENDS
 
+    @property
+    def sends(self) -> int:
+        """How many are being sent now."""
+        return self._serving
+
     def next_hop(self, object_id: bytes, asker: bytes, avoid: Iterable[bytes], *, direct: bool) -> bytes | None:
         """To which node the asker should turn; None when it is to be served from here."""
         chain = self._chains.get(object_id)
@@ -91,6 +96,10 @@ class Chains:
                     for node_id in nodes:
                         told.setdefault(node_id, []).append(object_id)
         return told
+
+    def copies_of(self, object_id: bytes) -> list[bytes]:
+        """Nodes that may have a copy of it."""
+        return list(self._copies.get(object_id, ()))
 
     def remembered(self) -> list[bytes]:
         """Objects of which there are copies elsewhere."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+#: The name under which `moving` asks for objects, which is no process.
+MOVES: Final = "moves"
 
 
 class Trouble(Enum):

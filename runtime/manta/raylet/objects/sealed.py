@@ -60,6 +60,7 @@ class Sealed:
         self.by_id[item.object_id] = item
         self.sealed_bytes += room
         self._keep(item)
+        self._made_for_another(item)
         if item.secondary:
             self.lru[item.object_id] = item
             self.lru_bytes += room
@@ -78,6 +79,7 @@ class Sealed:
             self._cannot_be_evicted(item)
             item.owner = owner
         self._keep(item)
+        self._made_for_another(item)
 
     def delete(self, item: Object, now: float) -> None:
         """Its owner has no references any more: it is freed now, or with its last pin."""
@@ -95,13 +97,30 @@ class Sealed:
         self._free(item, now)
         return Evicted(item.object_id, item.size, cause)
 
-    def promote(self, item: Object) -> None:
-        """It is the primary copy from now on, and is not evicted any more."""
-        if item.secondary:
+    def promote(self, item: Object, owner: Hashable = None) -> None:
+        """It is the primary copy from now on, and is not evicted any more; of that owner, if one is named."""
+        if owner is not None:
+            if not item.doomed:
+                self._give_up(item)
+            item.owner = item.creator = owner
+            if item.secondary:
+                self._cannot_be_evicted(item)
+            if not item.doomed:
+                self._keep(item)
+        elif item.secondary:
             self._cannot_be_evicted(item)
             if not item.doomed:
                 self.primary_count += 1
                 self.primary_bytes += item.size
+
+    def demote(self, item: Object, owner: Hashable) -> None:
+        """Another node has the primary copy: this one may be evicted, and is filed under `owner`. It is not doomed."""
+        self._give_up(item)
+        item.secondary, item.owner, item.creator = True, owner, owner
+        self._keep(item)
+        if not item.pins:
+            self.lru[item.object_id] = item
+            self.lru_bytes += aligned(item.size)
 
     def _cannot_be_evicted(self, item: Object) -> None:
         """A copy is none any more."""
@@ -115,6 +134,9 @@ class Sealed:
         if not item.secondary:
             self.primary_count += 1
             self.primary_bytes += item.size
+
+    def _made_for_another(self, item: Object) -> None:
+        """Its creator lives, and will be asked about when it does not."""
         if item.creator != item.owner:
             self.made.setdefault(item.creator, {})[item.object_id] = item
 

@@ -106,10 +106,10 @@ class ObjectTable:
         self._processes[client] = Process()
 
     def died(self, client: Client, *, now: float, cause: Hashable = 0) -> list[Command]:
-        """A process is gone, and everything it had said was heard.
+        """A process is gone, and everything it had said was heard: its ranges, blocks, pins and waits are settled.
 
-        What it was writing is freed, its blocks' rest too; its pins and its waits are settled. Objects it sealed stay: whether
-        they die depends on their owner. One that is a client is asked about them (Left), as the dead may not have told it.
+        Objects it sealed stay: whether they die depends on their owner. One that is a client is asked about them (Left), as the
+        dead may not have told it.
         """
         process = self._processes.pop(client, None)
         if process is None:
@@ -134,8 +134,7 @@ class ObjectTable:
         """Whoever keeps the references of these objects is gone: they are deleted, and those still written when sealed."""
         ids = list(self._sealed.owners.died(owner))
         orphans = self._orphans
-        for object_id in ids:
-            orphans[object_id] = owner
+        orphans.update(dict.fromkeys(ids, owner))
         while len(orphans) > _MOST_ORPHANS:
             del orphans[next(iter(orphans))]
         return self.delete(ids, now=now, cause=cause)
@@ -356,20 +355,28 @@ class ObjectTable:
         self._room.use(now, cause, out)
         return out
 
-    def promote(self, object_id: bytes) -> bool:
-        """The copy here is the primary one from now on: it is not evicted any more. False when there is none."""
+    def promote(self, object_id: bytes, owner: Hashable = None) -> bool:
+        """The copy here is the primary one from now on, of `owner` if that is said, and is not evicted. False: there is none."""
         item = self._objects.get(object_id)
         if item is None:
             return False
-        self._sealed.promote(item)
+        self._sealed.promote(item, owner)
         return True
+
+    def demote(self, object_id: bytes, owner: Hashable, *, now: float, cause: Hashable = 0) -> list[Command]:
+        """Another node has the primary copy from now on: this one may be evicted, and goes with `owner`."""
+        out: list[Command] = []
+        item = self._objects.get(object_id)
+        if item is not None and not item.secondary and not item.doomed:
+            self._sealed.demote(item, owner)
+            self._room.use(now, cause, out)
+        return out
 
     # --- the arena, and time ----------------------------------------------------------------------------------------------
 
     def arena_event(self, event: ArenaEvent, *, now: float) -> list[Command]:
         """What became of a ReserveExtent, PunchHole or Warm command; a reservation may be answered in parts of whole extents."""
-        allocator = self._allocator
-        out: list[Command] = []
+        allocator, out = self._allocator, list[Command]()
         if isinstance(event, ExtentReserved):
             allocator.reserved(event.start, event.size, now)
             self._room.refusal = ""
@@ -398,10 +405,7 @@ class ObjectTable:
         return out
 
     def wake_at(self) -> float | None:
-        """When `tick` has something to do; None as long as nothing but another event can change that.
-
-        A tick then does something, or makes this a later time: a timer that follows it never spins.
-        """
+        """When `tick` has something to do, or makes this a later time; None if nothing but another event can change that."""
         times = [entry.deadline for entry in self._room.creates]
         retry = self._allocator.retry_at()
         if times and retry is not None:
@@ -427,7 +431,7 @@ class ObjectTable:
         return object_id in self._objects
 
     def is_copy(self, object_id: bytes) -> bool:
-        """Whether it is here, as a copy of what another node keeps."""
+        """Whether it is here as a copy of what another node keeps."""
         item = self._objects.get(object_id)
         return item is not None and item.secondary
 
@@ -442,6 +446,10 @@ class ObjectTable:
     def sealed(self) -> Iterable[Object]:
         """Every sealed object, in the order in which they were sealed."""
         return self._sealed.by_id.values()
+
+    def kept(self) -> list[Object]:
+        """Those that `primaries` counts. O(n)."""
+        return [item for item in self._objects.values() if not item.secondary and not item.doomed]
 
     def primaries(self) -> tuple[int, int]:
         """How many objects somebody keeps of which the copy here is the primary one, and their bytes."""

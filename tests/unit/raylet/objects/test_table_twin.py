@@ -320,6 +320,24 @@ class TableMachine(RuleBasedStateMachine):
             if object_id in file:
                 file[object_id] = (*file[object_id][:4], False)
 
+    @rule(object_id=st.sampled_from(IDS))
+    def promote_for(self, object_id):
+        """It is the driver's from now on."""
+        item = self.twin.objects.get(object_id)
+        assert self.table.promote(object_id, "driver") == (item is not None or object_id in self.twin.doomed)
+        for file in (self.twin.objects, self.twin.doomed):
+            if object_id in file:
+                file[object_id] = (*file[object_id][:3], "driver", False)
+                self.twin.made[object_id] = "driver"
+
+    @rule(object_id=st.sampled_from(IDS))
+    def demote(self, object_id):
+        item = self.twin.objects.get(object_id)
+        if item is not None and not item[4]:
+            self.twin.objects[object_id] = (*item[:3], "copies", True)
+            self.twin.made[object_id] = "copies"
+        self.perform(self.table.demote(object_id, "copies", now=self.now))
+
     @precondition(lambda self: self.twin.clients)
     @rule(data=st.data(), size=st.sampled_from([MIB, 2 * MIB, 8 * MIB]))
     def lend(self, data, size):
