@@ -98,7 +98,13 @@ class Head:
         return http.client.HTTPSConnection("127.0.0.1", self.port_of("dashboard"), timeout=timeout_s, context=context)
 
     def ask(
-        self, method: str, path: str, body: Any = None, *, token: str | None = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        token: str | None = None,
+        headers: dict[str, str] | None = None,
     ) -> tuple[int, bytes]:
         """One request to the HTTP server; `token` is a role's name or what is shown."""
         connection = self.http()
@@ -163,9 +169,7 @@ class Picture:
         status = dict(
             line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
         )
-        return cls(
-            len(os.listdir(f"/proc/{pid}/fd")), int(status["Threads"]), int(status["VmRSS"].split()[0]) << 10
-        )
+        return cls(len(os.listdir(f"/proc/{pid}/fd")), int(status["Threads"]), int(status["VmRSS"].split()[0]) << 10)
 
     def came_back(self, pid: int, *, rss: int = 60 << 20, within_s: float = 20.0) -> None:
         """Wait until the process holds no more than it did, a little aside."""
