@@ -20,7 +20,7 @@ import pytest
 
 def what_is_missing() -> str:
     """Why there can be no hosts here; empty if there can."""
-    for program in ("ip", "nsenter"):
+    for program in ("ip", "nsenter", "ss"):
         if shutil.which(program) is None:
             return f"`{program}` is not installed"
     if os.geteuid() != 0:
@@ -85,6 +85,21 @@ class Host:
     def plug_it_in(self) -> None:
         """As before."""
         _ip("-n", self._switch, "link", "set", self._port, "master", "bridge")
+
+    def drop(self, other: Host) -> None:
+        """What this host sends to that one is lost, and nobody is told; the other direction is as it was."""
+        _ip("-n", self._name, "route", "add", "blackhole", f"{other.address}/32")
+
+    def let_through(self, other: Host) -> None:
+        """As before."""
+        _ip("-n", self._name, "route", "delete", "blackhole", f"{other.address}/32")
+
+    def reset(self, port: int) -> int:
+        """Reset every connection of this host to or from a port, at both ends; how many there were."""
+        done = self.run(
+            ["ss", "--no-header", "-K", "-t", "state", "established", f"( dport = :{port} or sport = :{port} )"]
+        )
+        return len(done.stdout.splitlines())
 
 
 @contextlib.contextmanager

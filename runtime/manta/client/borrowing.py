@@ -205,7 +205,8 @@ class Borrowing:
         if frame.HasField("failure"):
             self._values.set(oid, Failure(frame.failure))
         elif frame.unknown:
-            self._values.set(oid, failures.lost(oid))
+            borrow = self._ownership.borrows.get(oid)
+            self._values.set(oid, failures.lost(oid, borrow.owner if borrow is not None else b""))
         elif frame.value.size:
             self._values.set(oid, self._session.fetching.stored(frame.value.size, frame.value.node_id))
         else:
@@ -256,4 +257,5 @@ class Borrowing:
         self._wanted.pop(oid, None)
         if oid not in self._values.known or oid in self._values.watchers:
             # Who watches what is known asks for its new place.
-            self._values.set(oid, failures.owner_died(oid, owner))
+            why = self._links.dead.get(common.Address.FromString(owner).node_id, "")
+            self._values.set(oid, failures.owner_died(oid, owner, why))

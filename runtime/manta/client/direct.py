@@ -26,6 +26,7 @@ from manta.client.counting import Counting
 from manta.client.fetching import Fetching
 from manta.client.generators import StreamReader, closing, open_stream, unwanted_item
 from manta.client.links import Link, Links
+from manta.client.lost_nodes import LostNodes
 from manta.client.ownership import Ownership
 from manta.client.patience import Patient
 from manta.client.pump import Pump
@@ -89,6 +90,7 @@ class DirectSession(Patient):
         self.ownership = Ownership()
         self.templates = Templates()
         self.links = Links(self.pump, worker_id, self._link_closed, self._pressure)
+        self.lost_nodes = LostNodes(self)
         self.counting = Counting(self)
         self.borrowing = Borrowing(self)
         self.relay = Relay(self)
@@ -250,6 +252,7 @@ class DirectSession(Patient):
         on(pb.TaskInquiry, lambda link, frame, raw: self.reporter.asked(frame.request_id))
         on(pb.Farewell, self._farewell)
         on(pb.StreamItem, self._stream_item)
+        on(pb.NodesDied, self.lost_nodes.heard)
         on(pb.Exit, lambda link, frame, raw: self.on_exit(frame.reason))
 
     def close(self) -> None:

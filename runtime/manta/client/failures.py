@@ -9,7 +9,9 @@ from __future__ import annotations
 from manta.client.values import Failure
 from manta.core import errors
 from manta.core.errors.failure import Failure as Described
+from manta.core.ids import is_put
 from manta.rpc.v1 import channel_pb2 as pb
+from manta.rpc.v1 import common_pb2 as common
 from manta.transport.convert import encodable, error_to_proto, fields_from_proto, fields_to_proto
 
 TYPE_CHECKING = False
@@ -33,6 +35,12 @@ def cancelled(function: str, oid: bytes) -> Failure:
 def worker_crashed(function: str, cause: str) -> Failure:
     """The worker died and no retries were left."""
     return system(errors.WorkerCrashedError(cause), function)
+
+
+def node_died(function: str, oid: bytes, cause: str) -> Failure:
+    """The node died on which the task ran, and no retries were left."""
+    error = errors.WorkerCrashedError(cause)
+    return system(error.with_facts(object=oid.hex(), creator=creator_of(oid)), function)
 
 
 def out_of_memory(function: str, cause: str) -> Failure:
@@ -60,9 +68,12 @@ def constructor_raised(fields: pb.TaskFailure) -> Failure:
     return system(errors.ActorDiedError(raised if isinstance(raised, errors.RayTaskError) else None))
 
 
-def owner_died(oid: bytes, owner: bytes) -> Failure:
-    """The process that owned the object is gone."""
-    return system(errors.OwnerDiedError(oid.hex(), owner))
+def owner_died(oid: bytes, owner: bytes, why: str = "") -> Failure:
+    """The process that owned the object is gone; `why` is why its node is, if that is so."""
+    node_id = common.Address.FromString(owner).node_id.hex()
+    reason = f"its node is dead: {why}" if why else "its process ended, or cannot be reached"
+    error = errors.OwnerDiedError(oid.hex(), owner)
+    return system(error.with_facts(creator=creator_of(oid), node_id=node_id, reason=reason))
 
 
 def stale(oid: bytes) -> Failure:
@@ -70,9 +81,17 @@ def stale(oid: bytes) -> Failure:
     return system(errors.StaleRefError(oid.hex()))
 
 
-def lost(oid: bytes) -> Failure:
-    """Nobody has the object any more."""
-    return system(errors.ObjectLostError(oid.hex()))
+def lost(oid: bytes, owner: bytes = b"") -> Failure:
+    """Nobody has the object any more: neither this process nor its owner, if that is another one."""
+    node_id = common.Address.FromString(owner).node_id.hex() if owner else ""
+    detail = "Its owner does not know it (any more)." if owner else "No reference to it is left here."
+    error = errors.ObjectLostError(oid.hex(), owner or None, detail=detail)
+    return system(error.with_facts(creator=creator_of(oid), node_id=node_id))
+
+
+def creator_of(oid: bytes) -> str:
+    """Who made an object, for people."""
+    return "put()" if is_put(oid) else f"task {oid[:24].hex()}"
 
 
 def described(failure: Described, kind: int = pb.FAILURE_KIND_APPLICATION) -> pb.TaskFailure:

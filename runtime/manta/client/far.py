@@ -1,8 +1,11 @@
 """Links between nodes: dialled through the other node's door, handed over by the own raylet, and dialled again when they break.
 
-A link is there at once; frames wait in it until connection, preamble and TLS are through. A connection that breaks is not a
-process that died: it is dialled again, first at once, then less and less often, until the other side is known to be gone or
-has not been reached for `GIVE_UP_S`. Runs under the process's lock, and never blocks.
+A link is there at once; frames wait in it until connection, preamble and TLS are through. A socket that breaks is not a process
+that died: the same link goes on over another one (`transport.lasting`), dialled at once, then less and less often, until the
+other side is known to be gone or has not been reached for `GIVE_UP_S`. Who was dialled waits a moment and then dials as well, as
+whoever had dialled may be dead; only for a lease its worker waits, as the raylet looks after leases.
+
+Runs under the process's lock, and never blocks.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ import socket
 import ssl
 
 from manta.client.links import Link
-from manta.core.errors import AuthenticationError
+from manta.core.errors import AuthenticationError, ProtocolError
 from manta.rpc.v1 import channel_pb2 as pb
-from manta.transport.channel import Connection, close_descriptors
+from manta.transport.channel import close_descriptors
+from manta.transport.lasting import ForgottenError, Lasting, lasting
 from manta.transport.tcp import Answer, FarSocket, Preamble, RefusedError, Wish
 from manta.transport.tls import Tls, TlsFiles, refused_by
 
@@ -39,6 +43,11 @@ PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
 #: One that lasted so long is dialled again at once.
 LASTED_S = 1.0
+#: Who was dialled leaves so much time to the other side, which dials first.
+AFTER_YOU_S = 0.2
+#: How long an end that does not dial keeps a link for the other: longer than that tries. And how long an end remembers links that
+#: are over, so that whoever comes late for one is told so.
+HELD_S = GIVE_UP_S + 2 * OPEN_S
 #: Connections from other nodes that are not open yet.
 MAX_OPENING = 64
 
@@ -49,11 +58,15 @@ _FINAL = (Answer.GONE, Answer.OTHER_NODE, Answer.VERSION)
 class Far:
     """What is remembered of a link to or from another node."""
 
-    __slots__ = ("broken", "failing_since", "lease_id", "opened_at", "tries")
+    __slots__ = ("broken", "dialled", "failing_since", "lease_id", "opened_at", "tries")
 
-    def __init__(self, lease_id: int = 0, tries: int = 0, failing_since: float | None = None) -> None:
+    def __init__(
+        self, lease_id: int = 0, tries: int = 0, failing_since: float | None = None, *, dialled: bool = True
+    ) -> None:
         #: The lease it serves.
         self.lease_id = lease_id
+        #: This end dialled first.
+        self.dialled = dialled
         #: How often in a row it was dialled without lasting.
         self.tries = tries
         #: When that began.
@@ -71,7 +84,7 @@ def is_final(error: BaseException | None) -> bool:
             return error.answer in _FINAL
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
             return False
-        case ssl.SSLError() | AuthenticationError() | ConnectionRefusedError():
+        case ssl.SSLError() | AuthenticationError() | ConnectionRefusedError() | ValueError():
             # Nobody listens at the door: the raylet is dead, and its processes with it.
             return True
     return False
@@ -86,26 +99,6 @@ def pause_before(far: Far, now: float) -> float | None:
     if far.failing_since is not None and now - far.failing_since > GIVE_UP_S:
         return None
     return float(min(LONGEST_PAUSE_S, PAUSE_S * 2**far.tries))
-
-
-class _NotYet:
-    """The face of a socket that has not been made: everything would block."""
-
-    waits_to_read = True
-    is_open = False
-
-    def send(self, data: bytes | memoryview) -> int:
-        raise BlockingIOError
-
-    def recv(self, size: int) -> bytes:
-        raise BlockingIOError
-
-    def fileno(self) -> int:
-        return -1
-
-    def setblocking(self, flag: bool) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class FarLinks:
@@ -131,7 +124,14 @@ class FarLinks:
         self._opening: dict[Link, float] = {}
         #: Links that could not even be begun; they are closed at the next tick, when their maker knows them.
         self._failed: list[Link] = []
+        #: Links without a socket that the other side has to come back for, and until when.
+        self._held: dict[Link, float] = {}
+        #: Links that can go on over another socket, by key; keys of those that are over, and until when that matters.
+        self._by_key: dict[bytes, Link] = {}
+        self._over: dict[bytes, float] = {}
         links.on(pb.Handover, self.handed_over)
+        links.on(pb.LinkOpens, self._opens)
+        links.on(pb.LinkCloses, lambda link, frame, raw: links.close(link))
 
     @classmethod
     def of_node(
@@ -143,7 +143,7 @@ class FarLinks:
     @property
     def busy(self) -> bool:
         """Whether `tick` has something to do."""
-        return bool(self._opening or self._later or self._failed)
+        return bool(self._opening or self._later or self._failed or self._held)
 
     # -- out
 
@@ -179,7 +179,8 @@ class FarLinks:
     def _link(
         self, where: common.Address, far: Far, first: tuple[Message, ...] = (), hello: pb.Hello | None = None
     ) -> Link:
-        link = Link(Connection.over(_NotYet()), where.worker_id, where.endpoint)
+        connection = Lasting()
+        link = self._by_key[connection.key] = Link(connection, where.worker_id, where.endpoint)
         link.node_id, link.door, link.far = where.node_id, where.door, far
         self._links.expect(link)
         for message in (hello or self._links.hello, *first):
@@ -221,17 +222,102 @@ class FarLinks:
             return
         sock = socket.socket(fileno=descriptors[0])
         try:
-            link = Link(Connection.over(FarSocket.accepted(sock, self._tls)))
+            link = Link(Lasting(FarSocket.accepted(sock, self._tls)))
         except (OSError, AuthenticationError) as error:
             log.warning("a connection from another node was closed: %s", error)
             sock.close()
             close_descriptors(descriptors[1:])
             return
-        link.far = Far(frame.lease_id)
-        if len(descriptors) > 1:
-            link.tokens_fd = descriptors[1]
-            close_descriptors(descriptors[2:])
+        link.far = Far(frame.lease_id, dialled=False)
+        if len(descriptors) > 2:
+            link.tokens_fd, link.read_fd = descriptors[1:3]
+            close_descriptors(descriptors[3:])
         self._open(link, self._now())
+
+    def _opens(self, link: Link, frame: pb.LinkOpens, raw: bytes) -> None:
+        """The first frame on a socket from another node: a link begins, or goes on."""
+        before = self._by_key.get(frame.key)
+        if before is None:
+            connection: Any = link.connection
+            if frame.key in self._over or frame.heard:
+                connection.refuse()
+                self._drop(link)
+                return
+            self._by_key[frame.key] = link
+            connection.begin(frame, raw)
+            self._links.write_wanted(link)
+            if raw:
+                self._links.read(link)
+            return
+        if before.far is not None and before.far.dialled and before in self._opening:
+            self._drop(link)  # both have dialled at once: the one that did so first wins
+            return
+        self._links.suspend(link)
+        sock = link.connection.detach()
+        self._drop(link)
+        self._down(before)
+        try:
+            before.connection.adopt(sock, frame.received)  # type: ignore[attr-defined]
+        except ProtocolError as wrong:
+            log.warning("a link cannot go on: %s", wrong)
+            sock.close()
+            self._links.close(before)
+            return
+        self._links.adopt(before)
+        self._up(before)
+        self._links.write_wanted(before)
+
+    def _drop(self, link: Link) -> None:
+        """A socket that came is not wanted, or is another link's now."""
+        self._opening.pop(link, None)
+        self._links.discard(link)
+        link.close_tokens()
+
+    # -- a link goes on
+
+    def revive(self, link: Link) -> bool:
+        """A link's socket broke, which `broke` has heard of; whether the link goes on without one until there is another."""
+        far, now = link.far, self._now()
+        if far is None or lasting(link.connection) is None or link.node_id in self._links.dead:
+            return False
+        waits = not far.dialled and (link.tokens_fd >= 0 or not link.door)
+        pause_s = None if isinstance(far.broken, ForgottenError) else pause_before(far, now)
+        if pause_s is None and not waits:
+            log.debug("the process at %s is given up: %s", link.door, far.broken)
+            return False
+        self._down(link)
+        if waits or pause_s is None:
+            self._held[link] = now + HELD_S
+            self._schedule(now + HELD_S)
+            return True
+        lasted = not pause_s
+        far.tries = 0 if lasted else far.tries + 1
+        if lasted or far.failing_since is None:
+            far.failing_since = now
+        far.opened_at = None
+        if not far.dialled:
+            pause_s = max(pause_s, AFTER_YOU_S)
+        if pause_s:
+            self._later[link] = now + pause_s
+            self._schedule(now + pause_s)
+        else:
+            self._begin(link)
+        return True
+
+    def _down(self, link: Link) -> None:
+        self._later.pop(link, None)
+        self._opening.pop(link, None)
+        self._held.pop(link, None)
+        connection: Any = link.connection
+        self._links.suspend(link)
+        connection.down()
+        if link.lease is not None:
+            link.lease.clogged = True  # what is pending goes to others meanwhile
+
+    def _up(self, link: Link) -> None:
+        far: Any = link.far
+        far.opened_at, far.broken = self._now(), None
+        self._links.opened(link)
 
     # -- time
 
@@ -242,19 +328,22 @@ class FarLinks:
             self._begin(link)
         failed, self._failed = self._failed, []
         for link in failed:
-            self._links.close(link)
+            if link.far is not None and link.far.broken is not None:
+                self._links.broke(link, link.far.broken)
         for link, until in list(self._opening.items()):
             if link.connection.is_open:
                 del self._opening[link]
-                if link.far is not None:
-                    link.far.opened_at = now
+                self._up(link)
             elif link.connection.closed:
                 del self._opening[link]
             elif now >= until:
-                if link.far is not None:
-                    link.far.broken = TimeoutError(f"the connection was not open within {OPEN_S:g} s")
-                self._links.close(link)
-        return min([*self._later.values(), *self._opening.values(), *([now] if self._failed else [])], default=None)
+                self._links.broke(link, TimeoutError(f"the connection was not open within {OPEN_S:g} s"))
+        for link in [link for link, until in self._held.items() if until <= now]:
+            self._links.close(link)
+        return min(
+            [*self._later.values(), *self._opening.values(), *self._held.values(), *([now] if self._failed else [])],
+            default=None,
+        )
 
     def broke(self, link: Link, error: BaseException) -> None:
         """A link ended with an error."""
@@ -266,6 +355,13 @@ class FarLinks:
             far.opened_at = self._now()
 
     def closed(self, link: Link) -> None:
-        """A link is closed: nothing is due for it."""
+        """A link is closed for good: nothing is due for it, and whoever comes back for it is told so."""
         self._later.pop(link, None)
         self._opening.pop(link, None)
+        self._held.pop(link, None)
+        key: bytes = getattr(link.connection, "key", b"")
+        if self._by_key.pop(key, None) is not None:
+            now = self._now()
+            while self._over and next(iter(self._over.values())) <= now:
+                del self._over[next(iter(self._over))]
+            self._over[key] = now + HELD_S

@@ -32,18 +32,25 @@ log = logging.getLogger(__name__)
 class FarTokens:
     """The owner's side of a semaphore that the worker's raylet keeps.
 
-    The worker puts a token per task that reaches it. Taking back is a question to the raylet; only what the raylet said was left
-    when the worker died can be taken here.
+    The worker puts a token per task that reaches it. Taking back is a question to the raylet; here can be taken only what was
+    never begun, once the worker is dead and the raylet has said how many were.
     """
 
-    __slots__ = ("left",)
+    __slots__ = ("left", "pushed", "taken")
 
     def __init__(self) -> None:
-        #: Tokens that were left when the worker died.
+        #: Tasks pushed, and taken back.
+        self.pushed = self.taken = 0
+        #: Tasks that were never begun.
         self.left = 0
 
     def put(self, count: int) -> None:
-        """The worker does that."""
+        """The worker does that, when they reach it."""
+        self.pushed += count
+
+    def ended(self, started: int) -> None:
+        """The worker is dead, and so many were begun."""
+        self.left = max(0, self.pushed - self.taken - started)
 
     def take(self, most: int) -> int:
         """Take what was left."""
@@ -196,8 +203,9 @@ class FarLeases:
                     pb.WorkerDied(
                         lease_id=lease.lease_id,
                         worker_id=lease.worker_id,
-                        cause="the node of its worker is gone, or cannot be reached any more",
+                        cause=self._session.lost_nodes.cause(link.node_id),
                         status=-9,
+                        node_died=True,
                     )
                 )
         for key in self._keys:

@@ -299,8 +299,8 @@ class Leasing:
         lease = self.leases.get(frame.lease_id)
         if lease is None:
             return
-        if type(lease.tokens) is FarTokens:
-            lease.tokens.left = frame.tokens_left
+        if type(lease.tokens) is FarTokens and not frame.node_died:
+            lease.tokens.ended(frame.started)
         begun, unstarted = lease.lost()
         self._forget(lease)
         key = lease.key
@@ -353,6 +353,8 @@ class Leasing:
         if not frame.count:
             self.took_back(frame.lease_id)
             return
+        if type(lease.tokens) is FarTokens:
+            lease.tokens.taken += frame.count
         lease.key.pending.extendleft(reversed(lease.taken(frame.count)))
         self.dirty.add(lease.key)
         self._session.pump.schedule(0.0)

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 
-from manta.client.pump import WRITE
+from manta.client.pump import READ, WRITE
 from manta.core.errors import ProtocolError
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
@@ -53,6 +53,7 @@ class Link:
         "lease",
         "node_id",
         "pid",
+        "read_fd",
         "templates",
         "tokens_fd",
         "told",
@@ -75,6 +76,8 @@ class Link:
         self.lease: Any = None
         #: The lease's semaphore, on the worker's side.
         self.tokens_fd = -1
+        #: Of an owner on another node: counts the tasks that this worker has read.
+        self.read_fd = -1
         #: What the other side's template numbers mean.
         self.templates: dict[int, Any] = {}
         #: Template numbers of ours that it was told. Two actors that call each other do it on one link.
@@ -87,6 +90,13 @@ class Link:
         self.full = False
         #: What the executor remembers of the caller.
         self.key: Any = None
+
+    def close_tokens(self) -> None:
+        """Close what came with a lease."""
+        for fd in (self.tokens_fd, self.read_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.tokens_fd = self.read_fd = -1
 
     def address(self) -> common.Address:
         """Where the process at the other end is reached."""
@@ -118,6 +128,8 @@ class Links:
         self.handlers: dict[int, Callable[[Link, Any, bytes], None]] = {}
         #: Links to other processes by worker id, for everything but leases.
         self.peers: dict[bytes, Link] = {}
+        #: Nodes that control has declared dead, and why: nothing is dialled there, and nothing taken from there.
+        self.dead: dict[bytes, str] = {}
         self._listener: socket.socket | None = None
         self._all: set[Link] = set()
 
@@ -168,6 +180,8 @@ class Links:
             lease_id: Between nodes: the lease whose semaphore the other raylet passes along.
             hello: Instead of what this process says to its like.
         """
+        if where.node_id in self.dead:
+            return None
         if self.is_far(where):
             assert self.far is not None
             return self.far.dial(where, lease_id, first, hello)
@@ -190,6 +204,10 @@ class Links:
         """Whether that is dialled through the door of another node."""
         return self.far is not None and bool(where.door) and where.node_id != self.node_id
 
+    def of_node(self, node_id: bytes) -> list[Link]:
+        """Links to processes of a node. Looks at all: for what is rare."""
+        return [link for link in self._all if link.node_id == node_id]
+
     def linked(self, worker_id: bytes) -> bool:
         """Whether a link to that process is open, of any kind. Looks at all: for what is rare."""
         return any(link.worker_id == worker_id for link in self._all)
@@ -209,6 +227,8 @@ class Links:
 
     def again(self, link: Link) -> Link | None:
         """The link to the process at the end of one that closed, dialled again; None when it is gone."""
+        if link.node_id in self.dead:
+            return None
         if link.far is not None and self.far is not None:
             other = self.far.again(link)
         else:
@@ -225,7 +245,7 @@ class Links:
                     link.writing = False
                     self._pump.want_write(connection.fd, False)
             except OSError as broken:
-                self._broke(link, broken)
+                self.broke(link, broken)
                 return
             if link.full and connection.unsent_bytes <= LOW_BYTES:
                 self._set_full(link, False)
@@ -234,7 +254,7 @@ class Links:
         try:
             frames = connection.receive()
         except (EOFError, OSError) as broken:
-            self._broke(link, broken)
+            self.broke(link, broken)
             return
         except ProtocolError as broken:
             log.warning("a peer speaks something else: %s", broken)
@@ -247,6 +267,8 @@ class Links:
         for number, message, raw in frames:
             if number == _HELLO:
                 self._hello(link, message)
+                if connection.closed:
+                    return
                 continue
             handler = handlers.get(number)
             if handler is None:
@@ -258,10 +280,27 @@ class Links:
             except Exception:
                 log.exception("a frame of type %d could not be handled", number)
 
-    def _broke(self, link: Link, error: BaseException) -> None:
+    def read(self, link: Link) -> None:
+        """Something has come on a link of which no poll tells."""
+        self._ready(link, READ)
+
+    def broke(self, link: Link, error: BaseException) -> None:
+        """A link's socket is of no use any more: the link goes on over another one, or ends."""
         if link.far is not None and self.far is not None:
             self.far.broke(link, error)
+            if self.far.revive(link):
+                return
         self.close(link)
+
+    def suspend(self, link: Link) -> None:
+        """The link has no socket for a while."""
+        self._pump.remove(link.connection.fd)
+        link.writing = False
+
+    def opened(self, link: Link) -> None:
+        """The link has a socket, the first or another: what was held back goes on."""
+        if not link.full:
+            self._pressed(link)
 
     def write_wanted(self, link: Link) -> None:
         """Something waits for the kernel to take it."""
@@ -275,6 +314,10 @@ class Links:
         link.node_id = hello.node_id
         link.door = hello.door
         link.pid = hello.pid
+        if link.node_id in self.dead:
+            log.warning("a process of node %s was refused: %s", link.node_id.hex(), self.dead[link.node_id])
+            self.close(link)
+            return
         descriptors = link.connection.take_descriptors()
         if descriptors:
             link.tokens_fd = descriptors[0]
@@ -313,6 +356,9 @@ class Links:
 
     def _set_full(self, link: Link, full: bool) -> None:
         link.full = full
+        self._pressed(link)
+
+    def _pressed(self, link: Link) -> None:
         try:
             self._on_pressure(link)
         except Exception:
@@ -331,12 +377,10 @@ class Links:
         if self.peers.get(link.worker_id) is link:
             del self.peers[link.worker_id]
         self._on_closed(link)
-        if link.tokens_fd >= 0:  # last: it tells a lease's link from a peer's
-            os.close(link.tokens_fd)
-            link.tokens_fd = -1
+        link.close_tokens()  # last: they tell a lease's link from a peer's
 
     def discard(self, link: Link) -> None:
-        """Close a link that nobody knows yet."""
+        """Close a link that nobody knows yet, or that has given its socket away."""
         self._all.discard(link)
         self._pump.remove(link.connection.fd)
         link.connection.close()
@@ -346,9 +390,7 @@ class Links:
         for link in list(self._all):
             self._pump.remove(link.connection.fd)
             link.connection.close()
-            if link.tokens_fd >= 0:
-                os.close(link.tokens_fd)
-                link.tokens_fd = -1
+            link.close_tokens()
         self._all.clear()
         self.peers.clear()
         if self._listener is not None:
@@ -364,6 +406,6 @@ class Links:
     def after_fork(self) -> None:
         """In a child that user code forked: let go of every descriptor without a word to the other side."""
         for link in list(self._all):
-            link.connection.close()
+            Connection.close(link.connection)
         if self._listener is not None:
             self._listener.close()

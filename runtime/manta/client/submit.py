@@ -306,6 +306,8 @@ class Submitter:
             self._retry(record, extra, counted=True)
         elif frame.out_of_memory:
             self.finish_failed(record, failures.out_of_memory(template.name, frame.cause))
+        elif frame.node_died:
+            self.finish_failed(record, failures.node_died(template.name, oid, frame.cause))
         else:
             self.finish_failed(record, failures.worker_crashed(template.name, frame.cause))
 

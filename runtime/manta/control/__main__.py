@@ -18,6 +18,7 @@ from pathlib import Path
 
 from manta.control.config import ControlConfig, StorageKind
 from manta.control.server import serve
+from manta.core.environment import setting
 from manta.core.errors import MantaError
 from manta.metrics import flags as metrics
 from manta.transport import auth
@@ -73,6 +74,7 @@ async def run(options: argparse.Namespace) -> None:
         credentials=options.credentials,
         storage=options.storage,
         metrics=metrics.read(options, "control"),
+        node_silence_s=setting("node_silence_seconds"),
     )
     async with serve(config) as control:
         # What was made so far lives as long as we do: no collection needs to look at it again.

@@ -28,7 +28,7 @@ class Changes:
         anew: It is all there is, not only what has changed.
         facts: Nodes that are new, or of which more than what is free has changed.
         free: Nodes of which only what is free has changed.
-        gone: Nodes that are dead.
+        gone: Nodes that are dead; with `anew`, all that are remembered.
         groups: Placement groups that were removed; with `anew`, all that are remembered.
     """
 
@@ -67,8 +67,7 @@ class ClusterBook:
 
     def left(self, node_id: NodeId) -> None:
         """A node is dead."""
-        if self._changed.pop(node_id, None) is None:
-            return
+        self._changed.pop(node_id, None)  # one that did not come back after a restart has not been told of here
         self.version += 1
         self.facts_version = self.version
         self._forgotten(node_id)
@@ -94,7 +93,9 @@ class ClusterBook:
         if version is None or not self._oldest <= version <= self.version:
             # Somebody may wait there for a group that was removed while nobody could say so.
             groups_gone = tuple(GroupId(thing) for _, thing in self._gone if len(thing) == GROUP_ID_BYTES)
-            return Changes(self.version, True, tuple(self._changed), (), (), groups_gone)
+            # Owners elsewhere wait for what died, and a new list only says that it is not there.
+            nodes_gone = tuple(NodeId(thing) for _, thing in self._gone if len(thing) != GROUP_ID_BYTES)
+            return Changes(self.version, True, tuple(self._changed), (), nodes_gone, groups_gone)
         facts: list[NodeId] = []
         free: list[NodeId] = []
         for node_id in reversed(self._changed):

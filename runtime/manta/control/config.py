@@ -32,6 +32,8 @@ class ControlConfig:
             how long every stop takes.
         log_limit_bytes: A log file is turned over at this size; two are kept.
         metrics: Where health and metrics are; by default nowhere.
+        node_silence_s: A node that was not heard of for so long is dead. Shorter notices frozen machines sooner, and takes
+            shorter pauses for deaths; nodes say something every second.
     """
 
     session_dir: Path
@@ -44,6 +46,7 @@ class ControlConfig:
     stop_grace_s: float = 0.05
     log_limit_bytes: int = 16 << 20
     metrics: Listen = field(default_factory=Listen)
+    node_silence_s: float = 10.0
 
     @property
     def store_path(self) -> Path:

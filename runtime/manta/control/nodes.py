@@ -186,6 +186,8 @@ class NodeTable:
         """Take a row from the store: a living node is expected to register again."""
         if row.state is NodeState.DEAD:
             self._dead[row.node_id] = None
+            # Not every node may have heard so before the restart.
+            self.cluster.left(row.node_id)
         else:
             row = replace(row, state=NodeState.EXPECTED)
             self._expected[row.node_id] = now.s + self.limits.recovery_s

@@ -19,6 +19,7 @@ from manta.control.listening import listen
 from manta.control.logs import EventLog
 from manta.control.metrics import ControlMetrics
 from manta.control.model import Instant
+from manta.control.nodes import NodeLimits
 from manta.control.orders import Orders
 from manta.control.records import decode
 from manta.control.runner import Runner, system_clock
@@ -92,6 +93,7 @@ async def serve(
         stack.callback(store.close)
         # Nothing else runs yet, so the loop may wait for the disk.
         stored = decode(store.open(), store.name)
+        limits = limits or Limits(nodes=NodeLimits(silence_s=config.node_silence_s))
         state = ControlState(stored, clock(), new_cluster_id=os.urandom(16), limits=limits)
         orders = Orders(log)
         tasks = await stack.enter_async_context(Supervisor(grace_s=5.0))

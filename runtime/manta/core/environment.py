@@ -177,6 +177,13 @@ _TABLE = (
         "How long a worker may take from being asked for until it is ready; one that takes longer is ended.",
     ),
     Variable(
+        "node_silence_seconds",
+        10.0,
+        "a positive number of seconds",
+        _some_seconds,
+        "A node that control has not heard of for so long is dead; nodes say something every second. Read by control.",
+    ),
+    Variable(
         "memory_monitor_refresh_ms",
         250,
         "a number of milliseconds, 0 turns it off",

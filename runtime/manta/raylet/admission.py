@@ -18,6 +18,7 @@ from manta.raylet import events as ev
 from manta.raylet.clients import Client, Clients, Job
 from manta.raylet.config import RayletConfig
 from manta.raylet.control_client import ControlLink
+from manta.raylet.obituaries import Obituaries
 from manta.raylet.runner import Runner
 from manta.raylet.workers.pool import WorkerProcesses
 from manta.raylet.workers.process import Watch
@@ -59,6 +60,7 @@ class Admission:
         on_joined: Called with each driver and worker that was admitted.
         on_left: Called with the id of each process that is gone for good.
         flush_logs: Forwards every line a job's workers have written so far.
+        obituaries: Knows which nodes are dead; None for none.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Admission:
         on_left: Callable[[bytes], None],
         on_job_over: Callable[[bytes], None],
         flush_logs: Callable[[bytes], None],
+        obituaries: Obituaries | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._config = config
@@ -88,6 +91,7 @@ class Admission:
         self._start = start
         self._on_joined, self._on_left, self._on_job_over = on_joined, on_left, on_job_over
         self._flush_logs = flush_logs
+        self._obituaries = obituaries or Obituaries(clients)
 
     # ---- hello
 
@@ -138,6 +142,9 @@ class Admission:
         elif message.role == pb.ROLE_LEASER:
             if len(message.node_id) != _ID_BYTES or not message.job_id:
                 return "who leases workers of another node says where it lives and for which job"
+            reason = self._obituaries.reason(message.node_id)
+            if reason is not None:
+                return f"node {message.node_id.hex()} was declared dead: {reason}"
         elif message.role not in (pb.ROLE_DRIVER, pb.ROLE_TOOL):
             return f"role {message.role} is unknown"
         return ""
@@ -235,6 +242,7 @@ class Admission:
         client.welcomed = True
         if uses_store:
             self._on_joined(client)
+            self._obituaries.joined(client)
         client.connection.send_first([welcome], [fd] if uses_store else [])
 
     # ---- the end

@@ -68,8 +68,8 @@ class Door:
         listener: A bound and listening TCP socket; closed at the end.
         node_id: This node.
         endpoint: Where a process of this node listens ("unix:<path>"); None when it is not here.
-        tokens: The semaphore of a lease that is out, for the worker at its end: a descriptor, or None when there is no such
-            lease. It stays the lender's.
+        tokens: The semaphore of a lease that is out, for the worker at its end, and its counter: descriptors that stay the
+            lender's, or None when there is no such lease.
         adopt: Takes a connection that is for the raylet itself.
         start: Runs a coroutine in the background, by name.
     """
@@ -80,7 +80,7 @@ class Door:
         *,
         node_id: bytes,
         endpoint: Callable[[bytes], str | None],
-        tokens: Callable[[int, bytes], int | None],
+        tokens: Callable[[int, bytes], tuple[int, ...] | None],
         adopt: Callable[[socket.socket], None],
         start: Callable[[Coroutine[Any, Any, None], str], object],
     ) -> None:
@@ -177,7 +177,7 @@ class Door:
             tokens = self._tokens(preamble.lease_id, preamble.worker_id)
             if tokens is None:
                 return Answer.GONE
-            descriptors.append(tokens)
+            descriptors.extend(tokens)
         if endpoint is None:
             return Answer.GONE
         try:

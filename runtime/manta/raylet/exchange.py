@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from manta.raylet.clients import Clients
 from manta.raylet.moving import Moving
 from manta.raylet.neighbours import Neighbours, Peer
+from manta.raylet.obituaries import Obituaries
 from manta.raylet.object_service import ObjectService
 from manta.raylet.transfers import Transfers
 from manta.rpc.v1 import channel_pb2 as pb
@@ -33,13 +34,15 @@ class Exchange:
     def __init__(
         self, *, node_id: bytes, objects: ObjectService, capacity: int, arena: Arena, clients: Clients, tls: Tls | None
     ) -> None:
+        self._objects = objects
+        self.obituaries = Obituaries(clients)
         self.neighbours = objects.neighbours = Neighbours(
             node_id=node_id,
             tls=tls,
             clients=clients,
             free=objects.free,
             drop=objects.drop_copies,
-            owner_died=objects.owner_died,
+            owner_died=self._owner_died,
             node_died=self._node_died,
         )
         self.transfers = objects.transfers = Transfers(
@@ -87,12 +90,18 @@ class Exchange:
             if node.HasField("facts"):
                 self.neighbours.seen(node.node_id, node.facts.raylet.door)
                 self.moving.seen(node.node_id, draining=node.facts.draining)
-        for node_id in news.gone:
-            self.neighbours.gone(node_id, "control has given it up")
+        reasons = [*news.gone_reasons, *[""] * len(news.gone)]
+        for node_id, reason in zip(news.gone, reasons, strict=False):
+            self.neighbours.gone(node_id, reason or "control has given it up")
+
+    def _owner_died(self, worker_id: bytes) -> None:
+        self._objects.owner_died(worker_id)
+        self.obituaries.process_died(worker_id)
 
     def _node_died(self, node_id: bytes, reason: str) -> None:
         self.transfers.node_died(node_id, reason)
         self.moving.node_died(node_id, reason)
+        self.obituaries.node_died(node_id, reason)
 
     def closed(self, connection: AsyncConnection) -> None:
         """A connection is gone."""

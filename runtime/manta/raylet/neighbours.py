@@ -122,6 +122,9 @@ class Neighbours:
         link = self._links.pop(node_id, None)
         if link is not None:
             link.close("the node is dead")
+        for connection in list(self._incoming):
+            if isinstance(connection.peer, Peer) and connection.peer.node_id == node_id:
+                connection.close("the node is dead")
         for owner in owners:
             self._owner_died(owner)
         self._node_died(node_id, reason)
@@ -300,6 +303,9 @@ class Neighbours:
         """
         if not connection.far or message.protocol != PROTOCOL or len(message.node_id) != 28:
             raise ProtocolError("PeerHello is for connections between nodes, of one version of the channel")
+        reason = self._dead.get(message.node_id)
+        if reason is not None:
+            raise ProtocolError(f"node {message.node_id.hex()} was declared dead: {reason}")
         connection.peer = Peer(message.node_id)
         self._incoming.add(connection)
 

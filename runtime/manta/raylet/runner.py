@@ -36,7 +36,7 @@ class Runner:
         on_lent: Called with a worker's id and process id when it gets something to do.
         on_room: Called when resources may have become free.
         on_changed: Called when what is free may have changed.
-        tokens_left: Called with a lease whose worker is dead; tasks of it that surely had not begun, as far as this node knows.
+        begun: Called with a lease whose worker is dead; how many tasks of an owner elsewhere were begun on it.
         say: Tells the people of a job: (job, text).
     """
 
@@ -52,7 +52,7 @@ class Runner:
         on_lent: Callable[[bytes, int], None],
         on_room: Callable[[], None],
         on_changed: Callable[[], None] = lambda: None,
-        tokens_left: Callable[[int], int] = lambda lease_id: 0,
+        begun: Callable[[int], int] = lambda lease_id: 0,
         say: Callable[[bytes, str], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -65,7 +65,7 @@ class Runner:
         self._on_lent = on_lent
         self._on_room = on_room
         self._on_changed = on_changed
-        self._tokens_left = tokens_left
+        self._begun = begun
         self._say = say
         self._events: deque[ev.Event] = deque()
         self._busy = False
@@ -205,6 +205,6 @@ class Runner:
                 status=status,
                 out_of_memory=command.out_of_memory,
                 intended=status >= 0,
-                tokens_left=self._tokens_left(command.lease_id),
+                started=self._begun(command.lease_id),
             ),
         )

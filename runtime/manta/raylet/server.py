@@ -142,7 +142,7 @@ class Raylet:
 
         def report(event: ArenaEvent) -> None:
             with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(lambda: self.objects.arena_did(event))
+                loop.call_soon_threadsafe(self.objects.arena_did, event)
 
         keeper = stack.enter_context(Keeper(self.arena, allocator.extent, report))
         from manta.raylet.object_service import ObjectService
@@ -235,7 +235,7 @@ class Raylet:
             on_lent=self.logs.runs,
             on_room=self.link.room,
             on_changed=self.link.changed,
-            tokens_left=self.semaphores.end,
+            begun=self.semaphores.end,
             say=self._say,
         )
         stack.callback(self.runner.close)
@@ -252,6 +252,7 @@ class Raylet:
             on_left=self._left,
             on_job_over=self._job_over,
             flush_logs=self.logs.flush,
+            obituaries=self.exchange.obituaries,
         )
         #: What processes tell of tasks, and what user code measures.
         self.tasks, self.measured = TaskBook(), UserMetricBook()
@@ -314,7 +315,9 @@ class Raylet:
 
         files = self._tls_files()
         assert files is not None, "a door has certificates: see __main__"
-        visitors = Visitors(self.clients, files, self._frames, self._closed, self.semaphores.of)
+        visitors = Visitors(
+            self.clients, files, self._frames, self._closed, self.semaphores.of, self.exchange.neighbours.owner
+        )
         self.door = await stack.enter_async_context(
             opened(self._door, visitors, node_id=self.config.node_id, start=self.start)
         )

@@ -16,7 +16,14 @@ from google.protobuf.message import Message
 
 from manta.core.errors import ProtocolError
 from manta.transport.channel import Connection, Frame, accept, listen
+from manta.transport.lasting import Lasting, lasting
 from manta.transport.tcp import FarSocket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from manta.rpc.v1.channel_pb2 import LinkOpens
 
 log = logging.getLogger(__name__)
 
@@ -34,23 +41,29 @@ class AsyncConnection:
 
     def __init__(
         self,
-        sock: socket.socket | FarSocket,
+        sock: socket.socket | FarSocket | Lasting,
         on_frames: Callable[[AsyncConnection, list[Frame]], None],
         on_close: Callable[[AsyncConnection, str], None],
         *,
         loop: asyncio.AbstractEventLoop | None = None,
+        on_broken: Callable[[AsyncConnection], bool] = lambda connection: False,
     ) -> None:
         self._loop = loop or asyncio.get_running_loop()
-        self._connection = Connection.over(sock) if isinstance(sock, FarSocket) else Connection(sock)
+        if isinstance(sock, Lasting):
+            self._connection: Connection = sock
+        else:
+            self._connection = Connection.over(sock) if isinstance(sock, FarSocket) else Connection(sock)
         self._on_frames = on_frames
         self._on_close = on_close
+        #: Asked when a connection that can outlive its socket loses it: whether it does.
+        self._on_broken = on_broken
         self._writing = False
-        self._fd = sock.fileno()
+        self._fd = self._connection.fd
         #: It came from another node.
-        self.far = isinstance(sock, FarSocket)
+        self.far = not isinstance(sock, socket.socket)
         #: Whatever the server wants to remember about its peer.
         self.peer: object = None
-        sock.setblocking(False)
+        self._connection.setblocking(False)
         self._loop.add_reader(self._fd, self._readable)
 
     @property
@@ -102,7 +115,7 @@ class AsyncConnection:
         try:
             done = self._connection.flush()
         except OSError as gone:
-            self.close(f"send failed: {gone}")
+            self._broke(f"send failed: {gone}")
             return
         if done or self._connection.waits_to_read:
             self._writing = False
@@ -112,9 +125,12 @@ class AsyncConnection:
         try:
             frames = self._connection.receive()
         except EOFError:
-            self.close("closed by the peer")
+            self._broke("closed by the peer")
             return
-        except (OSError, ProtocolError) as broken:
+        except OSError as broken:
+            self._broke(str(broken))
+            return
+        except ProtocolError as broken:
             self.close(str(broken))
             return
         if self._connection.unsent_bytes and not self._writing:
@@ -130,6 +146,51 @@ class AsyncConnection:
             log.exception("a frame handler failed")
             self.close("internal error")
 
+    # -- other sockets, for what outlives the first
+
+    def _broke(self, reason: str) -> None:
+        connection = lasting(self._connection)
+        if connection is None or not self._on_broken(self):
+            self.close(reason)
+            return
+        self._rest()
+        connection.down()
+
+    def _rest(self) -> None:
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            if self._writing:
+                self._loop.remove_writer(self._fd)
+        self._fd, self._writing = -1, False
+
+    def begin(self, opens: LinkOpens, rest: bytes) -> None:
+        """It is to outlive its socket, says the peer's first frame. What came along is handed on before this returns."""
+        connection: Any = self._connection
+        connection.begin(opens, rest)
+        self._want_write()
+        if rest:
+            self._readable()
+
+    def refuse(self) -> None:
+        """Nobody here knows what the peer comes back for."""
+        connection: Any = self._connection
+        with suppress(OSError):
+            connection.refuse()
+        self.close("it came back for a connection that is over")
+
+    def adopt(self, sock: FarSocket, received: int) -> None:
+        """The peer is back on another socket, and says how far it is.
+
+        Raises:
+            ProtocolError: It cannot be that far.
+        """
+        connection: Any = self._connection
+        self._rest()
+        connection.adopt(sock, received)
+        self._fd = connection.fd
+        self._loop.add_reader(self._fd, self._readable)
+        self._want_write()
+
     def detach(self) -> FarSocket:
         """Give the socket of a connection between nodes up to somebody else. It counts as closed, `on_close` included.
 
@@ -137,9 +198,7 @@ class AsyncConnection:
             ProtocolError: More than the last frame has come already.
         """
         far: FarSocket = self._connection.detach()
-        self._loop.remove_reader(self._fd)
-        if self._writing:
-            self._loop.remove_writer(self._fd)
+        self._rest()
         self._on_close(self, "given up for a transfer")
         return far
 
@@ -147,9 +206,7 @@ class AsyncConnection:
         """Close now; what was not taken by the kernel is lost. May be called twice."""
         if self._connection.closed:
             return
-        self._loop.remove_reader(self._fd)
-        if self._writing:
-            self._loop.remove_writer(self._fd)
+        self._rest()
         self._connection.close()
         self._on_close(self, reason)
 

@@ -133,7 +133,9 @@ class Executor:
         self.inbox.add(link, frame)
         if link.far is not None and link.tokens_fd >= 0:
             # The owner, on another node, cannot.
-            os.eventfd_write(link.tokens_fd, len(frame.ids) // 28)
+            count = len(frame.ids) // 28
+            os.eventfd_write(link.read_fd, count)
+            os.eventfd_write(link.tokens_fd, count)
         if self.idle is not None:
             self.session.pump.finish(self.idle)
 
@@ -164,6 +166,8 @@ class Executor:
                     now.cancelled = True
 
     def _lease_started(self, link: Link, frame: pb.LeaseStarted, raw: bytes) -> None:
+        for before in [before for before in self._leases if before.far is not None and before.connection.fd < 0]:
+            self.session.links.close(before)  # nobody comes back for it: the lease it served is over
         self.resources = dict(frame.resources.amounts)
         self.gpu_ids = list(frame.gpu_ids)
         from manta.worker.devices import apply_devices

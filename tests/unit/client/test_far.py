@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 
 import pytest
 
 from manta.client.far import (
+    AFTER_YOU_S,
     GIVE_UP_S,
     LASTED_S,
     LONGEST_PAUSE_S,
@@ -171,8 +173,8 @@ def test_what_is_said_before_a_link_is_open_arrives_once_it_is(pair, listener):
     wait_until(lambda: one.pump.round(5) or other.pump.round(1) or other.got)
     assert other.got == [(b"a" * 28, 1)]
     assert other.links.peers[b"a" * 28].far is not None
+    wait_until(lambda: one.pump.round(5) or other.pump.round(5) or link.connection.is_open)
     one.far.tick(one.now)
-    assert link.connection.is_open
     assert not one.far.busy
 
 
@@ -189,10 +191,9 @@ def test_a_link_that_breaks_while_it_opens_is_dialled_again_after_a_pause(pair, 
     one, _ = pair
     link = one.links.peer(address("b", listener))
     accepted(listener, one)[0].close()
-    wait_until(lambda: one.pump.round(5) or one.closed)
-    again = one.links.again(link)
-    assert again is not None
-    one.links.send(again, pb.AddBorrower(request_id=7))
+    wait_until(lambda: one.pump.round(5) or link.connection.is_down)
+    assert not one.closed
+    one.links.send(link, pb.AddBorrower(request_id=7))
     assert not one.pump.watched, "nothing is dialled before its time"
     assert one.far.tick(one.now) == one.now + PAUSE_S
     one.now += PAUSE_S
@@ -200,8 +201,119 @@ def test_a_link_that_breaks_while_it_opens_is_dialled_again_after_a_pause(pair, 
     sock, _ = accepted(listener, one)
     with sock:
         pair[1].is_given(sock)
-    wait_until(lambda: one.pump.round(5) or pair[1].pump.round(1) or pair[1].got)
+    wait_until(lambda: both_round(*pair) or pair[1].got)
     assert pair[1].got == [(b"a" * 28, 7)]
+
+
+def both_round(one, other):
+    """Everybody reads and writes once."""
+    one.pump.round(5)
+    other.pump.round(5)
+
+
+def opened(one, other, listener):
+    """A link from one to the other, over which something was said."""
+    link = one.links.peer(address("b", listener))
+    one.links.send(link, pb.AddBorrower(request_id=1))
+    sock, _ = accepted(listener, one)
+    with sock:
+        other.is_given(sock)
+    wait_until(lambda: both_round(one, other) or (other.got and link.connection.is_open))
+    one.far.tick(one.now)
+    other.far.tick(other.now)
+    one.now += LASTED_S + 1
+    other.now += LASTED_S + 1
+    return link
+
+
+def cut(link):
+    """As when the network resets the connection."""
+    with socket.socket(fileno=os.dup(link.connection.fd)) as sock:
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_link_goes_on_over_another_socket_and_nothing_is_lost_or_said_twice(pair, listener):
+    one, other = pair
+    one.links.on(pb.BorrowerAdded, lambda link, frame, raw: one.got.append(frame.request_id))
+    link = opened(one, other, listener)
+    there = other.links.peers[b"a" * 28]
+    for number in range(3):
+        one.links.send(link, pb.AddBorrower(request_id=10 + 2 * number))
+        cut(link)
+        wait_until(lambda: both_round(one, other) or (link.connection.fd >= 0 and there.connection.is_down))
+        one.links.send(link, pb.AddBorrower(request_id=11 + 2 * number))
+        other.links.send(there, pb.BorrowerAdded(request_id=number))
+        sock, _ = accepted(listener, one)
+        with sock:
+            other.is_given(sock)
+        wanted_now = (number + 1, 3 + 2 * number)
+        wait_until(lambda wanted=wanted_now: both_round(one, other) or (len(one.got), len(other.got)) == wanted)
+        one.far.tick(one.now)
+        one.now += LASTED_S + 1
+    assert [request for _, request in other.got] == [1, *range(10, 16)]
+    assert one.got == [0, 1, 2]
+    assert not one.closed
+    assert not other.closed
+
+
+def test_what_is_closed_on_purpose_is_not_dialled_again(pair, listener):
+    one, other = pair
+    link = opened(one, other, listener)
+    there = other.links.peers[b"a" * 28]
+    one.links.close(link)
+    wait_until(lambda: other.pump.round(5) or other.closed)
+    assert other.closed == [there]
+    assert not other.far.busy
+
+
+def test_who_comes_back_for_a_link_that_is_over_is_told_so(pair, listener):
+    one, other = pair
+    link = opened(one, other, listener)
+    there = other.links.peers[b"a" * 28]
+    cut(link)
+    wait_until(lambda: one.pump.round(5) or not link.connection.is_open)
+    other.links.close(there)
+    sock, _ = accepted(listener, one)
+    with sock:
+        other.is_given(sock)
+    wait_until(lambda: both_round(one, other) or one.closed)
+    assert one.closed == [link]
+
+
+def test_who_was_dialled_dials_as_well_after_a_moment(pair, listener):
+    """Whoever had dialled may be dead: nobody else would ever find out."""
+    one, other = pair
+    link = opened(one, other, listener)
+    there = other.links.peers[b"a" * 28]
+    there.door = door_of(listener)
+    cut(link)
+    wait_until(lambda: other.pump.round(5) or there.connection.is_down)
+    assert not other.pump.watched
+    assert other.far.tick(other.now) == other.now + AFTER_YOU_S
+    other.now += AFTER_YOU_S
+    other.far.tick(other.now)
+    accepted(listener, other, Answer.GONE)[0].close()
+    wait_until(lambda: other.pump.round(5) or other.closed)
+    assert other.closed == [there]
+
+
+def test_a_dead_node_is_not_dialled_and_not_listened_to(pair, listener):
+    one, other = pair
+    link = opened(one, other, listener)
+    one.links.dead[b"b" * 28] = "it was silent"
+    assert one.links.of_node(b"b" * 28) == [link]
+    one.links.close(link)
+    assert one.links.again(link) is None
+    assert one.links.peer(address("b", listener)) is None
+    other.links.dead[b"a" * 28] = "it was silent"
+    wait_until(lambda: other.pump.round(5) or other.closed)
+    del one.links.dead[b"b" * 28]
+    one.links.send(one.links.peer(address("b", listener)), pb.AddBorrower(request_id=2))
+    sock, _ = accepted(listener, one)
+    with sock:
+        other.is_given(sock)
+    wait_until(lambda: both_round(one, other) or len(other.closed) == 2)
+    assert [request for _, request in other.got] == [1]
 
 
 def test_who_never_says_a_word_costs_a_descriptor_for_a_while_only(pair, listener):

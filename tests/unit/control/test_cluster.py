@@ -217,3 +217,41 @@ def test_removed_groups_are_told_again_after_a_restart():
     groups.restore(row, [], "start 2")
 
     assert nodes.cluster.since(None).groups == (GROUP,)
+
+
+def test_who_died_is_told_with_the_reason_also_to_who_missed_it():
+    table = table_of(3)
+    teller, loop = teller_of(table)
+    told = teller.join(None, lambda: None)
+    teller.take(told)
+    dead = NodeId((2).to_bytes(28, "big"))
+    table.die(dead, "it was silent for 10 s", Instant(2.0), [], "test")
+    teller.changed()
+    loop.ring()
+
+    for line in (told, teller.join(None, lambda: None)):
+        news = heard(teller.take(line))
+        assert (list(news.gone), list(news.gone_reasons)) == ([dead], ["it was silent for 10 s"])
+
+
+def test_after_a_restart_the_dead_of_before_and_those_that_did_not_come_back_are_told():
+    before = table_of(3)
+    ids = [NodeId(n.to_bytes(28, "big")) for n in range(3)]
+    before.die(ids[2], "it was silent for 10 s", Instant(2.0), [], "test")
+    table = NodeTable(Stories(10))
+    for node_id in ids:
+        table.restore(before.rows[node_id], Instant(0.0))
+    teller, loop = teller_of(table)
+    told = teller.join(None, lambda: None)
+    register(table, 0)
+    table.die(ids[1], "it did not come back after control restarted", Instant(11.0), [], "test")
+    teller.changed()
+    loop.ring()
+
+    news = heard(teller.take(told))
+
+    assert dict(zip(news.gone, news.gone_reasons, strict=True)) == {
+        ids[1]: "it did not come back after control restarted",
+        ids[2]: "it was silent for 10 s",
+    }
+    assert [node.node_id for node in news.nodes] == [ids[0]]

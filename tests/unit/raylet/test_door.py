@@ -62,7 +62,7 @@ class Node:
             listener,
             node_id=NODE,
             endpoint={WORKER: "unix:" + self.path, OTHER: "unix:" + self.path + ".gone"}.get,
-            tokens=lambda lease, worker: self.tokens if (lease, worker) == (7, WORKER) else None,
+            tokens=lambda lease, worker: (self.tokens, self.tokens) if (lease, worker) == (7, WORKER) else None,
             adopt=self.adopted.append,
             start=self.start,
         )
@@ -100,7 +100,7 @@ async def test_a_connection_is_handed_to_the_process_it_names(tmp_path):
         carrier.setblocking(True)
         _, message, _ = carrier.read_frame()
         assert message == pb.Handover(lease_id=7)
-        given, tokens = carrier.take_descriptors()
+        given, tokens, counter = carrier.take_descriptors()
         os.eventfd_write(node.tokens, 3)
         assert os.eventfd_read(tokens) == 1, "it is the very semaphore that the raylet has"
         with socket.socket(fileno=given) as theirs, sock:
@@ -108,6 +108,7 @@ async def test_a_connection_is_handed_to_the_process_it_names(tmp_path):
             theirs.send(b"hello")
             assert await asyncio.get_running_loop().sock_recv(sock, 100) == b"hello"
         os.close(tokens)
+        os.close(counter)
         carrier.close()
         assert door.counts["ok"] == 1
 

@@ -105,10 +105,12 @@ class ClusterTeller:
         return self._last[2]
 
     def _news(self, changes: Changes) -> pb.ClusterNews:
+        rows = self._state.nodes.rows
         news = pb.ClusterNews(
             position=pb.ClusterPosition(epoch=self._state.epoch, version=changes.version),
             anew=changes.anew,
             gone=changes.gone,
+            gone_reasons=[rows[node_id].death_reason if node_id in rows else "" for node_id in changes.gone],
             gone_groups=changes.groups,
         )
         for node_id in changes.facts:

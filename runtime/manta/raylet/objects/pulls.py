@@ -39,8 +39,10 @@ MAX_FETCHES: Final = 8
 MAX_ASKED: Final = 100_000
 #: Detours per pull; then the root has to send it.
 MAX_DETOURS: Final = 3
-#: Transfers from one root that may break before the next one is tried.
+#: Transfers from one root that may break before the next one is tried; and from the last one, which lives as long as nobody says
+#: that its node is dead: with the pauses below, twenty seconds.
 MAX_BREAKS: Final = 3
+MAX_LAST_BREAKS: Final = 25
 #: How often a root may say that it is busy, or not be known yet. With the pauses below: half a minute, five seconds.
 MAX_BUSY: Final = 40
 MAX_UNKNOWN: Final = 12
@@ -382,7 +384,7 @@ class Pulls:
             again = tries < MAX_UNKNOWN
         elif trouble is Trouble.BROKEN:
             tries = pull.breaks = pull.breaks + 1
-            again = tries < MAX_BREAKS
+            again = tries < (MAX_BREAKS if pull.sources else MAX_LAST_BREAKS)
         if again:
             pull.stage = _Stage.PAUSED
             self._paused[pull.object_id] = pull

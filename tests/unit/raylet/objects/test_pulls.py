@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from manta.raylet.objects.chains import Chains
 from manta.raylet.objects.pull_commands import Begin, Drop, Fail, Fetch, Need, Reserve, Seal, Stop, Trouble
-from manta.raylet.objects.pulls import MAX_ASKED, MAX_BREAKS, MAX_FETCHES, Pulls
+from manta.raylet.objects.pulls import MAX_ASKED, MAX_BREAKS, MAX_FETCHES, MAX_LAST_BREAKS, Pulls
 
 ME, A, B, C = (bytes([letter]) * 28 for letter in b"mabc")
 MIB = 1 << 20
@@ -89,6 +89,21 @@ def test_a_broken_source_is_tried_again_then_the_next_then_it_is_lost():
     out = machine.failed(oid(1), fetch.attempt, Trouble.ABSENT, "has none", now=now)
     reason = f"node {A.hex()}: reset; node {B.hex()}: has none"
     assert out == [Drop(oid(1)), Fail(1, 1, oid(1), Trouble.ABSENT, reason)]
+
+
+def test_the_last_source_may_break_for_a_while_as_long_as_its_node_lives():
+    """A network that resets connections loses nothing; a death that is told ends it at once."""
+    machine = pulls()
+    machine.ask(1, 1, [need(1, A)], now=0.0, room=9 * MIB)
+    (fetch,) = machine.created(oid(1))
+    now = 0.0
+    for _ in range(MAX_LAST_BREAKS - 1):
+        assert machine.failed(oid(1), fetch.attempt, Trouble.BROKEN, "reset", now=now) == []
+        now = machine.wake_at()
+        (fetch,) = machine.review(now=now, room=9 * MIB)
+    assert 15 < now < 30
+    out = machine.node_died(A, "it was silent", now=now)
+    assert out[-1] == Fail(1, 1, oid(1), Trouble.DEAD, f"node {A.hex()} is dead: it was silent")
 
 
 def test_a_detour_that_fails_leads_back_to_the_root():
