@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks.systems import Lab, Workload
 from benchmarks.systems.outside import Outside
+from benchmarks.systems.several_nodes import SeveralNodes
 from benchmarks.timing import Sample, growth, rate, timed
 
 #: How many results one `get` takes while a long queue drains.
@@ -34,6 +35,7 @@ class Adapter:
         self._module = module
         self.ray: Any = None
         self._outside: Outside | None = None
+        self._several = SeveralNodes(module)
 
     def start(self, cpus: int) -> None:
         self.ray = importlib.import_module(self._module)
@@ -46,6 +48,7 @@ class Adapter:
         self.ray.init(self._outside.address, logging_level=logging.ERROR)
 
     def stop(self) -> None:
+        self._several.stop()
         self.ray.shutdown()
         if self._outside is not None:
             self._outside.stop()
@@ -80,6 +83,7 @@ class Adapter:
             "gateway_sync": self.actor_sync,
             "gateway_pipelined": self.actor_pipelined,
             "gateway_put": self.put_large,
+            **self._several.workloads(),
         }
 
     # ------------------------------------------------------------ tasks
