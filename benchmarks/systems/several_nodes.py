@@ -153,12 +153,11 @@ def _small_value(ray: Any) -> Any:
 
 
 def _actor(ray: Any) -> Any:
-    @ray.remote(num_cpus=0, resources=_THERE)  # type: ignore[untyped-decorator]
     class Actor:
         def small_value(self) -> bytes:
             return b"ok"
 
-    return Actor.remote()
+    return ray.remote(num_cpus=0, resources=_THERE)(Actor).remote()
 
 
 def _copies(lab: Lab, *, tls: bool) -> Sample:
@@ -171,7 +170,7 @@ def _copies(lab: Lab, *, tls: bool) -> Sample:
         try:
 
             def once() -> float:
-                return size / nodes.pull(nodes.put(size), size, 1) / 1e9
+                return float(size / nodes.pull(nodes.put(size), size, 1) / 1e9)
 
             once()
             cpu = nodes.cpu()

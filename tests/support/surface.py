@@ -38,7 +38,7 @@ def http_routes(folder: Path = Path("/nonexistent/session")) -> dict[tuple[str, 
     config = DashboardConfig(control="unix:/nonexistent", session_dir=folder, tokens=folder / "tokens")
     nothing: Any = SimpleNamespace(ask=None)
     tasks: Any = SimpleNamespace(start=start)
-    return dict(compose(Context(config, nothing, tasks)).table)
+    return dict(compose(Context(config, nothing, tasks, nothing, "session", secure=True)).table)
 
 
 def filled(path: str, value: str = "x") -> str:

@@ -202,9 +202,8 @@ class DirectSession(Patient):
             node_id=message.node_id, worker_id=self.worker_id, endpoint=self.links.endpoint, door=message.door
         )
         self.address_bytes = self.address.SerializeToString(deterministic=True)
-        self.links.hello.job_id = message.job_id
+        self.links.hello.job_id, self.links.hello.door = message.job_id, message.door
         self.links.hello.node_id = self.links.node_id = message.node_id
-        self.links.hello.door = message.door
         if message.credentials:
             from manta.client.far import FarLinks
 

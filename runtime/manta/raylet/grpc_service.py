@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 import grpc.aio
 
 from manta.core.errors import MantaError
+from manta.raylet.config import RayletConfig
 from manta.rpc.v1 import raylet_pb2 as rpb
 from manta.rpc.v1 import raylet_pb2_grpc
+from manta.transport import grpc as transport
 from manta.transport import status
+from manta.transport.requests import handlers
+
+#: Calls under way may take so much longer when it ends.
+_STOP_S: Final = 0.2
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -44,3 +51,17 @@ class RayletService(raylet_pb2_grpc.RayletServiceServicer):
     async def GetStats(self, request: rpb.GetStatsRequest, context: _Context) -> rpb.GetStatsResponse:  # noqa: N802
         """The node's numbers."""
         return rpb.GetStatsResponse(json=json.dumps(self._describe(), sort_keys=True))
+
+
+@asynccontextmanager
+async def serving(config: RayletConfig, describe: Callable[[], dict[str, Any]]) -> AsyncIterator[None]:
+    """Answer on the node's socket while the block runs."""
+    service = RayletService(node_id=config.node_id, describe=describe)
+    server = transport.server((config.token,) if config.token else None)
+    server.add_generic_rpc_handlers((handlers(rpb.DESCRIPTOR.services_by_name["RayletService"], service),))
+    server.add_insecure_port(transport.unix_target(config.grpc_path))
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(_STOP_S)

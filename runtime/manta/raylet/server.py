@@ -195,7 +195,7 @@ class Raylet:
         from manta.raylet.channel_service import ChannelService
         from manta.raylet.control_client import ControlLink
         from manta.raylet.draining import Draining, load
-        from manta.raylet.grpc_service import RayletService
+        from manta.raylet.grpc_service import serving
         from manta.raylet.inspection import Inspection
         from manta.raylet.orders import Orders
         from manta.raylet.questions import Questions
@@ -203,8 +203,6 @@ class Raylet:
         from manta.raylet.state_service import StateService
         from manta.raylet.tasks import TaskBook
         from manta.raylet.user_metrics import UserMetricBook
-        from manta.transport import grpc as transport
-        from manta.transport.requests import handlers
 
         config = self.config
         work = partial(load, self.scheduler, self.clients, self.objects.table, self.exchange)
@@ -280,12 +278,7 @@ class Raylet:
             processes=self.processes,
             job_over=self.admission.job_over,
         )
-        service = RayletService(node_id=config.node_id, describe=self.describe)
-        server = transport.server((config.token,) if config.token else None)
-        server.add_generic_rpc_handlers((handlers(rpb.DESCRIPTOR.services_by_name["RayletService"], service),))
-        server.add_insecure_port(transport.unix_target(config.grpc_path))
-        await server.start()
-        stack.push_async_callback(server.stop, 0.2)
+        await stack.enter_async_context(serving(config, self.describe))
         self.start(self._stay_tied(), "control")
         if config.metrics.wanted:
             from manta.metrics.port import opened
