@@ -35,7 +35,7 @@ OUTSIDE_TOO = tuple(
 #: Test files that run side by side: those of several nodes wait more than they compute.
 AT_ONCE = max(2, min(8, (os.cpu_count() or 1) * 3 // 2))
 #: What decides whether an environment has to be installed again.
-INSTALL_INPUTS = ("pyproject.toml", "hatch_build.py")
+INSTALL_INPUTS = ("pyproject.toml", "hatch_build.py", "operator/pyproject.toml")
 
 
 def say(text: str) -> None:
@@ -168,6 +168,7 @@ def ensure(venv: Path, extras: set[str]) -> None:
             "--disable-pip-version-check",
             "--editable",
             f".[{','.join(wanted)}]",
+            *(("--editable", "./operator") if "dev" in wanted else ()),
         )
         say(f"installed in {time.monotonic() - began:.0f} s")
         stamp = {"inputs": inputs, "extras": wanted, "wire": wire}

@@ -1,0 +1,46 @@
+"""One control plane for all tests here, and a namespace for each."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kube.harness.client import Api
+from tests.kube.harness.control_plane import ControlPlane, control_plane, what_is_missing
+
+
+def need_control_plane() -> None:
+    """Skip where there can be none; in CI fail."""
+    missing = what_is_missing()
+    if missing and os.environ.get("CI"):
+        pytest.fail(f"there is no Kubernetes control plane, and CI must not go without: {missing}")
+    if missing:
+        pytest.skip(f"needs a Kubernetes control plane: {missing}")
+
+
+@pytest.fixture(scope="session")
+def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """The control plane. Whoever stops parts of one starts one of their own."""
+    need_control_plane()
+    with control_plane(Path(tmp_path_factory.mktemp("kube"))) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def api(kube: ControlPlane) -> Iterator[Api]:
+    """An administrator's client."""
+    with Api(kube.kubeconfig) as client:
+        yield client
+
+
+@pytest.fixture
+def namespace(api: Api) -> Iterator[str]:
+    """A namespace of the test's own."""
+    name = f"t-{secrets.token_hex(4)}"
+    assert api.create("/api/v1/namespaces", {"metadata": {"name": name}}).ok
+    yield name
+    api.delete(f"/api/v1/namespaces/{name}")
