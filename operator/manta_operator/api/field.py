@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NewType
 
@@ -109,10 +109,13 @@ class Field:
     default: Any
 
 
-@functools.cache
-def fields_of(kind: Hashable) -> tuple[Field, ...]:
+def fields_of(kind: type) -> tuple[Field, ...]:
     """The fields of a resource or of a part of one, in the order in which they are written."""
-    assert isinstance(kind, type)
+    return _fields_of(kind)
+
+
+@functools.cache
+def _fields_of(kind: Any) -> tuple[Field, ...]:
     hints = typing.get_type_hints(kind)
     return tuple(_field(one, hints[one.name]) for one in dataclasses.fields(kind))
 
