@@ -53,6 +53,8 @@ class Row:
 
 _EMPTY_DIR = (("head.storage.type", "emptyDir"),)
 _GROUP_PATH = "workerGroups[]"
+#: Enough, so that limits may be left out.
+_REQUESTS = ((f"{_GROUP_PATH}.resources.requests", {"cpu": "1", "memory": "1Gi"}),)
 FIELDS: dict[str, dict[str, Row]] = {
     "MantaCluster": {
         "image": Row("registry.local:5000/team/manta:1.2-py3.12@sha256:00"),
@@ -96,7 +98,7 @@ FIELDS: dict[str, dict[str, Row]] = {
         f"{_GROUP_PATH}.minReplicas": Row(0),
         f"{_GROUP_PATH}.maxReplicas": Row(1),
         f"{_GROUP_PATH}.resources": Row({"requests": {"cpu": "1", "memory": "1Gi"}}),
-        f"{_GROUP_PATH}.resources.limits": Row({"cpu": "96", "memory": "2Ti"}),
+        f"{_GROUP_PATH}.resources.limits": Row({"cpu": "96", "memory": "2Ti"}, beside=_REQUESTS),
         f"{_GROUP_PATH}.resources.requests": Row({"cpu": "100m", "memory": "64Mi", "ephemeral-storage": "1Gi"}),
         f"{_GROUP_PATH}.labels": Row({"zone": "a"}),
         f"{_GROUP_PATH}.customResources": Row({"licence": 0.5, "slot": 4}),
