@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from manta_operator.api.definitions import CLUSTER, JOB, Definition
+from manta_operator.api.crd import Definition
+from manta_operator.api.definitions import CLUSTER, JOB
 from manta_operator.api.field import (
     Field,
     Quantity,

@@ -5,6 +5,7 @@
 - `control_plane`: starts one and stops it, from a test or by hand.
 - `certificates`: who is who there.
 - `client`: a small synchronous client for tests, independent of the operator's own.
+- `proxy`: stands between the two, and does what networks do on bad days.
 - `audit`: what the API server has been asked.
 
 There are no nodes: pods are accepted and stay Pending, unless a test says otherwise of them.

@@ -74,11 +74,18 @@ class Api:
         self._connection.close()
 
     def call(
-        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json", **query: str
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        **query: str,
     ) -> Answer:
         """One request; its answer, whatever its status."""
         where = f"{path}?{urllib.parse.urlencode(query)}" if query else path
-        headers = {"Accept": "application/json", "User-Agent": "manta-tests"}
+        headers = {"Accept": accept, "User-Agent": "manta-tests"}
         if body is not None:
             headers["Content-Type"] = content_type
         try:

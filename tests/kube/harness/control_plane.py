@@ -87,9 +87,14 @@ class ControlPlane:
         path = self.folder / f"{name}.conf"
         return write_kubeconfig(path, server or self.server, self._authority.certificate, certificate, key)
 
-    def server_identity(self, name: str) -> tuple[Path, Path]:
-        """A certificate and key for somebody who stands in for the API server at 127.0.0.1."""
-        return self._authority.identity(name, name, (), ["127.0.0.1", "localhost"])
+    @property
+    def authority(self) -> Path:
+        """The certificate with which the API server's own is verified."""
+        return self._authority.certificate
+
+    def certificate_of(self, kubeconfig: Path) -> tuple[Path, Path]:
+        """The certificate and key of the user of a kubeconfig that `kubeconfig_of` made."""
+        return self.folder / "pki" / f"{kubeconfig.stem}.crt", self.folder / "pki" / f"{kubeconfig.stem}.key"
 
     def start(self, part: str) -> None:
         """Start a part that was stopped; returns when it is healthy."""
