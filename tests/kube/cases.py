@@ -316,8 +316,18 @@ def field_cases(kind: str, path: str) -> Iterator[Case]:
         if not one.required and one.default is None:
             yield Case("taken away", base, says, False, good)
             yield Case("added later", good, says, False, base)
+    elif (above := _immutable_above(kind, path)) is not None:
+        yield Case("set later", good, f"{above.name} cannot change: {above.about.immutable}", False, base)
     else:
         yield Case("set later", good, before=base)
+
+
+def _immutable_above(kind: str, path: str) -> Field | None:
+    """The field that cannot change and that this one is a part of."""
+    fields = paths(DEFINITIONS[kind])
+    parts = path.split(".")
+    above = (".".join(parts[:count]) for count in range(1, len(parts)))
+    return next((fields[one] for one in above if one in fields and fields[one].about.immutable), None)
 
 
 def _absent_cases(one: Field, path: str, base: dict[str, Any]) -> Iterator[Case]:
@@ -385,7 +395,7 @@ def _wrong_types(kind: Any) -> Iterator[tuple[str, Any]]:
         "a fraction": 1.5,
         "a boolean": True,
         "a list": ["x"],
-        "an object": {"x": "y"},
+        "an object": {},
     }
     if is_resource(kind) or is_json(kind) or is_mapping(kind):
         right = {"an object"}

@@ -131,7 +131,7 @@ def _root(definition: Definition) -> dict[str, Any]:
             "kind": {"type": "string", "description": f"{definition.kind}."},
             "metadata": {"type": "object"},
             "spec": _field(spec),
-            "status": {**_object(definition.status), "description": "What is; the operator writes it."},
+            "status": {"description": "What is; the operator writes it.", **_said(_object(definition.status))},
         },
         **_rules(rules_of(definition.resource)),
     }
@@ -148,12 +148,23 @@ def _object(kind: type) -> dict[str, Any]:
     }
 
 
+def _said(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema without defaults: a status has what the operator said, and nothing that the API server adds."""
+    properties = {name: _said(inner) for name, inner in schema.get("properties", {}).items()}
+    rest = {name: inner for name, inner in schema.items() if name != "default"}
+    if "items" in rest:
+        rest["items"] = _said(rest["items"])
+    return {**rest, "properties": properties} if properties else rest
+
+
 def _field(one: Field) -> dict[str, Any]:
     schema = {"description": one.about.description, **_schema(one.kind, one.about)}
     if not one.required and one.default is not None:
-        # `{}` for an object that is not there: its own fields' defaults then fill it.
         default = render(one.default)
-        schema["default"] = default if is_mapping(one.kind) or not is_resource(one.kind) else _unlike(one.kind, default)
+        # `{}` for an object that is not there: its own fields' defaults then fill it. But for one with rules: the API server
+        # tries them on the default as it is written.
+        brief = is_resource(one.kind) and not rules_of(one.kind)
+        schema["default"] = _unlike(one.kind, default) if brief else default
     return schema
 
 
@@ -197,7 +208,14 @@ def _schema(kind: Any, about: About) -> dict[str, Any]:
 
 
 def _quantity(about: About) -> dict[str, Any]:
-    return {"type": "string", **_text(about)}
+    """As Kubernetes itself takes them: `cpu: 4` and `cpu: "4"` are the same."""
+    rule = Rule(f"type(self) == int ? self >= 0 : self.matches('{_escaped(about.pattern)}')", about.pattern_says, None)
+    return {
+        "x-kubernetes-int-or-string": True,
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        **_bound("maxLength", about.max_length),
+        **_rules((rule,)),
+    }
 
 
 def _text(about: About) -> dict[str, Any]:
@@ -205,8 +223,12 @@ def _text(about: About) -> dict[str, Any]:
     if not about.pattern:
         return bounds
     # Not `pattern`: the API server answers that with the expression, and a rule with words.
-    expression = about.pattern.replace("\\", "\\\\")
-    return {**bounds, **_rules((Rule(f"self.matches('{expression}')", about.pattern_says, None),))}
+    return {**bounds, **_rules((Rule(f"self.matches('{_escaped(about.pattern)}')", about.pattern_says, None),))}
+
+
+def _escaped(pattern: str) -> str:
+    """As it stands in a text of CEL."""
+    return pattern.replace("\\", "\\\\")
 
 
 def _bound(name: str, value: int | None) -> dict[str, int]:

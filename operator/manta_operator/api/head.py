@@ -68,7 +68,7 @@ class Storage:
             ".storageClassName",
         ),
         Rule(
-            "!quantity(self.size).isLessThan(quantity(oldSelf.size))",
+            "!quantity(string(self.size)).isLessThan(quantity(string(oldSelf.size)))",
             "size can grow and never shrink, as volumes do",
             None,
             ".size",

@@ -101,6 +101,11 @@ class Metadata:
     annotations: Mapping[str, str] = field("Its annotations.", default=dict)
 
 
+def _less(which: str) -> str:
+    """In CEL: the object store's memory is less than that of the limits or requests."""
+    return f"quantity(string(self.objectStore.memory)).isLessThan(quantity(string(self.resources.{which}['memory'])))"
+
+
 def below_memory(holder: str) -> Rule:
     """The object store's memory comes out of the container's: it must be less, or nothing is left for the heap.
 
@@ -116,10 +121,8 @@ def below_memory(holder: str) -> Rule:
     return Rule(
         # The limit, else the request, else there is nothing to compare with.
         "!has(self.objectStore.memory) || "
-        "('memory' in self.resources.limits ? "
-        "quantity(self.objectStore.memory).isLessThan(quantity(self.resources.limits['memory'])) : "
-        "(!('memory' in self.resources.requests) || "
-        "quantity(self.objectStore.memory).isLessThan(quantity(self.resources.requests['memory']))))",
+        f"('memory' in self.resources.limits ? {_less('limits')} : "
+        f"!('memory' in self.resources.requests) || {_less('requests')})",
         f"objectStore.memory must be less than the memory of {holder} in resources: the object store is a part of it",
         holds,
         ".objectStore.memory",

@@ -13,7 +13,7 @@ SAYS = 'must be an amount such as "500m", "4" or "2Gi", and not negative'
 #: Longest text. Rules that compare need a bound to stay within the API server's budget for them.
 LENGTH = 32
 #: For `field()`: what fields with quantities have in common.
-BOUNDS: Mapping[str, Any] = {"max_length": LENGTH, "minimum": 0, "pattern": PATTERN, "pattern_says": SAYS}
+BOUNDS: Mapping[str, Any] = {"max_length": LENGTH, "pattern": PATTERN, "pattern_says": SAYS}
 
 _PARTS = re.compile(r"([0-9.]+)(.*)")
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
