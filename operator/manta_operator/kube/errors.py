@@ -63,6 +63,8 @@ class ApiError(KubeError):
     @property
     def conflict(self) -> bool:
         """Whether the object is no longer the one that was meant: another version, or another object of that name."""
+        if self.status == 422:  # how an apply with the UID of a former object of that name is refused
+            return "metadata.uid: Invalid value" in self.message and "field is immutable" in self.message
         return self.status == 409 and self.reason != "AlreadyExists"
 
     @property

@@ -28,6 +28,9 @@ LONGEST_ANSWER = 256 << 20
 class Transport:
     """Requests of one identity at one API server. Nothing is retried here: whoever asks knows what repeating means.
 
+    But for this: a GET, PUT or DELETE on a kept connection that the server closes before it answers is sent once more, on another
+    connection, by aiohttp. Writes of those methods must therefore say which version or object they are for; ours do.
+
     Args:
         api: The official client, configured.
         agent: Shown as User-Agent.
