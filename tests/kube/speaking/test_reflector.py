@@ -11,7 +11,6 @@ from manta_operator.kube.reflector import Limits, Reflector
 from manta_operator.kube.resources import CONFIG_MAPS
 from manta_operator.kube.store import Store
 from manta_operator.kube.transport import connect
-from manta_operator.kube.watching import Follow, Watching
 from tests.kube.harness.proxy import (
     Cut,
     CutWatch,
@@ -66,7 +65,7 @@ async def until(condition, within_s=20.0, what=lambda: "it did not come true"):
 
 
 @asynccontextmanager
-async def copying(kube, api, namespace, folder, *faults, before=(), watching=None):
+async def copying(kube, api, namespace, folder, *faults, before=()):
     """A reflector at work behind a proxy with these faults, over objects that are there already."""
     async with (
         fault_proxy(kube, kube.kubeconfig_of("admin", groups=["system:masters"]), folder) as proxy,
@@ -86,8 +85,6 @@ async def copying(kube, api, namespace, folder, *faults, before=(), watching=Non
         subject = Subject(api, namespace, proxy, reflector)
         for name in before:
             subject.put(name)
-        if watching is not None:
-            reflector._watching = watching
         running = asyncio.create_task(reflector.run())
         try:
             yield subject
@@ -174,23 +171,5 @@ def test_deletions_that_nobody_told_are_found_by_the_next_list(kube, api, namesp
             await subject.exact()
             assert [(before["metadata"]["name"], after) for before, after in told] == [("a", None)]
             assert subject.reflector.lists == 2
-
-    asyncio.run(body())
-
-
-class Late(Watching):
-    """Begins with a watch, from its version."""
-
-    def start(self):
-        return [Follow(self.version, 0.0)]
-
-
-def test_a_real_servers_410_leads_to_a_list(kube, api, namespace, tmp_path):
-    """A version that the API server itself has never had, or has compacted away, says so in its own way."""
-
-    async def body():
-        async with copying(kube, api, namespace, tmp_path, before=["a"], watching=Late(version="1")) as subject:
-            await subject.exact()
-            assert (subject.reflector.watches > 1, subject.reflector.lists) == (True, 1)
 
     asyncio.run(body())
