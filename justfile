@@ -24,6 +24,10 @@ test *args:
 bench *args:
     ./dev bench {{args}}
 
+# Build Kubernetes' control plane for tests/kube; with `up`, start one.
+kube *args:
+    ./dev kube {{args}}
+
 # Ten minutes of mixed work with random kills.
 soak *args:
     ./dev soak {{args}}

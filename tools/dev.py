@@ -35,7 +35,7 @@ OUTSIDE_TOO = tuple(
 #: Test files that run side by side: those of several nodes wait more than they compute.
 AT_ONCE = max(2, min(8, (os.cpu_count() or 1) * 3 // 2))
 #: What decides whether an environment has to be installed again.
-INSTALL_INPUTS = ("pyproject.toml", "hatch_build.py")
+INSTALL_INPUTS = ("pyproject.toml", "hatch_build.py", "operator/pyproject.toml")
 
 
 def say(text: str) -> None:
@@ -168,6 +168,7 @@ def ensure(venv: Path, extras: set[str]) -> None:
             "--disable-pip-version-check",
             "--editable",
             f".[{','.join(wanted)}]",
+            *(("--editable", "./operator") if "dev" in wanted else ()),
         )
         say(f"installed in {time.monotonic() - began:.0f} s")
         stamp = {"inputs": inputs, "extras": wanted, "wire": wire}
@@ -248,6 +249,8 @@ def test(arguments: Sequence[str]) -> None:
     failed = static_checks()
     if failed:
         say(f"not clean: {', '.join(failed)} (shown above); the tests run all the same, and this run counts as failed")
+    # Minutes, the first time. Where it cannot be built, the tests that need it say why.
+    subprocess.run([python_of(VENV), "-m", "tests.kube.harness.build"], cwd=ROOT, stdout=sys.stderr, check=False)
     at_once = ["-n", str(AT_ONCE), "--dist", "loadfile"]
     outside = pytest([*OUTSIDE_TOO, "--through-gateway", *at_once])
     status = pytest(["tests", *at_once])
@@ -268,6 +271,14 @@ def bench(arguments: Sequence[str]) -> None:
     run(python_of(VENV), "-m", "benchmarks", *arguments)
 
 
+def kube(arguments: Sequence[str]) -> None:
+    """Build Kubernetes' control plane for tests/kube, once; `./dev kube up` starts one to try things by hand."""
+    setup()
+    run(python_of(VENV), "-m", "tests.kube.harness.build")
+    if arguments:
+        run(python_of(VENV), "-m", "tests.kube.harness", *arguments)
+
+
 def soak(arguments: Sequence[str]) -> None:
     """Mixed work with random kills, ten minutes unless told otherwise: nothing lost, nothing leaked."""
     setup()
@@ -280,6 +291,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "check": check,
     "test": test,
     "bench": bench,
+    "kube": kube,
     "soak": soak,
 }
 

@@ -1,5 +1,10 @@
-"""The Kubernetes operator: level-triggered reconcilers for Manta's custom resources, and the autoscaler.
+"""The Kubernetes operator: level-triggered reconcilers for Manta's custom resources.
 
-It knows a cluster only by its wire: it may import `manta.core`, `manta.rpc` and `manta.transport`, nothing else of the
-runtime, and the runtime never imports it. Nothing but this docstring is here yet.
+- `api`: the custom resources, typed once; their definitions (CRDs) are generated from the types.
+- `kube`: speaking with an API server: reading by watch, writing safely, one leader.
+
+What is not here yet: the reconcilers themselves, and the autoscaler.
+
+It knows a cluster only by its wire: it may import `manta.core`, `manta.aio`, `manta.rpc` and `manta.transport`, nothing else
+of the runtime, and the runtime never imports it. It is a distribution of its own, `manta-operator`.
 """

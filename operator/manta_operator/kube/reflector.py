@@ -1,0 +1,135 @@
+"""Keeps a store an exact copy of a kind's objects: performs what `watching` decides."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from manta_operator.kube.errors import ApiError, KubeError
+from manta_operator.kube.resources import Resource
+from manta_operator.kube.store import Store
+from manta_operator.kube.transport import Transport
+from manta_operator.kube.watching import Follow, Put, ReadAll, Remove, Step, Watching
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long things may take.
+
+    Attributes:
+        page: Objects of one answer of a list.
+        answer_s: Until a page of a list has come, or a watch has begun.
+        watch_s: After which the server ends a watch, give or take a quarter: connections move on to other servers.
+        silence_s: Without a byte a watch is taken for dead. More than a minute, the time between bookmarks.
+    """
+
+    page: int = 500
+    answer_s: float = 30.0
+    watch_s: float = 300.0
+    silence_s: float = 90.0
+
+
+class Reflector:
+    """One kind, in one namespace or in all.
+
+    Args:
+        transport: Whom to ask.
+        resource: The kind.
+        store: What is kept; nobody else writes to it.
+        namespace: Empty for all.
+        selector: A label selector; objects that leave it are as good as deleted.
+        limits: How long things may take.
+        unit: Randomness in [0, 1).
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        resource: Resource,
+        store: Store,
+        *,
+        namespace: str = "",
+        selector: str = "",
+        limits: Limits | None = None,
+        unit: Callable[[], float] = random.random,
+    ) -> None:
+        self.resource, self.store = resource, store
+        #: Set once the first list has come: before, what is not in the store may exist all the same.
+        self.synced = asyncio.Event()
+        #: How often everything was listed, a watch was begun, and something failed.
+        self.lists = self.watches = self.failures = 0
+        self._transport, self._path = transport, resource.path(namespace)
+        self._query = {"labelSelector": selector} if selector else {}
+        self._limits, self._unit = limits or Limits(), unit
+        self._watching = Watching()
+
+    async def run(self) -> None:
+        """Until cancelled. What fails is tried again, for ever; the store then shows what was last seen."""
+        steps = self._watching.start()
+        while True:
+            steps = await self._perform(steps)
+
+    async def _perform(self, steps: list[Step]) -> list[Step]:
+        """Do the steps; the last is a read, and what follows from it is returned."""
+        for step in steps:
+            match step:
+                case Put(obj):
+                    self.store.put(obj)
+                case Remove(key):
+                    self.store.remove(key)
+                case ReadAll(after_s) | Follow(_, after_s):
+                    if isinstance(step, Follow):
+                        self.synced.set()  # whatever the list brought is in the store
+                    await asyncio.sleep(after_s)
+                    return await self._read(step)
+        raise AssertionError("steps end with a read")
+
+    async def _read(self, step: ReadAll | Follow) -> list[Step]:
+        try:
+            if isinstance(step, ReadAll):
+                return self._watching.listed(*await self._list())
+            await self._follow(step.version)
+            return self._watching.ended(self._unit())
+        except KubeError as error:
+            self.failures += 1
+            if not (isinstance(error, ApiError) and error.expired):
+                log.warning("cannot read %s: %s", self._path, error)
+            return self._watching.failed(error, self._unit())
+
+    async def _list(self) -> tuple[list[dict[str, Any]], str]:
+        """Everything, page by page. Not from a cache (no resourceVersion): never older than what was seen before."""
+        self.lists += 1
+        query = {**self._query, "limit": str(self._limits.page)}
+        items: list[dict[str, Any]] = []
+        while True:
+            page = await self._transport.call("GET", self._path, query=query, timeout_s=self._limits.answer_s)
+            metadata = page.get("metadata") or {}
+            items += page.get("items") or []
+            if not metadata.get("continue"):
+                return items, str(metadata.get("resourceVersion", ""))
+            query["continue"] = metadata["continue"]
+
+    async def _follow(self, version: str) -> None:
+        self.watches += 1
+        query = {
+            **self._query,
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(int(self._limits.watch_s * (0.75 + 0.5 * self._unit())) or 1),
+        }
+        limits = self._limits
+        watch = self._transport.watch(self._path, query, connect_s=limits.answer_s, silence_s=limits.silence_s)
+        async with watch as events:
+            async for event in events:
+                for step in self._watching.event(event):
+                    match step:
+                        case Put(obj):
+                            self.store.put(obj)
+                        case Remove(key):
+                            self.store.remove(key)
