@@ -44,14 +44,6 @@ def tasks(facts: Facts, now: float) -> Html:
         if facts.tasks_at and older > 5
         else None,
         _by_name(facts.tasks),
-        tag("h3", "Under way"),
-        table(
-            ("Task", "State", "Node", "Process"),
-            [_task(row) for row in clipped(under_way)],
-            name="Tasks under way",
-            empty="Nothing runs or waits.",
-            total=len(under_way),
-        ),
         tag("h3", "Failed"),
         table(
             ("Task", "State", "Node", "Process", "Error", "When"),
@@ -59,6 +51,14 @@ def tasks(facts: Facts, now: float) -> Html:
             name="Failed tasks",
             empty="None that is remembered.",
             total=len(bad),
+        ),
+        tag("h3", "Under way"),
+        table(
+            ("Task", "State", "Node", "Process"),
+            [_task(row) for row in clipped(under_way)],
+            name="Tasks under way",
+            empty="Nothing runs or waits.",
+            total=len(under_way),
         ),
         tag("h3", "Finished last"),
         table(
