@@ -86,7 +86,8 @@ class Exchange:
         for node in news.nodes:
             if node.HasField("facts"):
                 self.neighbours.seen(node.node_id, node.facts.raylet.door)
-                self.moving.seen(node.node_id, draining=node.facts.draining)
+                reached = node.facts.raylet.door or node.node_id == self.moving.node_id
+                self.moving.seen(node.node_id, draining=node.facts.draining or not reached)
         for node_id in news.gone:
             self.neighbours.gone(node_id, "control has given it up")
 
