@@ -89,7 +89,8 @@ class Exchange:
         for node in news.nodes:
             if node.HasField("facts"):
                 self.neighbours.seen(node.node_id, node.facts.raylet.door)
-                self.moving.seen(node.node_id, draining=node.facts.draining)
+                reached = node.facts.raylet.door or node.node_id == self.moving.node_id
+                self.moving.seen(node.node_id, draining=node.facts.draining or not reached)
         reasons = [*news.gone_reasons, *[""] * len(news.gone)]
         for node_id, reason in zip(news.gone, reasons, strict=False):
             self.neighbours.gone(node_id, reason or "control has given it up")

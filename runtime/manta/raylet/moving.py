@@ -50,7 +50,7 @@ class Moving:
         self, *, node_id: bytes, objects: ObjectService, transfers: Transfers, neighbours: Neighbours, clients: Clients
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._node_id, self._objects, self._transfers = node_id, objects, transfers
+        self.node_id, self._objects, self._transfers = node_id, objects, transfers
         self._neighbours, self._clients = neighbours, clients
         self.giving, self.taking = Giving(), Taking(node_id)
         #: Nodes that take objects.
@@ -71,8 +71,8 @@ class Moving:
     # ---- who is there
 
     def seen(self, node_id: bytes, *, draining: bool) -> None:
-        """A node lives; one that is drained takes nothing."""
-        if node_id == self._node_id:
+        """A node lives; one that is drained, or cannot be dialled, takes nothing."""
+        if node_id == self.node_id:
             self.taking.refusal = "the node is being drained" if draining else ""
         elif draining:
             self._takers.pop(node_id, None)
@@ -196,7 +196,7 @@ class Moving:
     def heard(self, client: Client, message: pb.MoveKnown) -> None:
         """A process of this node says what it knows of objects that have moved."""
         message.owner = client.worker_id
-        if message.node_id == self._node_id:
+        if message.node_id == self.node_id:
             self._known(message)
         else:
             self._neighbours.reply(message.node_id, message)
@@ -222,14 +222,14 @@ class Moving:
                 case tk.Keep():
                     offered = command.offered
                     table.promote(offered.object_id, offered.owner)
-                    if offered.owner_node != self._node_id:
+                    if offered.owner_node != self.node_id:
                         self._neighbours.owner(offered.owner, offered.owner_node)
                     elif not self._objects.lives_here(offered.owner):
                         self._objects.owner_died(offered.owner)
                 case tk.Free():
                     self._free(command.object_id)
                 case tk.Ask():
-                    if command.owner_node == self._node_id:
+                    if command.owner_node == self.node_id:
                         self._clients.send(command.owner, self._asked(command))
                     else:
                         self._neighbours.say(command.owner_node, self._asked(command))
@@ -262,7 +262,7 @@ class Moving:
         return pb.ObjectMoved(
             owner=command.owner,
             object_id=command.object_id,
-            node_id=self._node_id,
+            node_id=self.node_id,
             former=command.former,
             number=command.number,
         )

@@ -177,7 +177,7 @@ def test_objects_that_have_nowhere_to_go_hold_the_node_and_the_state_says_why(no
         alive(2)
         refs = [large.remote(seed, 20) for seed in (1, 2, 3)]
         manta.wait(refs, num_returns=3, fetch_local=False)
-        kept = manta.put(b"x" * (40 * MIB))
+        kept = manta.put(b"x" * (50 * MIB))
         assert drain(first, second, "--no-wait") == 0
 
         def stuck() -> bool:
@@ -188,7 +188,7 @@ def test_objects_that_have_nowhere_to_go_hold_the_node_and_the_state_says_why(no
 
         wait_until(stuck, what="the drain to say what has nowhere to go")
         assert main(["status", "--address", f"unix:{first.socket}"]) == 0
-        assert "3 objects, 60 MiB, have nowhere to go" in capsys.readouterr().out
+        assert "3 objects, 60.0 MiB, have nowhere to go" in capsys.readouterr().out
         assert main(["status", "--address", f"unix:{first.socket}", "-o", "json"]) == 0
         (draining,) = json.loads(capsys.readouterr().out)["demand"]["draining"]
         assert (draining["node_id"], draining["holds"]["stuck_objects"]) == (second.node_id, 3)
