@@ -89,6 +89,7 @@ class Rig:
     def kill_a_node(self) -> None:
         """And start another one in its place."""
         host = wait_until(self._a_victim, what="a node that has neither an actor nor an object", timeout_s=30)
+        assert host is not None
         pid: int = self.workers[host]["pid"]
         os.kill(pid, signal.SIGKILL)
         self.killed["node"] += 1
