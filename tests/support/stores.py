@@ -99,6 +99,8 @@ class StoreNode:
         self.clients = Clients()
         self.tasks: set[asyncio.Task[None]] = set()
         self.connections: set[Any] = set()
+        #: Connections of other nodes so far.
+        self.visits = 0
 
     def _start(self, coro: Any, name: str) -> None:
         task = asyncio.get_running_loop().create_task(coro, name=name)
@@ -151,6 +153,7 @@ class StoreNode:
             connection.close()
 
     def _adopt(self, sock: socket.socket) -> None:
+        self.visits += 1
         self.connections.add(AsyncConnection(FarSocket.accepted(sock, self._tls), self._frames, self._closed))
 
     def _frames(self, connection: Any, frames: Any) -> None:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Any, Final, assert_never
 
 from manta.core.errors import ProtocolError
+from manta.raylet.kept import Answered, Dialled
 from manta.raylet.objects import commands as oc
 from manta.raylet.objects import pull_commands as pc
 from manta.raylet.objects import transfer
@@ -52,13 +53,26 @@ _ON_RANGES: Final = (pc.Reserve, pc.Fetch, pc.Stop, pc.Drop, pc.Seal)
 class _Send:
     """One object on its way to another node, or waited for."""
 
-    __slots__ = ("far", "object_id", "pinned", "progress", "request", "timer")
+    __slots__ = ("far", "kept", "object_id", "pinned", "progress", "request", "timer")
 
     def __init__(self, far: FarSocket, request: pb.PullObject) -> None:
         self.far, self.request, self.object_id = far, request, request.object_id
         self.pinned = False
+        #: The connection, once its thread has left it fit for another object.
+        self.kept: FarSocket | None = None
         self.progress: Progress | None = None
         self.timer: asyncio.TimerHandle | None = None
+
+
+class _Fetch:
+    """One attempt to fetch an object."""
+
+    __slots__ = ("attempt", "far", "node_id", "progress")
+
+    def __init__(self, node_id: bytes, attempt: int, progress: Progress) -> None:
+        self.node_id, self.attempt, self.progress = node_id, attempt, progress
+        #: The connection, once its thread has left it fit for another object.
+        self.far: FarSocket | None = None
 
 
 class Transfers:
@@ -92,12 +106,13 @@ class Transfers:
         self.chains = Chains()
         #: What is asked for besides what is fetched, until the ask begins.
         self._asked: dict[tuple[Hashable, Hashable], Sequence[bytes]] = {}
-        #: Fetches by object: the attempt's progress and thread. And those that were stopped but whose threads still run, each
-        #: with what is to be done when it has ended.
-        self._running: dict[bytes, tuple[int, Progress]] = {}
+        #: Fetches whose threads run. By object those that count; and what is to be done when those have ended that were stopped.
+        self._fetches: set[_Fetch] = set()
+        self._running: dict[bytes, _Fetch] = {}
         self._ending: dict[bytes, list[pc.Command]] = {}
         self._ranges: dict[bytes, int] = {}
         self._sends: dict[int, _Send] = {}
+        self._dialled, self._answered = Dialled(), Answered(self.asked)
         self._numbers = 0
         self._threads: set[threading.Thread] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -115,8 +130,10 @@ class Transfers:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for _attempt, progress in self._running.values():
-            progress.stop()
+        self._dialled.close()
+        self._answered.close()
+        for fetch in self._fetches:
+            fetch.progress.stop()
         for send in list(self._sends.values()):
             if send.timer is not None:
                 send.timer.cancel()
@@ -127,6 +144,10 @@ class Transfers:
             self._cut(send)
         for thread in list(self._threads):
             thread.join(transfer.OPEN_S + 1.0)
+        # Those that ended well a moment ago: nobody is told of them any more.
+        for left in (*(fetch.far for fetch in self._fetches), *(send.kept for send in self._sends.values())):
+            if left is not None:
+                left.close()
 
     def _cut(self, send: _Send) -> None:
         if send.progress is not None:
@@ -173,6 +194,7 @@ class Transfers:
     def node_died(self, node_id: bytes, reason: str) -> None:
         """Control has given a node up."""
         self.chains.node_died(node_id)
+        self._dialled.forget(node_id)
         self._do(self.pulls.node_died(node_id, reason, now=time.monotonic()))
 
     def freed(self, ids: Iterable[bytes]) -> None:
@@ -241,8 +263,8 @@ class Transfers:
                 running = self._running.pop(command.object_id, None)
                 if running is not None:
                     self._ending[command.object_id] = []
-                    running[1].revoke()
-                    running[1].stop()
+                    running.progress.revoke()
+                    running.progress.stop()
             case pc.Seal():
                 self._ranges.pop(command.object_id, None)
                 self._perform(self._table.seal(PULLS, command.object_id, now=now))
@@ -259,7 +281,9 @@ class Transfers:
     def _fetch(self, command: pc.Fetch) -> None:
         oid = command.object_id
         progress = Progress(command.size)
-        self._running[oid] = command.attempt, progress
+        fetch = self._running[oid] = _Fetch(command.node_id, command.attempt, progress)
+        self._fetches.add(fetch)
+        kept = self._dialled.take(command.node_id)
         request = pb.PullObject(
             object_id=oid,
             size=command.size,
@@ -276,21 +300,28 @@ class Transfers:
 
         def run() -> None:
             try:
-                outcome = transfer.fetch(lambda: self._dial(command.node_id), request, view, progress, warm)
+                outcome, fetch.far = transfer.fetch(
+                    lambda: self._dial(command.node_id), request, view, progress, warm, kept
+                )
             except Unreachable as unreachable:
                 outcome = Outcome(unreachable.trouble, str(unreachable))
-            self._report(self._fetched, oid, command.attempt, progress, outcome)
+            self._report(self._fetched, oid, fetch, outcome)
 
         self._thread(run, "manta-pull")
 
-    def _fetched(self, oid: bytes, attempt: int, progress: Progress, outcome: Outcome) -> None:
+    def _fetched(self, oid: bytes, fetch: _Fetch, outcome: Outcome) -> None:
         """A fetch's thread has ended."""
-        now = time.monotonic()
+        now, attempt, progress = time.monotonic(), fetch.attempt, fetch.progress
+        self._fetches.discard(fetch)
         running = self._running.get(oid)
-        if running is None or running[1] is not progress:
+        if running is not fetch:
+            if fetch.far is not None:
+                fetch.far.close()  # it may have been cut after the last byte
             self._do(self._ending.pop(oid, ()))
             return
         del self._running[oid]
+        if fetch.far is not None:
+            self._dialled.keep(fetch.node_id, fetch.far)
         if outcome.ask_node:
             self._do(self.pulls.redirected(oid, attempt, outcome.ask_node, now=now))
         elif outcome.trouble is not None:
@@ -330,14 +361,14 @@ class Transfers:
         self.chains.begun(oid, request.node_id)
         running = self._running.get(oid)
         if running is not None:
-            send.progress = running[1]
+            send.progress = running.progress
             send_range = self._ranges[oid]
         number = self._numbers
         self._perform(self._table.get(SENDS, number, (oid,), now=time.monotonic(), cause=number))
         if number not in self._sends or send.pinned:
             return
         if running is not None:
-            self._send(number, send, send_range, running[1])
+            self._send(number, send, send_range, running.progress)
         else:
             send.timer = self._loop.call_later(_SEALED_SOON_S, self._absent, number)
 
@@ -389,13 +420,16 @@ class Transfers:
         view = self._arena.create_view(offset, progress.size).toreadonly()
 
         def run() -> None:
+            whole = False
             try:
-                sock = send.far.take(transfer.STALL_S)
-                transfer.send(sock, view, progress)
+                whole = transfer.send(send.far.take(transfer.STALL_S), view, progress)
             except OSError:
                 pass
             finally:
-                send.far.close()
+                if whole:
+                    send.kept = send.far
+                else:
+                    send.far.close()
                 self._report(self._sent, number)
 
         self._thread(run, "manta-send")
@@ -407,6 +441,8 @@ class Transfers:
             return
         if send.timer is not None:
             send.timer.cancel()
+        if send.kept is not None:
+            self._answered.keep(send.kept)
         self.chains.ended(send.object_id)
         now = time.monotonic()
         if send.pinned:
@@ -449,4 +485,8 @@ class Transfers:
 
     def statistics(self) -> dict[str, int]:
         """Sizes and totals."""
-        return {**self.pulls.statistics(), **self.chains.statistics()}
+        return {
+            **self.pulls.statistics(),
+            **self.chains.statistics(),
+            "kept_connections": len(self._dialled) + len(self._answered),
+        }

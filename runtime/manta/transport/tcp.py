@@ -278,6 +278,10 @@ class FarSocket:
         sock.settimeout(timeout_s)
         return sock
 
+    def give_back(self) -> None:
+        """The thread that took the socket is done with it: it is as before `take` again. Raises OSError when it is closed."""
+        self._sock.settimeout(0.0)
+
     # -- the face of a socket
 
     def send(self, data: bytes | memoryview) -> int:

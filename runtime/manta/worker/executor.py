@@ -139,6 +139,8 @@ class Executor:
 
     def _take_back(self, link: Link, frame: pb.TakeBack, raw: bytes) -> None:
         self.inbox.take_back(link, frame.count)
+        if self.idle is not None and self.inbox.queue:
+            self.session.pump.finish(self.idle)  # what is left has its tokens
         self.session.send(link, pb.TookBack(lease_id=frame.lease_id))
 
     def _cancel_task(self, link: Link, frame: pb.CancelTask, raw: bytes) -> None:
@@ -306,7 +308,7 @@ class Executor:
             if not queue:
                 with session.lock:
                     self.delivery.flush_all()
-                    leaving = self._retire or (self.leaving is not None and not inbox.held)
+                    leaving = self._retire or (self.leaving is not None and not inbox.held and not inbox.starved)
                     if leaving and not session.ownership.borrowers:
                         return 0
                     if queue or self.actor is not None:
@@ -324,7 +326,10 @@ class Executor:
                 try:
                     os.eventfd_read(task[0].tokens_fd)
                 except BlockingIOError:
-                    inbox.without_token(task[0])
+                    if task[0].far is not None:
+                        inbox.starve(task)
+                    else:
+                        inbox.without_token(task[0])
                     continue
                 except OSError:
                     continue  # the owner is gone

@@ -80,6 +80,17 @@ def test_a_task_runs_where_its_resources_are(nodes):
     at_rest(cluster)
 
 
+def test_many_short_tasks_there_all_end(nodes):
+    """Two workers there take turns at one queue: what is taken back from one while more is on its way to it is not lost."""
+
+    @manta.remote(num_cpus=0, resources={"second": 1})
+    def same(number):
+        return number
+
+    for _ in range(4):
+        assert manta.get([same.remote(number) for number in range(1000)], timeout=20) == list(range(1000))
+
+
 def test_what_does_not_fit_here_overflows(nodes, tmp_path):
     cluster, second = nodes
     ledger, gate = Ledger(tmp_path / "ran"), Gate(tmp_path / "gate")

@@ -11,6 +11,7 @@ import threading
 
 import pytest
 
+from manta.raylet import kept
 from manta.raylet.objects import transfer
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.certificates import make_authority
@@ -74,6 +75,64 @@ async def test_an_object_of_another_node_is_read_as_if_it_were_here(tls):
         await until(lambda: a.store()["sends"] == 0 and a.store()["pinned_bytes"] == 0)
         for node in (a, b):
             node.objects.table.validate()
+
+
+@in_a_loop
+async def test_objects_follow_each_other_over_one_connection(tls):
+    """Each node keeps it for a while; one that was closed meanwhile is dialled anew, and a dead node's is closed."""
+    async with several(2, 64 * MIB, tls) as (a, b):
+        maker, reader = Process(a), Process(b)
+        for number in range(1, 6):
+            await maker.put(oid(number), bytes([number]) * MIB)
+
+        async def fetch(number):
+            assert await reader.get(oid(number), MIB, a) == bytes([number]) * MIB
+            await until(lambda: (a.store()["kept_connections"], b.store()["kept_connections"]) == (1, 1))
+
+        for number in (1, 2, 3):
+            await fetch(number)
+        assert a.visits == 1
+        a.exchange.transfers._answered.close()
+        await fetch(4)
+        assert a.visits == 2
+        assert b.store()["pulls_broken_total"] == 0
+        await fetch(5)
+        assert a.visits == 2
+        b.exchange.neighbours.gone(a.node_id, "it was silent for 10 s")
+        assert b.store()["kept_connections"] == 0
+        await until(lambda: a.store()["kept_connections"] == 0)
+
+
+@in_a_loop
+async def test_a_kept_connection_that_is_not_wanted_is_closed_by_whoever_dialled_it(monkeypatch):
+    """And by the other side, should that one not: nothing is kept for ever."""
+    monkeypatch.setattr(kept, "DIALLED_S", 0.05)
+    async with several(2, 64 * MIB) as (a, b):
+        await Process(a).put(oid(1), b"x" * MIB)
+        await Process(b).get(oid(1), MIB, a)
+        await until(lambda: a.visits == 1 and a.store()["sends"] == 0)
+        await until(lambda: (a.store()["kept_connections"], b.store()["kept_connections"]) == (0, 0))
+    monkeypatch.setattr(kept, "DIALLED_S", 60)
+    monkeypatch.setattr(kept, "ANSWERED_S", 0.05)
+    async with several(2, 64 * MIB) as (a, b):
+        await Process(a).put(oid(1), b"x" * MIB)
+        await Process(b).get(oid(1), MIB, a)
+        await until(lambda: a.store()["sends"] == 0 and a.store()["kept_connections"] == 0)
+
+
+@in_a_loop
+async def test_what_follows_a_transfer_is_another_or_the_end():
+    """Anything else over a kept connection closes it, and only it."""
+    async with several(2, 64 * MIB) as (a, b):
+        await Process(a).put(oid(1), b"x" * MIB)
+        await Process(b).get(oid(1), MIB, a)
+        await until(lambda: a.store()["kept_connections"] == 1)
+        far = b.exchange.transfers._dialled.take(a.node_id)
+        with contextlib.closing(far):
+            far.take(5.0).sendall(encode(pb.Goodbye()))
+            await until(lambda: a.store()["kept_connections"] == 0)
+        await Process(a).put(oid(2), b"y" * MIB)
+        assert await Process(b).get(oid(2), MIB, a) == b"y" * MIB
 
 
 @in_a_loop

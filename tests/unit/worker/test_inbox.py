@@ -171,3 +171,43 @@ def test_tasks_that_were_popped_and_have_not_begun_go_back_in_front_of_what_is_h
     inbox.release(here)
 
     assert [oid(9), oid(1), oid(2), oid(3)] == [task[1] for task in inbox.queue]
+
+
+def ids_in(inbox):
+    return [task[1] for task in inbox.queue]
+
+
+def test_without_a_token_the_tasks_of_an_owner_elsewhere_wait_for_what_is_on_its_way():
+    """Its raylet took two tokens of the first three, while two more tasks came another way: the last two are those taken back."""
+    inbox, far, near = Inbox(), Link(), Link()
+    inbox.add(far, pb.PushTasks(ids=oid(1) + oid(2) + oid(3), templates=[1], args=[b""] * 3))
+    inbox.add(near, pb.PushTasks(ids=oid(9), templates=[1], args=[b""]))
+    inbox.queue.popleft()  # had the only token
+    inbox.starve(inbox.queue.popleft())
+    assert [oid(9)] == ids_in(inbox)
+    assert inbox.find(oid(3)[:24]) is not None
+
+    inbox.add(far, pb.PushTasks(ids=oid(4) + oid(5), templates=[1], args=[b""] * 2))
+    assert [oid(9), oid(2), oid(3), oid(4), oid(5)] == ids_in(inbox)
+    inbox.take_back(far, 2)
+    assert [oid(9), oid(2), oid(3)] == ids_in(inbox)
+    assert not inbox.starved
+
+
+def test_when_nothing_is_on_its_way_the_tasks_without_tokens_are_those_taken_back():
+    """Also when nobody reads the results meanwhile, and when the link closes nothing is left."""
+    inbox, far = Inbox(), Link()
+    inbox.add(far, pb.PushTasks(ids=oid(1) + oid(2) + oid(3), templates=[1], args=[b""] * 3))
+    inbox.starve(inbox.queue.popleft())
+    inbox.take_back(far, 1)
+    assert [oid(1), oid(2)] == ids_in(inbox)
+
+    inbox.starve(inbox.queue.popleft())
+    inbox.hold(far)
+    inbox.take_back(far, 1)
+    inbox.release(far)
+    assert [oid(1)] == ids_in(inbox)
+
+    inbox.starve(inbox.queue.popleft())
+    inbox.forget(far)
+    assert [] == list(inbox.all())

@@ -136,7 +136,8 @@ def fetch(
     view: memoryview,
     progress: Progress,
     warm: Callable[[int, int], None] = lambda at, size: None,
-) -> Outcome:
+    kept: FarSocket | None = None,
+) -> tuple[Outcome, FarSocket | None]:
     """Ask a node for an object and write it into `view`, which is as long as the object.
 
     Args:
@@ -145,40 +146,70 @@ def fetch(
         view: Where it goes. Released here.
         progress: Counts it, and can stop it.
         warm: Has the pages of a part of `view` made ready, before it is written.
+        kept: A connection to that node from before, used instead if it still works.
+
+    Returns:
+        What came of it, and the connection, if it can carry another object. Else it is closed.
 
     Raises:
         Unreachable: Said by `dial`.
     """
-    far = None
+    far = kept
+    usable = False
     try:
         with view:
-            far = dial()
-            sock = far.take(STALL_S, OPEN_S)
-            if not progress.uses(sock):
-                return Outcome(Trouble.BROKEN, "it was stopped")
-            sock.sendall(encode(request))
-            return _receive(sock, request.size, view, progress, warm)
+            try:
+                asked = None if far is None else _ask(far, 0.0, request, progress)
+            except TimeoutError:
+                raise
+            except (OSError, EOFError):
+                # Closed by the other side while it was kept. Nothing has come, so nothing is lost by asking again.
+                progress.unused()
+                far.close()  # type: ignore[union-attr]
+                asked = far = None
+            if asked is None:
+                far = dial()
+                asked = _ask(far, OPEN_S, request, progress)
+            outcome = _receive(*asked, request.size, view, progress, warm)
+            usable = outcome.trouble is None and not outcome.ask_node
+            return outcome, far if usable else None
     except ProtocolError as wrong:
-        return Outcome(Trouble.BROKEN, str(wrong))
+        outcome = Outcome(Trouble.BROKEN, str(wrong))
     except TimeoutError:
-        return Outcome(Trouble.BROKEN, f"nothing came for {STALL_S:g} s")
+        outcome = Outcome(Trouble.BROKEN, f"nothing came for {STALL_S:g} s")
     except EOFError:
-        return Outcome(Trouble.BROKEN, "the connection ended too early")
+        outcome = Outcome(Trouble.BROKEN, "the connection ended too early")
     except ssl.SSLError as error:
-        return Outcome(Trouble.BROKEN, f"TLS: {error.reason or error}")
+        outcome = Outcome(Trouble.BROKEN, f"TLS: {error.reason or error}")
     except (OSError, ValueError, MantaError) as error:
-        return Outcome(Trouble.BROKEN, str(error))
+        outcome = Outcome(Trouble.BROKEN, str(error))
     finally:
         progress.unused()
-        if far is not None:
+        if far is not None and not usable:
             far.close()
+    return outcome, None
+
+
+def _ask(
+    far: FarSocket, open_s: float, request: pb.PullObject, progress: Progress
+) -> tuple[socket.socket, pb.PullAnswer, int]:
+    """Ask: the socket, the answer, and how many bytes come with it. Raises as reading and writing do."""
+    sock = far.take(STALL_S, open_s)
+    if not progress.uses(sock):
+        raise ProtocolError("it was stopped")
+    sock.sendall(encode(request))
+    return sock, *_frame(sock, bytearray(HEADER_BYTES), {_ANSWER: pb.PullAnswer})
 
 
 def _receive(
-    sock: socket.socket, size: int, view: memoryview, progress: Progress, warm: Callable[[int, int], None]
+    sock: socket.socket,
+    answer: pb.PullAnswer,
+    raw: int,
+    size: int,
+    view: memoryview,
+    progress: Progress,
+    warm: Callable[[int, int], None],
 ) -> Outcome:
-    header = bytearray(HEADER_BYTES)
-    answer, raw = _frame(sock, header, {_ANSWER: pb.PullAnswer})
     if raw:
         raise ProtocolError("an answer came with bytes")
     if answer.refusal:
@@ -189,6 +220,7 @@ def _receive(
         return Outcome(ask_node=answer.ask_node)
     if answer.size != size:
         raise ProtocolError(f"the object has {size} bytes, says its owner, and {answer.size}, says the node")
+    header = bytearray(HEADER_BYTES)
     kinds = {_CHUNK: pb.ObjectChunk, _END: pb.PullEnd}
     fed = time.monotonic()
     have = 0
