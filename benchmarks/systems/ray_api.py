@@ -20,6 +20,7 @@ from time import monotonic, perf_counter, sleep
 from typing import Any
 
 from benchmarks.systems import Lab, Workload
+from benchmarks.systems.several_nodes import SeveralNodes
 from benchmarks.timing import Sample, growth, rate, timed
 
 #: How many results one `get` takes while a long queue drains.
@@ -32,12 +33,14 @@ class Adapter:
     def __init__(self, module: str) -> None:
         self._module = module
         self.ray: Any = None
+        self._several = SeveralNodes(module)
 
     def start(self, cpus: int) -> None:
         self.ray = importlib.import_module(self._module)
         self.ray.init(num_cpus=cpus, logging_level=logging.ERROR)
 
     def stop(self) -> None:
+        self._several.stop()
         self.ray.shutdown()
 
     def workloads(self) -> Mapping[str, Workload]:
@@ -67,6 +70,7 @@ class Adapter:
             "growth_tasks": self.growth_tasks,
             "growth_refs": self.growth_refs,
             "growth_actors": self.growth_actors,
+            **self._several.workloads(),
         }
 
     # ------------------------------------------------------------ tasks
