@@ -32,6 +32,14 @@ def test_a_task_runs_in_another_process():
     assert ray.get(pid.remote()) != os.getpid()
 
 
+def test_a_task_that_needs_nothing_is_a_task_all_the_same():
+    @ray.remote(num_cpus=0)
+    def light():
+        return 1
+
+    assert ray.get(light.remote()) == 1
+
+
 @manta_does_better("Ray's RemoteFunction has a docstring and no __name__")
 def test_a_remote_function_keeps_name_and_docstring():
     @ray.remote

@@ -70,6 +70,7 @@ class Calls:
         if template.key is not None:
             define.identity = self._identities[template.key.number]
             define.demand.CopyFrom(template.key.message)
+            define.demand.SetInParent()  # a task that needs nothing is a task all the same
             define.function_blob = template.function_blob
         self._session.say(gw.DriverAction(define=define))
 

@@ -92,7 +92,7 @@ class Actions:
 
     def _define(self, define: gw.DefineCall) -> None:
         templates = self._session.templates
-        key = templates.key_for(define.identity, define.demand) if define.identity else None
+        key = templates.key_for(define.identity, define.demand) if define.HasField("demand") else None
         self._templates[define.number] = templates.add(
             define.definition, key, max_retries=define.max_retries, function_blob=define.function_blob
         )
