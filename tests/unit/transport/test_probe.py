@@ -173,6 +173,7 @@ def test_a_join_file_brings_what_a_node_needs(tmp_path):
         "ca.crt",
         "cluster",
         "join.token",
+        "tokens",
         "worker.crt",
         "worker.key",
     ]
