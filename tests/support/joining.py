@@ -12,7 +12,7 @@ from typing import Any
 class Joined:
     """What `embedded.start` would have given."""
 
-    session_dir = raylet = ""
+    session_dir = raylet = dashboard = ""
 
     def stop(self) -> None:
         """The cluster stays."""

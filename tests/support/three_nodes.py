@@ -15,6 +15,8 @@ from manta.testing import Cluster
 class Three:
     """What `embedded.start` would have given."""
 
+    dashboard = ""
+
     def __init__(self, num_cpus: float, store_bytes: int) -> None:
         # The two nodes without the driver get a third each, the head what is left.
         share = int(num_cpus) // 3
