@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def limited(every: list[Host], rate: str) -> Iterator[None]:
 
 def run(host: Host, words: list[str]) -> str:
     """Run a program on a host to its end; what it printed."""
-    done = host.run(words, timeout_s=120)
+    done = host.run(words, timeout_s=600)
     if done.returncode:
         raise SystemExit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -134,6 +135,7 @@ def main() -> None:
     missing = what_is_missing()
     if missing:
         raise SystemExit(missing)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # hosts and clusters end with it all the same
     size = chosen.mb * 1_000_000
     with tempfile.TemporaryDirectory(prefix="bc") as folder, hosts(chosen.nodes + 1, Path(folder)) as every:
         script = Path(folder) / "driver.py"
