@@ -22,7 +22,7 @@ _SCRAPES = 100
 
 def main() -> None:
     """Measure and print."""
-    cluster = Outside("manta", 2)
+    cluster = Outside("manta", 2, "--metrics-port=0")
     try:
         manta.init(cluster.address)
 

@@ -22,19 +22,24 @@ _STOP_S = 30.0
 class Outside:
     """A running cluster.
 
+    Args:
+        module: Whose.
+        cpus: CPUs to lend.
+        more: Flags of Manta's; by default no dashboard.
+
     Attributes:
         address: What `init` takes.
         metrics: Manta: the ports of health and metrics, by process.
         viewer: Manta: a token for them.
     """
 
-    def __init__(self, module: str, cpus: int) -> None:
+    def __init__(self, module: str, cpus: int, *more: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="outside-")
-        self._process = self._manta(cpus) if module == "manta" else self._ray(cpus)
+        self._process = self._manta(cpus, more or ("--no-dashboard",)) if module == "manta" else self._ray(cpus)
 
-    def _manta(self, cpus: int) -> subprocess.Popen[bytes]:
+    def _manta(self, cpus: int, more: tuple[str, ...]) -> subprocess.Popen[bytes]:
         ports = [f"--{name}={_free_port()}" for name in ("port", "door-port", "gateway-port", "dashboard-port")]
-        flags = ["--node-ip", "127.0.0.1", "--num-cpus", str(cpus), "--metrics-port=0", "--block", "-o", "json"]
+        flags = ["--node-ip", "127.0.0.1", "--num-cpus", str(cpus), "--block", "-o", "json", *more]
         process, said = self._start(["manta.cli", "start", "--head", *ports, *flags], b"}")
         about = json.loads(said)
         folder = os.path.dirname(about["join_file"])
@@ -48,6 +53,8 @@ class Outside:
 
     def _ray(self, cpus: int) -> subprocess.Popen[bytes]:
         client = _free_port()
+        # Its client would want a token that `start` does not print; without one Ray does less than Manta here, not more.
+        os.environ["RAY_AUTH_MODE"] = "disabled"
         flags = ["--block", "--num-cpus", str(cpus), "--include-dashboard=false", "--disable-usage-stats"]
         process, _ = self._start(
             ["ray.scripts.scripts", "start", "--head", f"--port={_free_port()}",

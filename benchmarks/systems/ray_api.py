@@ -45,7 +45,11 @@ class Adapter:
         """A cluster beside us, and this process as a driver outside of it."""
         self._outside = Outside(self._module, cpus)
         self.ray = importlib.import_module(self._module)
-        self.ray.init(self._outside.address, logging_level=logging.ERROR)
+        try:
+            self.ray.init(self._outside.address, logging_level=logging.ERROR)
+        except BaseException:
+            self._outside.stop()
+            raise
 
     def stop(self) -> None:
         self._several.stop()

@@ -177,6 +177,9 @@ def test_a_join_file_brings_what_a_node_needs(tmp_path):
         "worker.crt",
         "worker.key",
     ]
+    # Who may look at the head may look at the node, and no stronger token leaves the head.
+    (viewer,) = (line for line in (tmp_path / "head" / "tokens").read_text().splitlines() if line.startswith("viewer "))
+    assert (tmp_path / "node" / "tokens").read_text() == f"{viewer}\n"
     assert asked(TlsFiles.of_role(head, "control", "c1"), TlsFiles.of_role(node, "worker", "c1")) is None
 
 
