@@ -42,6 +42,8 @@ class Head:
     gateway: str
     dashboard: str
     node_id: str
+    #: Ports of health and metrics by process.
+    metrics: dict[str, str]
 
     @property
     def credentials(self) -> Path:
@@ -149,7 +151,8 @@ def started(*flags: str, environment: dict[str, str] | None = None) -> Iterator[
     facts = json.loads(done.stdout)
     try:
         yield Head(
-            Path(facts["session_dir"]), facts["control"], facts["door"], facts["gateway"], facts["dashboard"], facts["node_id"]
+            Path(facts["session_dir"]), facts["control"], facts["door"], facts["gateway"], facts["dashboard"], facts["node_id"],
+            facts["metrics"],
         )  # fmt: skip
     finally:
         stopped = cli("stop", "--all")

@@ -6,6 +6,7 @@ The rows come from the descriptors and from the table of routes; a new service, 
 from __future__ import annotations
 
 import datetime
+import http.client
 import stat
 from typing import Any
 
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from manta.transport import auth
+from manta.transport.addresses import parse_door
 from manta.transport.credentials import make
 from manta.transport.tls import TlsFiles
 from manta.transport.tokens import TokenRole
@@ -30,6 +32,10 @@ CONTROL, GATEWAY, RAYLET = "ControlService", "GatewayService", "RayletService"
 
 #: Whom a method of a service lets in on TCP, of those who can show something.
 ENOUGH = {CONTROL: {"join token"}, GATEWAY: {"submitter", "admin"}}
+
+
+#: Routes that anybody may ask; all others take a token or a session.
+OPEN = {("GET", "/sign-in"), ("POST", "/sign-in"), ("POST", "/sign-out")}
 
 
 def service_of(path: str) -> str:
@@ -119,9 +125,15 @@ def test_the_raylets_own_service_is_for_its_user_alone(head):
     assert head.session_dir.stat().st_uid == psutil.Process().uids().real
 
 
-@pytest.mark.parametrize(("method", "path"), sorted(ROUTES), ids=lambda part: part)
+def test_routes_that_take_no_credential_are_those_of_signing_in():
+    """Whoever opens another says here what it gives to strangers."""
+    assert {key for key, route in ROUTES.items() if route.role is None} == OPEN
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(set(ROUTES) - OPEN), ids=lambda part: part)
 def test_a_route_lets_nobody_in_whose_credential_is_not_enough(head, shown, method, path):
     role = ROUTES[method, path].role
+    assert role is not None
     for name, token in shown.items():
         status, body = head.ask(method, filled(path), token=token or None)
         if name not in ("viewer", "submitter", "admin"):
@@ -148,6 +160,7 @@ def test_a_token_in_another_place_or_form_is_none(head):
 def test_every_listener_of_a_head_is_one_of_the_doors(head):
     """Whoever opens another port says here what it asks of strangers."""
     known = {head.port_of(name) for name in ("control", "door", "gateway", "dashboard")}
+    known |= {parse_door(address.rpartition("/")[2])[1] for address in head.metrics.values()}
     found = {}
     for module in SERVERS:
         process = psutil.Process(head.pid(module))
@@ -156,3 +169,35 @@ def test_every_listener_of_a_head_is_one_of_the_doors(head):
                 if connection.status == psutil.CONN_LISTEN:
                     found[connection.laddr.port] = one.cmdline()
     assert set(found) == known, found
+
+
+def test_a_metrics_port_tells_strangers_no_more_than_that_it_lives(head, shown):
+    assert set(head.metrics) == {"control", "raylet", "gateway", "dashboard"}
+    for process, address in head.metrics.items():
+        for path, name, status in (
+            ("/healthz", "nothing", 200), ("/readyz", "nothing", 200), ("/metrics", "viewer", 200), ("/metrics", "nothing", 401),
+            ("/metrics", "a wrong token", 401), ("/metrics", "an expired token", 401),
+        ):  # fmt: skip
+            connection = http.client.HTTPConnection("127.0.0.1", parse_door(address.rpartition("/")[2])[1], timeout=20)
+            connection.request("GET", path, headers={"Authorization": f"Bearer {shown[name]}"} if shown[name] else {})
+            assert connection.getresponse().status == status, (process, path, name)
+            connection.close()
+
+
+def test_a_browsers_session_changes_nothing_whatever_its_role(head):
+    """So a page that gets a browser to send something (CSRF) gets nothing, were it from this very site."""
+    connection = head.http()
+    body = f"token={head.token('admin')}"
+    connection.request("POST", "/sign-in", body, {"Content-Type": "application/x-www-form-urlencoded"})
+    answer = connection.getresponse()
+    answer.read()
+    cookie = str(answer.headers["Set-Cookie"])
+    assert answer.status == 303
+    assert all(word in cookie for word in ("HttpOnly", "SameSite=Strict", "Secure"))
+    connection.close()
+    shown = {"Cookie": cookie.partition(";")[0]}
+    assert head.ask("GET", "/api/jobs/", headers=shown)[0] == 200
+    for method, path in sorted(set(ROUTES) - OPEN):
+        if method != "GET":
+            assert head.ask(method, filled(path), headers=shown)[0] == 401, (method, path)
+    assert head.ask("GET", "/api/jobs/", headers={"Cookie": shown["Cookie"][:-3] + "abc"})[0] == 401
