@@ -7,7 +7,6 @@ unchanged. Every request is counted and kept, so that a test can assert that the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -288,5 +287,7 @@ async def fault_proxy(kube: ControlPlane, kubeconfig: Path, folder: Path) -> Asy
         try:
             yield proxy
         finally:
-            with contextlib.suppress(TimeoutError):
-                await runner.cleanup()
+            await site.stop()
+            for _ in range(10):  # a connection that was just accepted becomes one that `cleanup` knows and closes
+                await asyncio.sleep(0)
+            await runner.cleanup()
