@@ -17,7 +17,6 @@ from tests.kube.harness.client import Api
 from tests.kube.harness.control_plane import ControlPlane, control_plane, what_is_missing
 from tests.support.waiting import wait_until
 
-
 #: The first test of a run has the start of the control plane within its time.
 TIMEOUT_S = 240
 
