@@ -278,7 +278,7 @@ def kube(arguments: Sequence[str]) -> None:
     if arguments:
         # In place of this process: whoever ends it ends the control plane.
         os.chdir(ROOT)
-        os.execv(python_of(VENV), [str(python_of(VENV)), "-m", "tests.kube.harness", *arguments])
+        os.execv(python_of(VENV), [str(python_of(VENV)), "-m", "tests.kube.harness", *arguments])  # noqa: S606 - no shell is meant
 
 
 def soak(arguments: Sequence[str]) -> None:
