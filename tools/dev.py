@@ -276,7 +276,9 @@ def kube(arguments: Sequence[str]) -> None:
     setup()
     run(python_of(VENV), "-m", "tests.kube.harness.build")
     if arguments:
-        run(python_of(VENV), "-m", "tests.kube.harness", *arguments)
+        # In place of this process: whoever ends it ends the control plane.
+        os.chdir(ROOT)
+        os.execv(python_of(VENV), [str(python_of(VENV)), "-m", "tests.kube.harness", *arguments])  # noqa: S606 - no shell is meant
 
 
 def soak(arguments: Sequence[str]) -> None:

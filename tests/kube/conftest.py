@@ -17,6 +17,16 @@ from tests.kube.harness.client import Api
 from tests.kube.harness.control_plane import ControlPlane, control_plane, what_is_missing
 from tests.support.waiting import wait_until
 
+#: The first test of a run has the start of the control plane within its time.
+TIMEOUT_S = 240
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test here that much, unless it says otherwise."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+
 
 def need_control_plane() -> None:
     """Skip where there can be none; in CI fail."""

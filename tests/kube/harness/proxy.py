@@ -7,8 +7,8 @@ unchanged. Every request is counted and kept, so that a test can assert that the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +20,9 @@ import aiohttp
 from aiohttp import web
 
 from tests.kube.harness.control_plane import ControlPlane
+
+#: The most that connections to the API server may take to end when a proxy ends.
+CLOSING_S = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +268,14 @@ async def fault_proxy(kube: ControlPlane, kubeconfig: Path, folder: Path) -> Asy
     context = ssl.create_default_context(cafile=str(kube.authority))
     context.load_cert_chain(*identity)
     timeout = aiohttp.ClientTimeout(total=None)
-    connector = aiohttp.TCPConnector(ssl=context, limit=0)
+    sockets: list[socket.socket] = []
+
+    def make_socket(address: Any) -> socket.socket:
+        made = socket.socket(*address[:3])
+        sockets.append(made)
+        return made
+
+    connector = aiohttp.TCPConnector(ssl=context, limit=0, socket_factory=make_socket)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=True) as session:
         proxy = FaultProxy(kube.server, session)
         app = web.Application(client_max_size=64 << 20)
@@ -288,5 +298,11 @@ async def fault_proxy(kube: ControlPlane, kubeconfig: Path, folder: Path) -> Asy
         try:
             yield proxy
         finally:
-            with contextlib.suppress(TimeoutError):
-                await runner.cleanup()
+            await site.stop()
+            for _ in range(10):  # a connection that was just accepted becomes one that `cleanup` knows and closes
+                await asyncio.sleep(0)
+            await runner.cleanup()
+    # TLS ends a connection that is given up with words of its own, after the session has ended: the loop must not end before.
+    async with asyncio.timeout(CLOSING_S):
+        while any(one.fileno() != -1 for one in sockets):
+            await asyncio.sleep(0.005)
