@@ -7,6 +7,9 @@ import itertools
 import random
 from collections.abc import Callable
 
+#: Things that may happen at one time.
+MOST_AT_ONCE = 20_000
+
 
 class Clock:
     """Runs what was scheduled, in the order of its times; no second passes."""
@@ -27,12 +30,15 @@ class Clock:
         """Let time pass until the condition holds.
 
         Raises:
-            AssertionError: Nothing is left to happen, or the limit has passed, and it still does not hold.
+            AssertionError: Nothing is left to happen, or the limit has passed, or time stands still, and it still does not hold.
         """
+        at_once = 0
         while not until():
             assert self._queue, f"at {self.now:.3f} s nothing is left to happen"
             when, _, action = heapq.heappop(self._queue)
             assert when <= limit_s, f"after {limit_s} s it still does not hold"
+            at_once = at_once + 1 if when == self.now else 0
+            assert at_once < MOST_AT_ONCE, f"at {when:.3f} s something happens again and again"
             self.now = when
             action()
 

@@ -49,7 +49,7 @@ class World:
             )
         for node_id in self.nodes:
             self.tell(node_id, ev.ClusterSeen(tuple(self.seen(other, facts=True) for other in self.nodes), anew=True))
-            self.report(node_id)
+        self.report()
 
     def after(self, delay: float, call: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (self.now + delay, next(self._numbers), call))
@@ -63,18 +63,16 @@ class World:
         scheduler = self.nodes[node_id]
         return ev.NodeSeen(node_id, scheduler.available(), dict(scheduler.ledger.total) if facts else None)
 
-    def report(self, node_id: bytes) -> None:
-        """Every second others hear what is free here: most of them, some late."""
-        if node_id not in self.nodes:
-            return
-        seen = self.seen(node_id)
-        for other in self.nodes:
-            if self.chance.random() < 0.7:
-                self.after(
-                    self.chance.random() * 0.5,
-                    lambda other=other: self.tell(other, ev.ClusterSeen((seen,))) if node_id in self.nodes else None,
-                )
-        self.after(1.0, lambda: self.report(node_id))
+    def report(self) -> None:
+        """Every second each node hears what is free on most others, in one piece as from control, and some of it late."""
+        said = [self.seen(node_id) for node_id in self.nodes]
+        for node_id in self.nodes:
+            heard = tuple(seen for seen in said if self.chance.random() < 0.7)
+            self.after(self.chance.random() * 0.5, lambda node_id=node_id, heard=heard: self.hear(node_id, heard))
+        self.after(1.0, self.report)
+
+    def hear(self, node_id: bytes, heard: tuple[ev.NodeSeen, ...]) -> None:
+        self.tell(node_id, ev.ClusterSeen(tuple(seen for seen in heard if seen.node_id in self.nodes)))
 
     def crash(self, node_id: bytes) -> None:
         del self.nodes[node_id]

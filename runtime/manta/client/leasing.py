@@ -61,7 +61,8 @@ class Leasing:
         """Timers: gathered submits, stalled workers, idle leases. Returns when to be called again."""
         tasks = self._tasks
         due = tasks.gather_due
-        if self.dirty and (due is None or now >= due):
+        if now >= due if due is not None else self.dirty:
+            # Also if all of it was pushed meanwhile: a time that has passed would be due again at once, and for ever.
             tasks.flush()
             due = None
         for lease in list(self.leases.values()):

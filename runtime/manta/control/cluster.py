@@ -91,10 +91,10 @@ class ClusterBook:
     def since(self, version: int | None) -> Changes:
         """What whoever stands at `version` has missed; None stands nowhere."""
         if version is None or not self._oldest <= version <= self.version:
-            # Somebody may wait there for a group that was removed while nobody could say so.
-            groups_gone = tuple(GroupId(thing) for _, thing in self._gone if len(thing) == GROUP_ID_BYTES)
-            # Owners elsewhere wait for what died, and a new list only says that it is not there.
-            nodes_gone = tuple(NodeId(thing) for _, thing in self._gone if len(thing) != GROUP_ID_BYTES)
+            # Somebody may wait there for a group that was removed, or for a node that died, while nobody could say so.
+            things = [thing for _, thing in self._gone if thing not in self._changed]
+            groups_gone = tuple(GroupId(thing) for thing in things if len(thing) == GROUP_ID_BYTES)
+            nodes_gone = tuple(NodeId(thing) for thing in things if len(thing) != GROUP_ID_BYTES)
             return Changes(self.version, True, tuple(self._changed), (), nodes_gone, groups_gone)
         facts: list[NodeId] = []
         free: list[NodeId] = []

@@ -86,6 +86,7 @@ class CommitOnNode:
 
     node_id: NodeId
     group_id: GroupId
+    attempt: int
     indexes: tuple[int, ...]
     cause: str = ""
 

@@ -278,6 +278,7 @@ class BundlesOpened(Event):
 
     node_id: NodeId
     group_id: GroupId
+    attempt: int
 
 
 class Tick(Event):

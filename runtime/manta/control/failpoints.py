@@ -14,6 +14,12 @@ STEPS = (
     "after-commit-before-reply",
     "before-start-on-node",
     "after-start-on-node",
+    "before-prepare-on-node",
+    "after-prepare-on-node",
+    "before-open-on-node",
+    "after-open-on-node",
+    "before-return-on-node",
+    "after-return-on-node",
 )
 
 

@@ -31,6 +31,39 @@ class NodeLimits:
     dead_kept: int = 100
 
 
+class Account:
+    """Amounts by what they are for, and their sum: a look at the sum costs the same however many there are."""
+
+    __slots__ = ("entries", "total")
+
+    def __init__(self) -> None:
+        self.entries: dict[ActorId, Amounts] = {}
+        #: Without zeros.
+        self.total: dict[str, int] = {}
+
+    def put(self, actor_id: ActorId, amounts: Amounts) -> None:
+        """Note an entry, instead of any before."""
+        self.pop(actor_id)
+        self.entries[actor_id] = amounts
+        for name, amount in amounts.items():
+            if amount:
+                self.total[name] = self.total.get(name, 0) + amount
+
+    def pop(self, actor_id: ActorId) -> None:
+        """Strike an entry, if there is one."""
+        total = self.total
+        for name, amount in self.entries.pop(actor_id, _NOTHING).items():
+            if amount:
+                left = total[name] - amount
+                if left:
+                    total[name] = left
+                else:
+                    del total[name]
+
+
+_NOTHING: Amounts = {}
+
+
 @dataclass(slots=True)
 class _Live:
     """What is known of a living node and not worth writing down."""
@@ -50,13 +83,13 @@ class _Live:
     #: When the last line closed; None while one is open or none was.
     lost_at: float | None = None
     #: What each actor placed here holds once it runs.
-    held: dict[ActorId, Amounts] = field(default_factory=dict)
+    held: Account = field(default_factory=Account)
     #: What was placed here and isn't in `available` yet.
-    unreported: dict[ActorId, Amounts] = field(default_factory=dict)
+    unreported: Account = field(default_factory=Account)
     #: Those of `unreported` that the next heartbeat will include.
     settled: set[ActorId] = field(default_factory=set)
     #: Starts not finished yet.
-    starting: dict[ActorId, Amounts] = field(default_factory=dict)
+    starting: Account = field(default_factory=Account)
 
 
 class NodeTable:
@@ -118,19 +151,11 @@ class NodeTable:
         for node_id, live in self._live.items():
             if live.drained_by is not None:
                 continue
-            total = self.rows[node_id].total
-            free, room = live.available, total
-            load: Amounts = {}
-            for amounts in live.unreported.values():
-                free = subtract(free, amounts)
-            for amounts in live.held.values():
-                if amounts:
-                    room = subtract(room, amounts)
-            for amounts in live.starting.values():
-                load = subtract(load, amounts)
-            load = {name: -amount for name, amount in load.items()}
-            labels = {**self.rows[node_id].labels, NODE_ID_LABEL: node_id.hex()}
-            yield NodeView(node_id, total, free, room, load, labels, len(live.held))
+            row = self.rows[node_id]
+            free = subtract(live.available, live.unreported.total)
+            room = subtract(row.total, live.held.total)
+            labels = {**row.labels, NODE_ID_LABEL: node_id.hex()}
+            yield NodeView(node_id, row.total, free, room, live.starting.total, labels, len(live.held.entries))
 
     def load(self, node_id: NodeId) -> Load:
         """What work it last reported; none for one that isn't alive."""
@@ -286,7 +311,7 @@ class NodeTable:
             live.available = available
             self.cluster.changed(node_id, facts=False)
         for actor_id in live.settled:
-            live.unreported.pop(actor_id, None)
+            live.unreported.pop(actor_id)
         live.settled.clear()
         return more
 
@@ -333,6 +358,9 @@ class NodeTable:
     def next_due(self) -> float | None:
         """When `due` should be asked at the latest; None if there is nobody to watch."""
         times = list(self._expected.values())
+        if self._live or times:
+            # Asked only when somebody is due, `due` would take every pause for our own sleep, and nobody's silence for theirs.
+            times.append(0.0 if self._looked_at is None else self._looked_at + self.limits.silence_s / 4)
         for live in self._live.values():
             times.append(live.heard_at + self.limits.silence_s)
             if live.lost_at is not None:
@@ -368,21 +396,23 @@ class NodeTable:
     def placed(self, node_id: NodeId, actor_id: ActorId, place: Amounts, hold: Amounts) -> None:
         """An actor is being started there."""
         live = self._live[node_id]
-        live.held[actor_id] = hold
-        live.unreported[actor_id] = live.starting[actor_id] = place
+        live.held.put(actor_id, hold)
+        live.settled.discard(actor_id)
+        live.unreported.put(actor_id, place)
+        live.starting.put(actor_id, place)
 
     def adopted(self, node_id: NodeId, actor_id: ActorId, hold: Amounts) -> None:
         """It was found there when the node registered: what the node reports includes it already."""
-        self._live[node_id].held[actor_id] = hold
+        self._live[node_id].held.put(actor_id, hold)
 
     def started(self, node_id: NodeId, actor_id: ActorId, hold: Amounts) -> None:
         """It runs: from the node's next report on, `available` includes it."""
         live = self._live.get(node_id)
         if live is not None:
-            live.held[actor_id] = hold
-            live.starting.pop(actor_id, None)
-            if actor_id in live.unreported:
-                live.unreported[actor_id] = hold
+            live.held.put(actor_id, hold)
+            live.starting.pop(actor_id)
+            if actor_id in live.unreported.entries:
+                live.unreported.put(actor_id, hold)
                 live.settled.add(actor_id)
 
     def left(self, node_id: NodeId, actor_id: ActorId) -> None:
@@ -390,7 +420,7 @@ class NodeTable:
         live = self._live.get(node_id)
         if live is not None:
             for account in (live.held, live.unreported, live.starting):
-                account.pop(actor_id, None)
+                account.pop(actor_id)
             live.settled.discard(actor_id)
 
     # ---- about itself
@@ -400,7 +430,7 @@ class NodeTable:
         return {
             (node_id, actor_id): amounts
             for node_id, live in self._live.items()
-            for actor_id, amounts in live.held.items()
+            for actor_id, amounts in live.held.entries.items()
         }
 
     def validate(self) -> None:
@@ -418,10 +448,10 @@ class NodeTable:
         assert len(self._dead) <= self.limits.dead_kept
         assert set(self.cluster.since(None).facts) == set(self._live)
         for node_id, live in self._live.items():
-            assert set(live.starting) <= set(live.held)
-            assert set(live.unreported) <= set(live.held)
+            assert set(live.starting.entries) <= set(live.held.entries)
+            assert set(live.unreported.entries) <= set(live.held.entries)
             assert (live.drained_by is not None) == (self.rows[node_id].drain is not None), node_id
-            assert live.settled <= set(live.unreported)
+            assert live.settled <= set(live.unreported.entries)
 
     def statistics(self) -> dict[str, int]:
         """Counts for people and tests."""

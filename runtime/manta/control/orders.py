@@ -127,13 +127,16 @@ class Orders:
             case FinishJobOnNode():
                 order.finish_job.job_id = command.job_id
             case PrepareOnNode():
+                failpoints.reached("before-prepare-on-node")
                 order.prepare_bundles.group_id = command.group_id
                 for index, amounts in command.bundles.items():
                     order.prepare_bundles.bundles.add(index=index, amounts=convert.to_amounts(amounts))
             case CommitOnNode():
+                failpoints.reached("before-open-on-node")
                 order.commit_bundles.group_id = command.group_id
                 order.commit_bundles.indexes.extend(command.indexes)
             case ReturnOnNode():
+                failpoints.reached("before-return-on-node")
                 order.return_bundles.group_id = command.group_id
                 order.return_bundles.indexes.extend(command.indexes)
             case None:
@@ -155,14 +158,20 @@ class Orders:
         if not self._open[node_id]:
             del self._open[node_id]
         if isinstance(command, PrepareOnNode):
+            failpoints.reached("after-prepare-on-node")
             self._prepare_answered(command, answer)
         elif isinstance(command, CommitOnNode):
+            failpoints.reached("after-open-on-node")
             assert self._decide is not None
-            self._decide(BundlesOpened(node_id=node_id, group_id=command.group_id, cause=command.cause))
+            self._decide(
+                BundlesOpened(node_id=node_id, group_id=command.group_id, attempt=command.attempt, cause=command.cause)
+            )
         elif isinstance(command, StartOnNode):
             failpoints.reached("after-start-on-node")
             self._start_answered(command, answer, available)
-        elif answer.HasField("error"):
+        elif isinstance(command, ReturnOnNode):
+            failpoints.reached("after-return-on-node")
+        if answer.HasField("error") and not isinstance(command, PrepareOnNode | StartOnNode):
             self._log.event("order_refused", command=type(command).__name__, node=node_id, error=answer.error.message)
 
     def _start_answered(self, command: StartOnNode, answer: raylet_pb2.OrderAnswer, available: Amounts | None) -> None:

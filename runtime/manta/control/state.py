@@ -284,7 +284,7 @@ class ControlState:
         self.groups.answered(event, now, out)
 
     def _bundles_opened(self, event: events.BundlesOpened, now: Instant, out: list[Command]) -> None:
-        self.groups.opened(event.node_id, event.group_id, now, out, event.cause)
+        self.groups.opened(event, now, out)
 
     def _kv_put(self, event: events.KvPut, now: Instant, out: list[Command]) -> bytes:
         return b"\1" if self.kv.put(event.namespace, event.key, event.value, event.overwrite, out) else b"\0"

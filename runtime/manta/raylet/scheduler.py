@@ -208,6 +208,7 @@ class Scheduler:
         worker = self._pools.workers[lease.worker_id]
         self._leases.end(lease)
         self._returned += 1
+        self._missed(lease, event.cause, out)
         if worker.state is WorkerState.DYING:
             return
         if event.kill:
@@ -270,6 +271,7 @@ class Scheduler:
             if lease.owner != worker.worker_id:
                 # Else it was lent to itself, for tasks that its own last one left waiting.
                 out.append(news.lease_lost(lease, event))
+            self._missed(lease, event.cause, out)
         self._pools.release(worker)
         self._pools.trim_reservations(pool)
         self._owner_gone(worker.worker_id, event.cause, out)
@@ -374,6 +376,13 @@ class Scheduler:
         while len(self._groups_gone) > GROUPS_GONE:
             del self._groups_gone[next(iter(self._groups_gone))]
         self._fail_group(event.group, event.cause, out)
+
+    def _missed(self, lease: Lease, cause: str, out: list[Command]) -> None:
+        """A lease is over, and its demand may miss it: of a group that is gone there is no other, and the owner asks for none."""
+        if self._groups_gone:
+            group = group_of(dict(lease.shape[2]))
+            if group in self._groups_gone:
+                self._fail_group(group, cause, out)
 
     def _fail_group(self, group: bytes, cause: str, out: list[Command]) -> None:
         for demand in self._demands.of_group(group):

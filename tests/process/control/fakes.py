@@ -170,13 +170,17 @@ class FakeRaylet:
                 for order in response.orders:
                     self.asked.append(asked := getattr(order, order.WhichOneof("order")))
                     answer = raylet_pb2.OrderAnswer(number=order.number)
-                    if isinstance(asked, raylet_pb2.StartActorOrder):
-                        answer.start_actor.verdict = self.verdict
-                        answer.start_actor.reason = "as the test says"
+                    self.fill(asked, answer)
                     if not self.silent:
                         await line.write(control_pb2.AttachRequest(answers=[answer]))
                 self.news.set()
         self.line_ended.set()
+
+    def fill(self, asked, answer):
+        """Answer an order."""
+        if isinstance(asked, raylet_pb2.StartActorOrder):
+            answer.start_actor.verdict = self.verdict
+            answer.start_actor.reason = "as the test says"
 
     def info(self):
         return control_pb2.NodeInfo(node_id=self.node_id, raylet_target=self.target, total=self.total, host="here")

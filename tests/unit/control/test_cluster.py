@@ -1,6 +1,7 @@
 """What nodes are told of each other."""
 
 import tracemalloc
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from manta.control.cluster import ClusterBook
 from manta.control.groups.model import Group, GroupId, GroupState, Layout
 from manta.control.groups.table import GroupTable
-from manta.control.model import NO_NODE, Instant, JobId, Node, NodeId, WorkerId
+from manta.control.model import NO_NODE, Instant, JobId, Node, NodeId, NodeState, WorkerId
 from manta.control.nodes import NodeTable
 from manta.control.services.cluster import ClusterTeller, period_ms
 from manta.control.stories import Stories
@@ -205,6 +206,21 @@ def test_whoever_starts_anew_hears_of_removed_groups():
 
     assert book.since(None).groups == (GROUP,)
     assert book.since(book.version).groups == ()
+
+
+def test_who_died_while_control_was_away_is_named_too():
+    """Else what others owe to such a node, and what they wait for from it, stays for ever."""
+    rows = [table_of(3).rows[NodeId(n.to_bytes(28, "big"))] for n in range(3)]
+    table = NodeTable(Stories(10))
+    table.restore(replace(rows[2], state=NodeState.DEAD), Instant(0.0))
+    for row in rows[:2]:
+        table.restore(row, Instant(0.0))
+    register(table, 0)
+
+    table.die(rows[1].node_id, "it did not come back", Instant(11.0), [], "test")
+
+    changes = table.cluster.since(None)
+    assert (changes.facts, changes.gone) == ((rows[0].node_id,), (rows[2].node_id, rows[1].node_id))
 
 
 def test_removed_groups_are_told_again_after_a_restart():

@@ -32,7 +32,8 @@ def settle(found):
                     )
                 )
             elif type(command).__name__ == "CommitOnNode":
-                found.handle(events.BundlesOpened(node_id=command.node_id, group_id=GROUP))
+                event = events.BundlesOpened(node_id=command.node_id, group_id=GROUP, attempt=command.attempt)
+                found.handle(event)
     return found.state.groups.rows[GROUP]
 
 

@@ -68,6 +68,7 @@ class World:
             kv=pairs(Table.KV),
             functions=pairs(Table.FUNCTIONS),
             requests=pairs(Table.REQUESTS),
+            groups=rows(Table.GROUPS),
         )
         state = ControlState(stored, Instant(self.now), limits=self.limits)
         self._perform(state.opening)

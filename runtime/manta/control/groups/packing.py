@@ -9,6 +9,10 @@ from manta.control.model import Amounts, NodeId
 from manta.control.placement import NodeView, fits, subtract, text, utilisation
 from manta.core.strategy import matches
 
+#: Bundles for which every way is tried when the usual ones fail, and how often one is put somewhere.
+MOST_TRIED = 32
+MOST_STEPS = 5_000
+
 #: Where each of some bundles goes, by index; or why that is impossible now.
 Packing = dict[int, NodeId] | str
 
@@ -37,11 +41,15 @@ def _laid_out(
         case Layout.STRICT_PACK:
             return _on_one(group, wanted, views, free)
         case Layout.PACK:
-            return _on_one(group, wanted, views, free) or _on_few(group, wanted, views, free)
+            return (
+                _on_one(group, wanted, views, free)
+                or _on_few(group, wanted, views, free)
+                or _somehow(group, wanted, views, free)
+            )
         case Layout.STRICT_SPREAD:
             return _on_different(group, wanted, views, free)
         case _:
-            return _on_many(group, wanted, views, free)
+            return _on_many(group, wanted, views, free) or _somehow(group, wanted, views, free)
 
 
 def _may(group: Group, index: int, node: NodeView) -> bool:
@@ -92,6 +100,44 @@ def _on_few(
             remaining[where.node_id] = subtract(remaining[where.node_id], group.bundles[index])
         left = [index for index in left if index not in best]
     return found
+
+
+def _somehow(
+    group: Group, wanted: list[int], views: dict[NodeId, NodeView], free: dict[NodeId, dict[str, int]]
+) -> dict[int, NodeId] | None:
+    """Any way at all, by trying: what is chosen bundle by bundle may miss the only one. Bounded; large groups are left alone."""
+    if len(wanted) > MOST_TRIED:
+        return None
+    order = sorted(wanted, key=lambda index: -_size(group.bundles[index]))
+    nodes = sorted(views.values(), key=lambda node: _cost(group, node))
+    remaining = {node_id: dict(amounts) for node_id, amounts in free.items()}
+    found: dict[int, NodeId] = {}
+    steps = MOST_STEPS
+
+    def place(at: int) -> bool:
+        nonlocal steps
+        if at == len(order):
+            return True
+        index = order[at]
+        bundle = group.bundles[index]
+        tried: list[dict[str, int]] = []
+        for node in nodes:
+            have = remaining[node.node_id]
+            # A node with as much left as one that did not help does not help either.
+            if not fits(bundle, have) or not _may(group, index, node) or (have in tried and not group.selectors):
+                continue
+            steps -= 1
+            if steps < 0:
+                return False
+            tried.append(have)
+            remaining[node.node_id] = subtract(have, bundle)
+            found[index] = node.node_id
+            if place(at + 1):
+                return True
+            remaining[node.node_id] = have
+        return False
+
+    return found if place(0) else None
 
 
 def _on_many(

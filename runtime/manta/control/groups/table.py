@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 
 from manta.control.commands import Command, CommitOnNode, PrepareOnNode, ReturnOnNode, Table, Write
 from manta.control.errors import GroupAlreadyExistsError, GroupNotFoundError, LimitExceededError
-from manta.control.events import BundlesAnswered
+from manta.control.events import BundlesAnswered, BundlesOpened
 from manta.control.groups.model import Group, GroupId, GroupState
 from manta.control.groups.packing import pack
-from manta.control.model import NO_NODE, ActorId, Instant, JobId, NodeId, WorkerId
+from manta.control.model import NO_NODE, ActorId, Instant, JobId, NodeId, NodeState, WorkerId
 from manta.control.nodes import NodeTable
 from manta.control.stories import Stories
 
@@ -50,8 +50,8 @@ class GroupTable:
         self._waiting: OrderedDict[GroupId, float] = OrderedDict()
         self._refusals: dict[GroupId, int] = {}
         self._tries: dict[GroupId, _Try] = {}
-        #: Of those that are PREPARED: nodes that have not said that their bundles are open.
-        self._opening: dict[GroupId, set[NodeId]] = {}
+        #: Of those that are PREPARED: the number of the present opening, and nodes that have not said that theirs are open.
+        self._opening: dict[GroupId, tuple[int, set[NodeId]]] = {}
         #: Bundles on nodes that are drained, which are placed elsewhere by now; something may run in them.
         self._behind: dict[GroupId, dict[NodeId, list[int]]] = {}
         self._attempts = 0
@@ -181,20 +181,21 @@ class GroupTable:
 
     def _open(self, row: Group, out: list[Command], cause: str) -> None:
         places = {node_id: row.on(node_id) for node_id in row.nodes}
-        self._opening[row.group_id] = set(places)
+        self._attempts += 1
+        self._opening[row.group_id] = self._attempts, set(places)
         for node_id, indexes in places.items():
-            out.append(CommitOnNode(node_id, row.group_id, tuple(indexes), cause))
+            out.append(CommitOnNode(node_id, row.group_id, self._attempts, tuple(indexes), cause))
 
-    def opened(self, node_id: NodeId, group_id: GroupId, now: Instant, out: list[Command], cause: str) -> None:
-        """A node has opened its bundles."""
-        left = self._opening.get(group_id)
-        if left is None:
+    def opened(self, event: BundlesOpened, now: Instant, out: list[Command]) -> None:
+        """A node has opened its bundles. Of an earlier opening, before bundles moved, it says nothing of those it got since."""
+        number, left = self._opening.get(event.group_id, (0, set()))
+        if number != event.attempt or event.node_id not in left:
             return
-        left.discard(node_id)
+        left.discard(event.node_id)
         if not left:
-            del self._opening[group_id]
-            self._commit(replace(self.rows[group_id], state=GroupState.CREATED), out)
-            self._stories.tell(now.s, cause, "group created", group_id)
+            del self._opening[event.group_id]
+            self._commit(replace(self.rows[event.group_id], state=GroupState.CREATED), out)
+            self._stories.tell(now.s, event.cause, "group created", event.group_id)
 
     def _give_up(self, row: Group, out: list[Command], cause: str) -> None:
         """Undo the present try: also where nothing was said yet, the order may be on its way."""
@@ -282,10 +283,9 @@ class GroupTable:
         for node_id in dict.fromkeys(node_id for node_id in row.nodes if node_id):
             for index in row.on(node_id):
                 self._nodes.left(node_id, _account(group_id, index))
-            if self._nodes.is_alive(node_id) or node_id in self._nodes.rows:
-                out.append(ReturnOnNode(node_id, group_id, tuple(row.on(node_id)), cause))
+            self._give_back(node_id, group_id, row.on(node_id), out, cause)
         for node_id, indexes in self._behind.pop(group_id, {}).items():
-            out.append(ReturnOnNode(node_id, group_id, tuple(indexes), cause))
+            self._give_back(node_id, group_id, indexes, out, cause)
         if row.name:
             self._names.pop((row.name, row.namespace), None)
         row = replace(
@@ -304,6 +304,14 @@ class GroupTable:
             del self.rows[oldest]
             out.append(Write(Table.GROUPS, oldest, None))
         return True
+
+    def _give_back(
+        self, node_id: NodeId, group_id: GroupId, indexes: list[int], out: list[Command], cause: str
+    ) -> None:
+        """Have a node give bundles back: also one that is expected, not one that is dead, which would never answer."""
+        node = self._nodes.rows.get(node_id)
+        if node is not None and node.state is not NodeState.DEAD:
+            out.append(ReturnOnNode(node_id, group_id, tuple(indexes), cause))
 
     def of_job(self, job_id: JobId) -> list[GroupId]:
         """Living groups that end with a job."""

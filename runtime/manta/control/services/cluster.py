@@ -46,7 +46,8 @@ class ClusterTeller:
     def __init__(self, runner: Runner, loop: asyncio.AbstractEventLoop) -> None:
         self._state = runner.state
         self._loop = loop
-        self._lines: set[Told] = set()
+        #: In the order in which they came: who is told first is no chance.
+        self._lines: dict[Told, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._soon = False
         self._facts_version = 0
@@ -58,14 +59,14 @@ class ClusterTeller:
         """A line is there; what it has missed is news."""
         version = position.version if position is not None and position.epoch == self._state.epoch else None
         told = Told(wake, version)
-        self._lines.add(told)
+        self._lines[told] = None
         if self.unread(told):
             wake()
         return told
 
     def leave(self, told: Told) -> None:
         """The line is gone."""
-        self._lines.discard(told)
+        self._lines.pop(told, None)
 
     def changed(self) -> None:
         """Something is news; soon all lines are woken, and at once if it is about who is there."""
