@@ -33,7 +33,7 @@ OUTSIDE_TOO = tuple(
     for name in ("tasks", "actors", "get_put_wait", "generators", "futures", "objects", "cancel")
 )
 #: Test files that run side by side: those of several nodes wait more than they compute.
-AT_ONCE = max(2, min(8, (os.cpu_count() or 1) * 3 // 2))
+SIDE_BY_SIDE = ("-n", str(max(2, min(8, (os.cpu_count() or 1) * 3 // 2))), "--dist", "loadfile")
 #: What decides whether an environment has to be installed again.
 INSTALL_INPUTS = ("pyproject.toml", "hatch_build.py", "operator/pyproject.toml")
 
@@ -235,7 +235,7 @@ def check(arguments: Sequence[str]) -> None:
     """Format, lint, types, layers, protos and the fast tests: what to run before each commit."""
     setup()
     failed = static_checks()
-    status = pytest(["tests/unit", "tests/contracts", "-m", "not slow", *arguments])
+    status = pytest(["tests/unit", "tests/contracts", "-m", "not slow", *SIDE_BY_SIDE, *arguments])
     if failed:
         fail(f"not clean: {', '.join(failed)} (shown above)")
     sys.exit(status)
@@ -251,10 +251,11 @@ def test(arguments: Sequence[str]) -> None:
         say(f"not clean: {', '.join(failed)} (shown above); the tests run all the same, and this run counts as failed")
     # Minutes, the first time. Where it cannot be built, the tests that need it say why.
     subprocess.run([python_of(VENV), "-m", "tests.kube.harness.build"], cwd=ROOT, stdout=sys.stderr, check=False)
-    at_once = ["-n", str(AT_ONCE), "--dist", "loadfile"]
-    outside = pytest([*OUTSIDE_TOO, "--through-gateway", *at_once])
-    status = pytest(["tests", *at_once])
-    sys.exit(status or outside or bool(failed))
+    outside = pytest([*OUTSIDE_TOO, "--through-gateway", *SIDE_BY_SIDE])
+    # One control plane serves all of its tests, so these are one after the other.
+    kubernetes = pytest(["tests/kube"])
+    status = pytest(["tests", "--ignore=tests/kube", *SIDE_BY_SIDE])
+    sys.exit(status or outside or kubernetes or bool(failed))
 
 
 def pytest(arguments: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from manta.raylet import kept
-from manta.raylet.objects import transfer
+from manta.raylet.objects import pulls, transfer
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.transport.certificates import make_authority
 from manta.transport.channel import encode
@@ -30,6 +30,12 @@ def no_descriptor_is_lost():
     yield
     assert {fd: where for fd, where in open_fds().items() if before.get(fd) != where} == {}
     assert [thread for thread in threading.enumerate() if thread not in threads and thread.is_alive()] == []
+
+
+@pytest.fixture(autouse=True)
+def the_last_source_is_soon_given_up(monkeypatch):
+    """Twenty seconds of trying again are more than tests of other things have."""
+    monkeypatch.setattr(pulls, "MAX_LAST_BREAKS", 3)
 
 
 @pytest.fixture(params=["plain", "tls"])
