@@ -27,6 +27,7 @@ class Three:
         self._cluster.wait_for_nodes()
         head = self._cluster.list_all_nodes()[0]
         self.session_dir, self.raylet = head.session_dir, head.socket
+        self.dashboard = self.tokens = self.viewer_token = ""
         self.stop = self._cluster.shutdown
 
 
