@@ -32,7 +32,7 @@ _FLAGS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # two are never the same; caches take it as a key
 class Head:
     """What `manta start` says of it."""
 
@@ -159,7 +159,7 @@ def started(*flags: str, environment: dict[str, str] | None = None) -> Iterator[
         assert stopped.returncode == 0, stopped.stderr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # two are never the same; caches take it as a key
 class Picture:
     """What a process holds: the way to see that it lives on and keeps nothing."""
 

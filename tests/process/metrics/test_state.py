@@ -150,7 +150,7 @@ def test_the_command_line_filters_and_gets_one(ports):
     found = json.loads(_manta("list", "tasks", "--filter", "name=well", "--limit", "1", "-o", "json").stdout)
     assert ["well"] == [row["name"] for row in found]
     one = _manta("get", "tasks", found[0]["task_id"])
-    assert 'name: "well"\n' in one.stdout
+    assert "name: well\n" in one.stdout
     assert 1 == _manta("get", "tasks", "ffff00").returncode
     assert 2 == _manta("list", "tasks", "--filter", "colour=red").returncode
     assert 2 == _manta("list", "tasks", "--filter", "colour").returncode
