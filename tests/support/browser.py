@@ -18,6 +18,8 @@ from typing import Any
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 #: How long it may take for an answer, seconds.
 PATIENCE_S = 30.0
+#: How often it is started before there is none.
+STARTS = 3
 
 #: Notes what a page's policy forbids, from before anything of the page runs.
 _NOTE_VIOLATIONS = """
@@ -110,11 +112,15 @@ class Browser:
             self.call("Browser.close")
             self._process.wait(PATIENCE_S)
         finally:
-            if self._process.poll() is None:
-                self._process.kill()
-                self._process.wait()
-            os.close(self._read)
-            os.close(self._write)
+            self.kill()
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        os.close(self._read)
+        os.close(self._write)
 
 
 class Tab:
@@ -193,6 +199,31 @@ class Tab:
 @contextmanager
 def running(folder: Path) -> Iterator[Browser]:
     """A browser for the block; its files are in a folder that goes at the end."""
+    profile = folder / "browser"
+    profile.mkdir()
+    browser = _begun(profile)
+    try:
+        yield browser
+    finally:
+        browser.close()
+        shutil.rmtree(profile)
+
+
+def _begun(profile: Path) -> Browser:
+    """One that answers. One that ends while it starts, on a busy machine, is started again; what it said is told."""
+    said = ""
+    for _ in range(STARTS):
+        browser = _started(profile)
+        try:
+            browser.call("Browser.getVersion")
+            return browser
+        except (AssertionError, OSError) as ended:
+            browser.kill()
+            said = f"{ended}; its words were: {(profile / 'log').read_text(errors='replace')[-2000:]}"
+    raise AssertionError(f"no browser in {STARTS} starts: {said}")
+
+
+def _started(profile: Path) -> Browser:
     found = program()
     assert found is not None
     mine_in, theirs_out = os.pipe()
@@ -204,8 +235,6 @@ def running(folder: Path) -> Iterator[Browser]:
         os.dup2(high_in, 3)
         os.dup2(high_out, 4)
 
-    profile = folder / "browser"
-    profile.mkdir()
     sandbox = ("--no-sandbox",) if os.getuid() == 0 else ()
     with open(profile / "log", "wb") as log:
         process = subprocess.Popen(
@@ -219,9 +248,4 @@ def running(folder: Path) -> Iterator[Browser]:
         )  # fmt: skip
     for fd in (theirs_in, theirs_out, high_in, high_out):
         os.close(fd)
-    browser = Browser(process, mine_in, mine_out)
-    try:
-        yield browser
-    finally:
-        browser.close()
-        shutil.rmtree(profile)
+    return Browser(process, mine_in, mine_out)
