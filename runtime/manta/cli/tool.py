@@ -122,6 +122,8 @@ class Tool:
         try:
             self._connection.settimeout(self._timeout_s)
             self._connection.send(message)
+        except BrokenPipeError:
+            pass  # what it said before it closed, a refusal perhaps, is read next
         except OSError as gone:
             raise SilentError(f"the raylet at {self._path} does not listen any more: {gone}") from gone
 
