@@ -94,4 +94,7 @@ class Arguments:
             elif type(value) is Stored:
                 entry.size = value.size
                 entry.node_id = value.node_id
-                entry.owner.CopyFrom(self._session.address)  # who says where it is should it have moved
+                if self._session.links.far is not None:
+                    entry.owner.CopyFrom(
+                        self._session.address
+                    )  # who says where it is, should it have moved to another node

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from manta.dashboard.context import Context
 from manta.dashboard.routes import Routes
-from manta.jobs import packages, states
+from manta.jobs import logs, packages, states
 from manta.jobs.errors import JobRequestError, PackageError, PackagesFullError, PackagesUnwritableError
 from manta.jobs.manager import Manager
 from manta.jobs.records import Records
@@ -84,8 +84,8 @@ class JobRoutes:
         """The end of its log."""
         job_id = request.match_info["id"]
         _ = await self._manager.get(job_id)
-        text = await asyncio.to_thread(_end_of, self._manager.log_of(job_id))
-        return web.json_response({"logs": text})
+        end = await asyncio.to_thread(logs.read, self._manager.log_of(job_id), -MOST_LOG, MOST_LOG)
+        return web.json_response({"logs": end.data.decode(errors="replace")})
 
     async def tail(self, request: web.Request) -> web.StreamResponse:
         """Its log as it grows, over a WebSocket, until the job is over."""
@@ -105,7 +105,7 @@ class JobRoutes:
         text = codecs.getincrementaldecoder("utf-8")(errors="replace")
         while True:
             over = await self._manager.is_over(job_id)
-            while chunk := await asyncio.to_thread(_read_at, path, at):
+            while chunk := (await asyncio.to_thread(logs.read, path, at, _CHUNK)).data:
                 at += len(chunk)
                 yield text.decode(chunk)
             if over or left():
@@ -156,22 +156,3 @@ class JobRoutes:
 
 def _name(request: web.Request) -> str:
     return states.package_of(f"{request.match_info['protocol']}://{request.match_info['name']}")
-
-
-def _end_of(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(max(0, size - MOST_LOG))
-            return file.read(MOST_LOG).decode(errors="replace")
-    except FileNotFoundError:
-        return ""
-
-
-def _read_at(path: Path, at: int) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            file.seek(at)
-            return file.read(_CHUNK)
-    except FileNotFoundError:
-        return b""

@@ -255,19 +255,20 @@ class Connection:
             sent = 0
         if sent == len(data):
             return True
-        rest = memoryview(data)[sent:]
+        self._later(memoryview(data)[sent:])
+        return False
+
+    def _later(self, rest: memoryview) -> None:
+        """Keep what the kernel did not take, for `flush`."""
         self._unsent.append(rest)
         self.unsent_bytes += len(rest)
-        return False
 
     def send_first(self, messages: Iterable[Message], descriptors: Sequence[int] = ()) -> None:
         """Send the first frames of a connection, with the descriptors that ride along."""
         data = b"".join(encode(message) for message in messages)
         sent = socket.send_fds(self._sock, [data], list(descriptors)) if descriptors else self._sock.send(data)
         if sent < len(data):
-            rest = memoryview(data)[sent:]
-            self._unsent.append(rest)
-            self.unsent_bytes += len(rest)
+            self._later(memoryview(data)[sent:])
 
     def flush(self) -> bool:
         """Give the kernel what waits; True when nothing waits any more."""

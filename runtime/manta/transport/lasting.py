@@ -240,9 +240,7 @@ class Lasting(Connection):
             sent = 0
         if sent == len(data):
             return True
-        rest = memoryview(data)[sent:]
-        self._unsent.append(rest)
-        self.unsent_bytes += len(rest)
+        self._later(memoryview(data)[sent:])
         return False
 
     def receive(self) -> list[Frame]:

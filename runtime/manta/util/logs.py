@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from manta.client import current, log_query, state_query
+from manta.core import terminal
 from manta.core.errors import MantaError
-from manta.util import terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import re
 from dataclasses import dataclass
 from typing import Final
 
-#: Colours, cursor movements, titles: what a terminal would act on.
-_ESCAPES: Final = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-OQ-WYZ\\`-~])"
-)
-#: The beginning of one, at the end of what there is.
-_BEGUN: Final = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[PX^_][^\x1b]*\x1b?|[ -/]*)\Z")
-#: A longer one is none.
-_LONGEST_ESCAPE: Final = 256
+from manta.core.terminal import plain, whole
+
 #: Marks that turn the order of what follows around.
 _TURNS: Final = dict.fromkeys(
     (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\N{REPLACEMENT CHARACTER}"
@@ -50,9 +43,7 @@ def piece(data: bytes, at: int, *, last: bool) -> Piece:
     """
     used = len(data)
     if not last:
-        begun = _BEGUN.search(data, max(0, used - _LONGEST_ESCAPE))
-        if begun is not None:
-            used = begun.start()
+        used = whole(data)
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     text = decoder.decode(data[:used], final=last)
     if not last:
@@ -62,8 +53,8 @@ def piece(data: bytes, at: int, *, last: bool) -> Piece:
 
 def clean(text: str) -> str:
     """A log's text for a page."""
-    plain = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
-    return plain.translate(_PICTURES).translate(_TURNS)
+    lines = plain(text).replace("\r\n", "\n").replace("\r", "\n")
+    return lines.translate(_PICTURES).translate(_TURNS)
 
 
 def begin_of_tail(data: bytes, at: int) -> int:

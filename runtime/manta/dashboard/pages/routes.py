@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import stat
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -22,7 +20,7 @@ from manta.dashboard.pages.look import Look
 from manta.dashboard.pages.overview import overview
 from manta.dashboard.pages.signing import page, refuse
 from manta.dashboard.routes import Routes
-from manta.jobs import states
+from manta.jobs import logs, states
 from manta.jobs.records import Records
 from manta.transport.tokens import TokenRole
 
@@ -92,7 +90,8 @@ class Pages:
         if not (where.isascii() and where.isdecimal() and len(where) < 19):
             return answers.refused(400, "INVALID_REQUEST", "?from= is a place in the log, in bytes")
         over = (await self._records.read(job_id)).end is not None
-        data, more = await asyncio.to_thread(_read, self._logs / states.log_name(job_id), int(where), PIECE_BYTES)
+        part = await asyncio.to_thread(logs.read, self._logs / states.log_name(job_id), int(where), PIECE_BYTES)
+        data, more = part.data, part.more
         found = piece(data, int(where), last=over and not more)
         # Bytes that are no text and go on for ever must not stop it.
         if more and found.next == int(where):
@@ -106,30 +105,6 @@ def _is_part(request: web.Request) -> bool:
 
 def _tail(path: Path, over: bool) -> tuple[int, Piece]:
     """Where the shown end of a log begins, and that end."""
-    try:
-        size = path.lstat().st_size
-    except OSError:
-        return 0, Piece("", 0)
-    at = max(0, size - TAIL_BYTES)
-    data, _ = _read(path, at, TAIL_BYTES)
+    data, at, _ = logs.read(path, -TAIL_BYTES, TAIL_BYTES)
     begin = begin_of_tail(data, at)
     return begin, piece(data[begin - at :], begin, last=over)
-
-
-def _read(path: Path, at: int, most: int) -> tuple[bytes, bool]:
-    """Bytes from a place on, and whether there are more after them."""
-    try:
-        # A job may put something else there: no link is followed, and nobody at a pipe's other end is waited for.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return b"", False
-    try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            return b"", False
-        data = os.pread(fd, most, at)
-    except OSError:
-        return b"", False
-    finally:
-        os.close(fd)
-    return data, at + len(data) < found.st_size

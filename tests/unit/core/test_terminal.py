@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manta.util.terminal import Plain
+from manta.core.terminal import Plain
 
-TEXT = b"\x1b[1;31mred\x1b[0m plain \x1b]0;title\x07after \x1b]8;;http://x\x1b\\link \x1b(Bset \x1bMup"
+TEXT = b"\x1bPq#1~-\x1b\\\x1b[1;31mred\x1b[0m plain \x1b]0;title\x07after \x1b]8;;http://x\x1b\\link \x1b(Bset \x1bMup"
 
 
 def test_colours_titles_and_links_are_left_out():
