@@ -32,7 +32,7 @@ STALL_S: Final = 20.0
 #: How often idle connections are looked for.
 LOOK_S: Final = 1.0
 #: How often, and at what distance, room is looked for before one who has come is sent away.
-ROOM_LOOKS: Final = 25
+ROOM_LOOKS: Final = 10
 ROOM_S: Final = 0.02
 #: After so many in a row those that came are listened to, or a flood would push out who has said all it has to.
 _AT_ONCE: Final = 16

@@ -32,6 +32,9 @@ from manta.transport import page_address
 from manta.transport.addresses import joined, parse_bind
 from manta.transport.tokens import TokenFile
 
+#: Connections that the kernel keeps until they are taken. Whoever finds this full tries again after 1, 3 and 7 seconds, so that a
+#: short queue would keep honest ones out of a flood for longer than strangers do.
+QUEUE = 1024
 #: Of a request's first line, of one header, and how many there may be.
 MOST_LINE_BYTES = 8190
 MOST_HEADERS = 64
@@ -114,7 +117,7 @@ def _listen(config: DashboardConfig, *, secure: bool) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _bind(listener, host, port, or_any=config.any_port)
-        listener.listen(128)
+        listener.listen(QUEUE)
         listener.setblocking(False)
     except OSError as taken:
         listener.close()

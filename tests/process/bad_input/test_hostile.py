@@ -106,8 +106,9 @@ def speak(how):
     return how
 
 for how in ("bytes", "nul", "colour", "long", "blank", "carriage", "magic", "fd", "closed"):
-    print("got", manta.get(speak.remote(how), timeout=20))
-print("got", manta.get(speak.remote("end"), timeout=20))
+    # In one piece: between two pieces of a line a worker's may come.
+    sys.stdout.write(f"got {manta.get(speak.remote(how), timeout=20)}\n")
+sys.stdout.write(f"got {manta.get(speak.remote('end'), timeout=20)}\n")
 """
 
 
