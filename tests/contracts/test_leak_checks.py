@@ -112,6 +112,22 @@ def test_a_descriptor_is_shown_with_what_it_leads_to():
     os.close(fds[0])
 
 
+def test_of_descriptors_without_a_name_the_number_of_them_counts():
+    """A library that closes an eventfd and makes another under another number left nothing behind; one more is a leftover."""
+    old = os.eventfd(0)
+    held = []
+    with no_leaks(["fds"], patience_s=0.2):
+        held += [os.dup(0), os.eventfd(0)]
+        os.close(old)
+        os.close(held.pop(0))
+
+    text = what_is_reported(["fds"], lambda _: held.append(os.eventfd(0)))
+
+    assert f"{held[-1]} -> anon_inode:[eventfd]" in text
+    for fd in held:
+        os.close(fd)
+
+
 def test_a_mapping_outlives_its_descriptor_and_is_found():
     """Closing the descriptor frees nothing while the memory is mapped."""
     mappings = []
