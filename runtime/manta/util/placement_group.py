@@ -5,11 +5,13 @@ The module can be called: `manta.util.placement_group([...])` is `manta.util.pla
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from types import ModuleType
 
 from manta.client import current
+from manta.client.waiter import Waiter
 from manta.core.bundles import BUNDLE, BUNDLE_SHARE, MOST_BUNDLES, group_of, in_group
 from manta.core.ids import PlacementGroupID
 from manta.core.resources import CPU, GPU, MEMORY, UNIT, to_fixed, to_floats
@@ -32,6 +34,12 @@ __all__ = [
     "remove_placement_group",
 ]
 
+log = logging.getLogger("manta")
+
+#: One wait of control's for a group, the first and later ones, seconds; shorter than a call's time.
+_FIRST_WAIT_S, _WAIT_S = 1.0, 20.0
+#: Pause before control is asked again that could not take one more wait, seconds.
+_AGAIN_S = 0.05
 _STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 
 
@@ -82,11 +90,37 @@ class PlacementGroup:
         return task.remote(self)
 
     def wait(self, timeout_seconds: float = 30) -> bool:
-        """Whether every bundle is held within that time."""
-        import manta
+        """Whether every bundle is held within that time; False also for a group that was removed.
 
-        ready, _ = manta.wait([self.ready()], timeout=timeout_seconds)
-        return bool(ready)
+        Raises:
+            ValueError: There was no such group, or it was removed long ago.
+        """
+        from manta.core.errors import OverloadedError
+        from manta.rpc.v1 import control_pb2 as ctl
+
+        session = current.require()
+        deadline = session.now() + timeout_seconds
+        # Soon once, to say what keeps it waiting; then patiently.
+        longest, said = _FIRST_WAIT_S, ""
+        while True:
+            left_s = min(longest, max(0.0, deadline - session.now()))
+            request = ctl.WaitPlacementGroupRequest(group_id=self.id.binary(), timeout_ms=int(1000 * left_s))
+            try:
+                answer = _call("WaitPlacementGroup", request, ctl.WaitPlacementGroupResponse)
+            except OverloadedError:
+                # Many wait on this node; it is a moment until one is done.
+                session.wait_for(Waiter(), f"placement group {self.id.hex()}", min(deadline, session.now() + _AGAIN_S))
+            else:
+                if answer.group.state == ctl.PLACEMENT_GROUP_STATE_CREATED:
+                    return True
+                if answer.group.state == ctl.PLACEMENT_GROUP_STATE_REMOVED:
+                    return False
+                longest, reason = _WAIT_S, answer.group.waiting_reason
+                if reason.startswith("infeasible") and reason != said:
+                    said = reason
+                    log.warning("Placement group %s waits: %s", self.id.hex(), reason)
+            if session.now() >= deadline:
+                return False
 
     def check(self, wanted: ResourceSet, placement: ResourceSet, index: int, what: str) -> None:
         """Whether that can ever run in one of the bundles.
