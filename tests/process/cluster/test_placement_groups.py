@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -132,6 +133,21 @@ def test_a_group_waits_until_there_is_room_for_all_of_it(nodes, tmp_path):
         == places(group)[1]
     )
     remove_placement_group(group)
+
+
+def test_many_are_made_and_removed_without_waiting_for_each(nodes):
+    """Control is told of each in order: whatever is asked of it next sees what was done before."""
+    made = [placement_group([{"CPU": 0.01}]) for _ in range(300)]
+    table = placement_group_table()
+    assert all(group.id.hex() in table for group in made)
+    assert all(group.wait(20) for group in made)
+    for group in made:
+        remove_placement_group(group)
+    table = placement_group_table()
+    assert {table[group.id.hex()]["state"] for group in made} == {"REMOVED"}
+    again = placement_group([{"CPU": 0.01}])
+    assert pickle.loads(pickle.dumps(again)) == again
+    remove_placement_group(again)
 
 
 def test_a_wait_ends_when_its_group_is_removed_and_lends_its_cpu_meanwhile(nodes):
