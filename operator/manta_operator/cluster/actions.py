@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from manta_operator.cluster.seen import Manifest
+from manta_operator.builders.labels import Manifest
 from manta_operator.kube.resources import Resource
 
 
@@ -36,7 +36,8 @@ class Apply:
     Attributes:
         resource: Its kind.
         manifest: The fields that this operator is for.
-        uid: Which object is meant; empty for one that is not there yet.
+        uid: Which object is meant; empty for one that is not seen. Then the shell reads its name first, as an apply would take over
+            whatever is there: an object that is not this cluster's (`children.belongs`) is a refusal, NAME_TAKEN.
         version: The resourceVersion it must still have; empty if any will do. For what is computed from what was there.
     """
 
@@ -100,7 +101,7 @@ class Check:
 
     Attributes:
         revision: What the answer is about.
-        manifest: A pod.
+        manifest: A pod. That its name is taken or a quota is used up says nothing against its template: the answer is empty then.
     """
 
     revision: str

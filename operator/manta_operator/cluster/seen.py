@@ -12,15 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from manta_operator.api.cluster import MantaCluster
 from manta_operator.api.parse import InvalidObjectError
+from manta_operator.builders.labels import Manifest
 from manta_operator.cluster.refusals import Refusal
 from manta_operator.kube.resources import Key
-
-#: An object as the API server has it, or is to have it.
-Manifest = dict[str, Any]
 
 
 class Drain(Enum):
