@@ -1,6 +1,7 @@
 """The Kubernetes operator: level-triggered reconcilers for Manta's custom resources.
 
 - `api`: the custom resources, typed once; their definitions (CRDs) are generated from the types.
+- `builders`: a cluster to manifests; `credentials`: what is in its Secrets, and when something of it is made anew. Both pure.
 - `kube`: speaking with an API server: reading by watch, writing safely, one leader.
 
 What is not here yet: the reconcilers themselves, and the autoscaler.
