@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from manta_operator.cluster.pods import SILENT_S as LOST_S
 from manta_operator.cluster.pods import pods_of
 from manta_operator.cluster.seen import Control, ControlNode, Drain, Seen
 from manta_operator.cluster.workers import BRAKE_S, MARGIN_S, POLL_S, SILENT_S, UNKNOWN_S, Wish, move
@@ -95,6 +96,12 @@ def test_one_on_a_lost_node_is_replaced_at_once_and_deleted():
     silent = node(ready="Unknown", since=NOW - 1000)
     moves = decide([worker(0)], 1, nodes=[silent, node("node-2")])
     assert (moves.creates, gone(moves), drained(moves)) == ([1], [("demo-w-0", False)], [])
+
+
+def test_one_that_would_be_lost_soon_is_looked_at_then():
+    """Nothing else would tell."""
+    moves = decide([worker(0)], 1, nodes=[node(ready="Unknown", since=NOW), node("node-2")])
+    assert (gone(moves), moves.again_at) == ([], [NOW + LOST_S])
 
 
 def test_a_zombie_is_fenced_through_control():
