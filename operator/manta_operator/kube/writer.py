@@ -53,8 +53,8 @@ class Writer:
 
     def __init__(self, transport: Transport, fence: Callable[[float], None], *, timeout_s: float = 5.0) -> None:
         self._transport, self._fence, self._timeout_s = transport, fence, timeout_s
-        #: How many writes were sent.
-        self.writes = 0
+        #: How many writes were sent, and of how many the end is not known yet.
+        self.writes = self.under_way = 0
 
     async def create(self, resource: Resource, obj: dict[str, Any]) -> Created:
         """Create an object unless its name is taken.
@@ -73,6 +73,38 @@ class Writer:
                 raise
         existing = await self._transport.call("GET", resource.path_of(key), timeout_s=self._timeout_s)
         return Created(existing, whose(existing, obj))
+
+    async def post(self, resource: Resource, obj: dict[str, Any]) -> bool:
+        """Create an object whose name says what is in it. Returns whether it was not there before.
+
+        Raises:
+            NotLeaderError: Nothing was sent.
+            ApiError: It was refused.
+            UnreachableError: It may have been created; doing the same again finds out.
+        """
+        try:
+            await self._write("POST", resource.path(key_of(obj).namespace), _typed(resource, obj), strict=True)
+        except ApiError as error:
+            if error.already_exists:
+                return False
+            raise
+        return True
+
+    async def check(self, resource: Resource, obj: dict[str, Any]) -> None:
+        """Have the API server look at an object as if it were created, and make nothing.
+
+        Raises:
+            NotLeaderError: Nothing was sent.
+            ApiError: It would be refused, with the server's words; that the name is taken is no refusal.
+            UnreachableError: Nobody knows.
+        """
+        try:
+            await self._write(
+                "POST", resource.path(key_of(obj).namespace), _typed(resource, obj), strict=True, dry_run=True
+            )
+        except ApiError as error:
+            if not error.already_exists:
+                raise
 
     async def apply(
         self, resource: Resource, obj: dict[str, Any], *, uid: str = "", subresource: str = ""
@@ -135,17 +167,30 @@ class Writer:
         return True
 
     async def _write(
-        self, method: str, path: str, body: Any, *, strict: bool, content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        *,
+        strict: bool,
+        content_type: str = "application/json",
+        dry_run: bool = False,
     ) -> dict[str, Any]:
         self._fence(self._timeout_s)
         self.writes += 1
+        self.under_way += 1
         # Strict: a field that does not exist is an error, and not dropped in silence.
         query = {"fieldManager": MANAGER, "fieldValidation": "Strict"} if strict else {}
         if content_type == APPLY:
             query["force"] = "true"
-        return await self._transport.call(
-            method, path, query=query, body=body, content_type=content_type, timeout_s=self._timeout_s
-        )
+        if dry_run:
+            query["dryRun"] = "All"
+        try:
+            return await self._transport.call(
+                method, path, query=query, body=body, content_type=content_type, timeout_s=self._timeout_s
+            )
+        finally:
+            self.under_way -= 1
 
 
 def _typed(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
