@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from manta.rpc.v1 import control_pb2 as pb
@@ -43,6 +43,8 @@ class Node:
         draining: How far its drain is.
         head: Whether it is the head's.
         reason: Why it is dead, or drained.
+        deadline: Until when its drain may take, in seconds since 1970; 0 without one.
+        resources: What it registered with, by name.
     """
 
     node_id: bytes
@@ -52,6 +54,8 @@ class Node:
     draining: Draining = Draining.NO
     head: bool = False
     reason: str = ""
+    deadline: float = 0.0
+    resources: Mapping[str, float] = field(default_factory=dict)
 
 
 _STATES: Mapping[int, NodeState] = {
@@ -76,4 +80,6 @@ def node_of(info: pb.NodeInfo) -> Node:
         draining=draining,
         head=info.head,
         reason=(info.death_reason or info.drain.reason)[:256],
+        deadline=info.drain.deadline_unix_ms / 1000,
+        resources=amounts(info.total),
     )

@@ -56,6 +56,10 @@ class Writer:
         #: How many writes were sent, and of how many the end is not known yet.
         self.writes = self.under_way = 0
 
+    def fence(self) -> None:
+        """For what is no write at the API server, and is for the leader alone: raise NotLeaderError unless this instance leads."""
+        self._fence(self._timeout_s)
+
     async def create(self, resource: Resource, obj: dict[str, Any]) -> Created:
         """Create an object unless its name is taken.
 
@@ -107,7 +111,7 @@ class Writer:
                 raise
 
     async def apply(
-        self, resource: Resource, obj: dict[str, Any], *, uid: str = "", subresource: str = ""
+        self, resource: Resource, obj: dict[str, Any], *, uid: str = "", version: str = "", subresource: str = ""
     ) -> dict[str, Any]:
         """Have an object's fields be what is said, and those that were said before and are not any more be gone.
 
@@ -116,6 +120,7 @@ class Writer:
             obj: The fields that this operator is for, with name and namespace.
             uid: Which object is meant; empty only for one that may have to be created. With it, an object that was deleted
                 and made anew meanwhile is left alone, and never created.
+            version: The resourceVersion that it must still have; empty if any will do.
             subresource: Such as status.
 
         Returns:
@@ -127,13 +132,21 @@ class Writer:
             UnreachableError: It may have been applied; doing so again is the same.
         """
         body = _typed(resource, obj)
-        if uid:
-            body = {**body, "metadata": {**body["metadata"], "uid": uid}}
+        meant = {**({"uid": uid} if uid else {}), **({"resourceVersion": version} if version else {})}
+        if meant:
+            body = {**body, "metadata": {**body["metadata"], **meant}}
         path = resource.path_of(key_of(obj), subresource)
         return await self._write("PATCH", path, body, strict=True, content_type=APPLY)
 
     async def delete(
-        self, resource: Resource, key: Key, *, uid: str, version: str = "", grace_s: int | None = None
+        self,
+        resource: Resource,
+        key: Key,
+        *,
+        uid: str,
+        version: str = "",
+        grace_s: int | None = None,
+        note: Callable[[dict[str, Any]], None] = lambda obj: None,
     ) -> bool:
         """Delete exactly the object that was seen.
 
@@ -143,6 +156,7 @@ class Writer:
             uid: Who it is.
             version: Its resourceVersion; empty if it may have changed since it was seen.
             grace_s: Seconds that a pod has to end; None for its own.
+            note: Is told what the API server answers: the object as it goes, or that it is gone.
 
         Returns:
             Whether it is deleted, or being deleted. False if it is another object or another version by now.
@@ -157,7 +171,7 @@ class Writer:
         if grace_s is not None:
             body["gracePeriodSeconds"] = grace_s
         try:
-            await self._write("DELETE", resource.path_of(key), body, strict=False)
+            note(await self._write("DELETE", resource.path_of(key), body, strict=False))
         except ApiError as error:
             if error.not_found:
                 return True

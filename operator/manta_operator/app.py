@@ -1,0 +1,217 @@
+"""The operator's process: everything is tied together here, and nothing is decided."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from manta.aio.supervisor import Supervisor
+from manta_operator import health
+from manta_operator.cluster.reconciler import ClusterReconciler
+from manta_operator.control.links import Links
+from manta_operator.controllers import Controller, Running
+from manta_operator.kinds import CLUSTERS, cached
+from manta_operator.kube.caches import Caches
+from manta_operator.kube.errors import NotLeaderError
+from manta_operator.kube.lease import Leadership
+from manta_operator.kube.recorder import Recorder
+from manta_operator.kube.reflector import Limits
+from manta_operator.kube.resources import PODS, Key
+from manta_operator.kube.tenure import Terms
+from manta_operator.kube.transport import Transport, connect
+from manta_operator.kube.writer import Writer
+from manta_operator.metrics import CONTENT_TYPE, Metrics
+from manta_operator.pod_times import PodTimes
+from manta_operator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Requests at a time. The watches hold one each, beside those of the writes.
+CONNECTIONS = 128
+#: At the end: how long writes under way are waited for before the Lease is given back.
+LAST_WRITES_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What controllers are made from.
+
+    Attributes:
+        caches: The copies.
+        transport: For reads.
+        writer: For writes.
+        recorder: For events.
+        links: Ties to controls.
+        metrics: Numbers.
+        tasks: Parent of whatever runs as long as the operator does.
+        wake: Has a controller, by its name, look after an object soon.
+        leads: Whether this instance leads now; whoever does something that is no write through `writer` asks first.
+    """
+
+    caches: Caches
+    transport: Transport
+    writer: Writer
+    recorder: Recorder
+    links: Links
+    metrics: Metrics
+    tasks: Supervisor
+    wake: Callable[[str, Key], None]
+    leads: Callable[[], bool]
+
+
+def controllers(parts: Parts) -> list[Controller]:
+    """Everything that the operator looks after. A new kind is a line here."""
+    clusters = ClusterReconciler(
+        parts.caches, parts.transport, parts.writer, parts.recorder, parts.links, parts.metrics
+    )
+    return [clusters.controller()]
+
+
+class Operator:
+    """One instance. Made by `serve`.
+
+    Attributes:
+        caches: The copies.
+        leadership: Whether it leads.
+        metrics: Its numbers.
+        port: Of probes and metrics; -1 for none.
+    """
+
+    def __init__(self, settings: Settings, transport: Transport, lease: Transport, terms: Terms, limits: Limits) -> None:
+        self.settings, self.port = settings, -1
+        self.leadership = Leadership(
+            lease, Key(settings.lease_namespace, settings.lease_name), settings.identity, terms=terms
+        )
+        self.caches = Caches(
+            transport, cached(nodes=not settings.namespaces), settings.namespaces, limits=limits
+        )
+        self.metrics = Metrics(lambda: self.caches[CLUSTERS].all(), lambda: self.leadership.leads)
+        self.writer = Writer(transport, self._fence, timeout_s=terms.write_s)
+        self._transport = transport
+        self._running: dict[str, Running] = {}
+        self._ending = False
+
+    def observe(self, parts_tasks: Supervisor) -> None:
+        """Begin to read, to lead and to work."""
+        links = Links(parts_tasks, lambda key: self._wake("cluster", key))
+        self.metrics.links.set_function(lambda: len(links))
+        recorder = Recorder(self.writer, self.settings.identity, time.monotonic)
+        parts = Parts(
+            self.caches, self._transport, self.writer, recorder, links, self.metrics, parts_tasks, self._wake, self._leads
+        )
+        self._count()
+        for controller in controllers(parts):
+            self._running[controller.name] = Running(controller, self.caches, self._leads, self.metrics)
+        self.caches.start(parts_tasks)
+        _ = parts_tasks.start(self.leadership.run(), name="lease")
+        _ = parts_tasks.start(self._lead(parts_tasks), name="leading")
+
+    @property
+    def unready(self) -> str:
+        """Why this instance is not ready; empty if it is. One that follows is ready to lead."""
+        return f"not read yet: {', '.join(missing)}" if (missing := self.caches.unsynced) else ""
+
+    async def end(self) -> None:
+        """Begin no more writes, let those under way end, and let the next instance lead at once."""
+        self._ending = True
+        loop = asyncio.get_running_loop()
+        until = loop.time() + LAST_WRITES_S
+        while self.writer.under_way and loop.time() < until:
+            await asyncio.sleep(0.005)
+        await self.leadership.resign()
+
+    async def _lead(self, tasks: Supervisor) -> None:
+        """Work when this instance leads; each time it begins to, look at everything."""
+        await self.caches.synced()
+        terms = 0
+        while True:
+            begun = await self.leadership.begun(terms)
+            log.info("leads, for the %d. time", begun)
+            for running in self._running.values():
+                running.wake_all()
+                if not terms:
+                    running.start(tasks)
+            terms = begun
+
+    def _leads(self) -> bool:
+        return not self._ending and self.leadership.leads
+
+    def _fence(self, write_s: float) -> None:
+        if self._ending:
+            raise NotLeaderError
+        self.leadership.fence(write_s)
+
+    def _wake(self, controller: str, key: Hashable) -> None:
+        assert isinstance(key, Key)
+        running = self._running.get(controller)
+        if running is not None:
+            running.wake(key)
+
+    def _count(self) -> None:
+        for reflector in self.caches.reflectors:
+            plural = reflector.resource.plural
+            self.metrics.cached(plural, lambda store=reflector.store: len(store))
+        for resource in {one.resource for one in self.caches.reflectors}:
+            mine = [one for one in self.caches.reflectors if one.resource == resource]
+            for what in ("lists", "watches", "failures"):
+                self.metrics.reads(
+                    resource.plural, what, lambda mine=mine, what=what: sum(getattr(one, what) for one in mine)
+                )
+        times = PodTimes()
+
+        def changed(before: dict[str, object] | None, after: dict[str, object] | None) -> None:
+            for stage, seconds in times.saw(before, after, time.monotonic()):
+                self.metrics.pod_seconds.labels(stage).observe(seconds)
+
+        self.caches[PODS].listen(changed)
+
+
+@asynccontextmanager
+async def serve(
+    settings: Settings, *, terms: Terms | None = None, limits: Limits | None = None
+) -> AsyncIterator[Operator]:
+    """Be an operator for a block. At its end the Lease is given back.
+
+    Args:
+        settings: What it was told.
+        terms: Of leading.
+        limits: Of reading.
+
+    Raises:
+        KubeError: There is no identity.
+        OSError: The port cannot be had.
+    """
+    terms = terms or Terms()
+    async with AsyncExitStack() as stack:
+        metrics: list[Metrics] = []
+        transport = await stack.enter_async_context(
+            connect(
+                settings.kubeconfig,
+                connections=CONNECTIONS,
+                observe=lambda request, code, seconds: metrics[0].called(request, code, seconds),
+            )
+        )
+        # Its own connections: a renewal never waits for a list.
+        lease = await stack.enter_async_context(connect(settings.kubeconfig, connections=2))
+        operator = Operator(settings, transport, lease, terms, limits or Limits())
+        metrics.append(operator.metrics)
+        if settings.port >= 0:
+            operator.port = await stack.enter_async_context(
+                health.serve(
+                    settings.port,
+                    unready=lambda: operator.unready,
+                    numbers=operator.metrics.text,
+                    content_type=CONTENT_TYPE,
+                    host=settings.host,
+                )
+            )
+        tasks = await stack.enter_async_context(Supervisor())
+        operator.observe(tasks)
+        try:
+            yield operator
+        finally:
+            await operator.end()
