@@ -185,7 +185,7 @@ async def serve(
         KubeError: There is no identity.
         OSError: The port cannot be had.
     """
-    terms = terms or Terms()
+    terms = terms or Terms.of(settings.lease_s)
     async with AsyncExitStack() as stack:
         metrics: list[Metrics] = []
         transport = await stack.enter_async_context(

@@ -23,6 +23,7 @@ class Settings:
         namespaces: Where it looks after things; none for everywhere. With some it needs no ClusterRole, and sees no nodes.
         lease_namespace: Where the Lease is by which one of several instances leads.
         lease_name: Its name. Two operators for different namespaces have different ones.
+        lease_s: How long after its last sign of life a leader is taken for gone.
         identity: Of this instance; no two are the same, ever.
         host: Address of the port for probes and metrics.
         port: That port; 0 for any, -1 for none.
@@ -33,6 +34,7 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     lease_namespace: str = "manta-system"
     lease_name: str = "manta-operator"
+    lease_s: int = 15
     identity: str = ""
     host: str = "0.0.0.0"  # noqa: S104 - the kubelet's probes come from outside of the pod
     port: int = 8080
@@ -59,6 +61,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         help="namespace of the Lease (default: the pod's own)",
     )
     parser.add_argument("--lease-name", default=said("lease-name", "manta-operator"), help="name of the Lease")
+    parser.add_argument(
+        "--lease-seconds",
+        type=int,
+        default=said("lease-seconds", "15"),
+        help="how long after its last sign of life a leader is taken for gone; writes may take a third of it (default: 15)",
+    )
     parser.add_argument("--metrics-host", default=said("metrics-host", "0.0.0.0"), help="address of the port below")  # noqa: S104
     parser.add_argument(
         "--metrics-port",
@@ -80,10 +88,13 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
             parser.error(f"{name!r} is no namespace's name: lower-case letters, digits and hyphens, at most 63")
     if not -1 <= flags.metrics_port <= 65535:
         parser.error(f"--metrics-port is a port, 0 for any or -1 for none, not {flags.metrics_port}")
+    if not 3 <= flags.lease_seconds <= 600:
+        parser.error(f"--lease-seconds is between 3 and 600, not {flags.lease_seconds}")
     return Settings(
         namespaces=namespaces,
         lease_namespace=flags.lease_namespace,
         lease_name=flags.lease_name,
+        lease_s=flags.lease_seconds,
         # A pod's container may start twice: its UID alone is not one instance.
         identity=f"{environment.get('MANTA_POD_NAME') or socket.gethostname()}_{uuid.uuid4()}",
         host=flags.metrics_host,

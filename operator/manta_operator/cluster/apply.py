@@ -12,7 +12,8 @@ from manta_operator.cluster.actions import Apply, Check, Create, Delete, DrainNo
 from manta_operator.cluster.gather import READ_S
 from manta_operator.cluster.memory import Memory
 from manta_operator.cluster.refusals import Refusal, Why, why_of
-from manta_operator.cluster.seen import Manifest, Seen
+from manta_operator.builders.labels import Manifest
+from manta_operator.cluster.seen import Seen
 from manta_operator.control.links import Link
 from manta_operator.kinds import CLUSTERS
 from manta_operator.kube.bulk import MOST_AT_ONCE, Outcome, slow_start
@@ -145,10 +146,12 @@ class Application:
             self._not_leading = error
             return Outcome.STOP
         except KubeError as error:
-            if why_of(error) is Why.TEMPORARY:
+            why = why_of(error)
+            if why is Why.TEMPORARY:
                 self.temporary = self.temporary or error
                 return Outcome.FAILED
-            self._memory.tried(action.revision, _words(error))
+            # A quota that is used up says nothing against the template.
+            self._memory.tried(action.revision, "" if why is Why.QUOTA else _words(error))
         else:
             self._memory.tried(action.revision, "")
         self.news = True

@@ -9,7 +9,8 @@ from manta_operator.api.cluster import MantaCluster
 from manta_operator.api.names import head_name
 from manta_operator.api.parse import InvalidObjectError, parse_cluster
 from manta_operator.cluster.memory import Memory
-from manta_operator.cluster.seen import Control, ControlNode, Drain, Manifest, Seen, named
+from manta_operator.builders.labels import Manifest
+from manta_operator.cluster.seen import Control, ControlNode, Drain, Seen, named
 from manta_operator.control.access import access_of
 from manta_operator.control.links import Link, Links
 from manta_operator.control.nodes import Draining, Node, NodeState

@@ -10,7 +10,8 @@ from manta_operator.cluster.apply import Application
 from manta_operator.cluster.gather import Gatherer
 from manta_operator.cluster.memory import Memory
 from manta_operator.cluster.plan import plan
-from manta_operator.cluster.seen import Manifest, Seen
+from manta_operator.builders.labels import Manifest
+from manta_operator.cluster.seen import Seen
 from manta_operator.control.links import Links
 from manta_operator.controllers import Controller, Watched, owned_by
 from manta_operator.kinds import BY_NODE, CHILDREN, CLUSTER_LABEL, CLUSTERS

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as pb
 
 #: Labels that a raylet in a pod registers with.
@@ -66,6 +67,11 @@ _DRAINS: Mapping[int, Draining] = {
     pb.DRAIN_STATE_DRAINING: Draining.DRAINING,
     pb.DRAIN_STATE_DRAINED: Draining.DRAINED,
 }
+
+
+def amounts(resources: common.Resources) -> dict[str, float]:
+    """Amounts in their units: the wire has ten-thousandths."""
+    return {name: amount / 10_000 for name, amount in resources.amounts.items()}
 
 
 def node_of(info: pb.NodeInfo) -> Node:

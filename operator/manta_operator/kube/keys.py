@@ -131,4 +131,4 @@ class Keys(Generic[K]):
 
     def _ripen(self, now: float) -> None:
         while (at := self.next_at()) is not None and at <= now:
-            self.add(heapq.heappop(self._later)[2])
+            self.add(heapq.heappop(self._later)[2], at)

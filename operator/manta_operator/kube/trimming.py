@@ -7,7 +7,7 @@ from typing import Any
 
 from manta_operator.kube.store import without_management
 
-_POD_SPEC = ("nodeName", "priority")
+_POD_SPEC = ("nodeName", "priority", "terminationGracePeriodSeconds")
 _POD_STATUS = (
     "phase", "reason", "message", "podIP", "startTime", "conditions", "containerStatuses", "initContainerStatuses"
 )  # fmt: skip
