@@ -1,6 +1,7 @@
 """The Kubernetes operator: level-triggered reconcilers for Manta's custom resources.
 
 - `api`: the custom resources, typed once; their definitions (CRDs) are generated from the types.
+- `builders`: a cluster to manifests; `credentials`: what is in its Secrets, and when something of it is made anew. Both pure.
 - `kube`: speaking with an API server: reading by watch, writing safely, one leader.
 - `builders` and `credentials`: what a cluster's objects look like, and what is in its Secrets.
 - `cluster`: a MantaCluster brought to its spec. `control` speaks with its head.

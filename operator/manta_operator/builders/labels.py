@@ -39,7 +39,6 @@ DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 #: Ports, by the names that containers give them.
 PORTS: Mapping[str, int] = {
     "control": 7600,
-    "raylet": 7601,
     "channel": 7610,
     "gateway": 7620,
     "dashboard": 8265,
