@@ -107,6 +107,8 @@ class Running:
 
     def _listener(self, keys: Keys) -> Callable[[dict[str, Any] | None, dict[str, Any] | None], None]:
         def changed(before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
+            if before is not None and after is not None and _alike(before, after):
+                return  # a node's heartbeat, say: nothing of what is kept
             # Both: an object may be another's now.
             for obj in (before, after):
                 if obj is not None:
@@ -138,3 +140,14 @@ class Running:
         if self._caches[self.controller.resource].get(key) is None:
             self.queue.forget(key)
         return again
+
+
+def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two states of an object differ in their version alone."""
+
+    def metadata(obj: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in obj["metadata"].items() if name != "resourceVersion"}
+
+    return one.keys() == other.keys() and all(
+        metadata(one) == metadata(other) if name == "metadata" else one[name] == other[name] for name in one
+    )

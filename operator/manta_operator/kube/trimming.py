@@ -31,7 +31,7 @@ def node(obj: dict[str, Any]) -> dict[str, Any]:
     metadata = _only(obj.get("metadata"), ("name", "uid", "resourceVersion", "deletionTimestamp"))
     spec = _only(obj.get("spec"), ("taints", "unschedulable"))
     conditions = [
-        _only(one, ("type", "status", "reason")) for one in (obj.get("status") or {}).get("conditions") or []
+        _only(one, ("type", "status", "reason", "lastTransitionTime")) for one in (obj.get("status") or {}).get("conditions") or []
     ]
     return {"metadata": metadata, "spec": spec, "status": {"conditions": conditions}}
 

@@ -163,6 +163,8 @@ class FaultProxy:
         self.writes = self.changes = 0
         self._upstream, self._session = upstream, session
         self._faults: list[Fault] = []
+        #: By path, a whole list that is told instead of the next one there; it has to be of an older version.
+        self.replayed: dict[str, dict[str, Any]] = {}
         self._on_write: tuple[int, Callable[[], None]] | None = None
         self._on_change: tuple[int, Callable[[], None]] | None = None
 
@@ -170,6 +172,10 @@ class FaultProxy:
         """From now on; of several that match a request, the first that is not used up."""
         self._faults.append(fault)
         return fault
+
+    def replay(self, lists: dict[str, dict[str, Any]]) -> None:
+        """Answer the next list of each path with one from the past, as a server may that is behind the others."""
+        self.replayed.update(lists)
 
     def after_write(self, number: int, do: Callable[[], None]) -> None:
         """When the write of this number has been made, call `do`, and never answer: kill whoever asked for it there."""
@@ -188,6 +194,8 @@ class FaultProxy:
         change = self.changes if changes else 0
         request = Request(incoming.method, incoming.path, dict(incoming.query), self.writes if is_write else 0)
         self.requests.append(request)
+        if request.lists and (past := self.replayed.pop(request.path, None)) is not None:
+            return web.json_response(past)
         act = self._act(request)
         match act:
             case Refuse():
