@@ -27,6 +27,8 @@ class Settings:
         identity: Of this instance; no two are the same, ever.
         host: Address of the port for probes and metrics.
         port: That port; 0 for any, -1 for none.
+        metrics_namespaces: From where the clusters' pods may be asked for their numbers: where Prometheus runs.
+        cluster_domain: The end of Services' full names.
         kubeconfig: Where the API server is and who we are; None for the pod's own account.
         log_level: From which level on is logged.
     """
@@ -38,6 +40,8 @@ class Settings:
     identity: str = ""
     host: str = "0.0.0.0"  # noqa: S104 - the kubelet's probes come from outside of the pod
     port: int = 8080
+    metrics_namespaces: tuple[str, ...] = ("monitoring",)
+    cluster_domain: str = "cluster.local"
     kubeconfig: Path | None = None
     log_level: str = "INFO"
 
@@ -75,6 +79,14 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         help="port of /healthz, /readyz and /metrics; 0 for any, -1 for none",
     )
     parser.add_argument(
+        "--metrics-namespaces",
+        default=said("metrics-namespaces", "monitoring"),
+        help="namespaces of Prometheus, with commas between: NetworkPolicies let it in (default: monitoring)",
+    )
+    parser.add_argument(
+        "--cluster-domain", default=said("cluster-domain", "cluster.local"), help="end of Services' full names"
+    )
+    parser.add_argument(
         "--kubeconfig",
         type=Path,
         default=said("kubeconfig", "") or None,
@@ -82,8 +94,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     )
     parser.add_argument("--log-level", default=said("log-level", "INFO"), choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     flags = parser.parse_args(arguments)
-    namespaces = tuple(dict.fromkeys(filter(None, map(str.strip, flags.namespaces.split(",")))))
-    for name in (*namespaces, flags.lease_namespace):
+    namespaces, monitoring = _names(flags.namespaces), _names(flags.metrics_namespaces)
+    for name in (*namespaces, *monitoring, flags.lease_namespace):
         if not _NAME.fullmatch(name):
             parser.error(f"{name!r} is no namespace's name: lower-case letters, digits and hyphens, at most 63")
     if not -1 <= flags.metrics_port <= 65535:
@@ -99,9 +111,15 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         identity=f"{environment.get('MANTA_POD_NAME') or socket.gethostname()}_{uuid.uuid4()}",
         host=flags.metrics_host,
         port=flags.metrics_port,
+        metrics_namespaces=monitoring,
+        cluster_domain=flags.cluster_domain,
         kubeconfig=flags.kubeconfig,
         log_level=flags.log_level,
     )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
 
 
 def _own_namespace(environment: Mapping[str, str]) -> str:

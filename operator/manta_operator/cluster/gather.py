@@ -14,6 +14,7 @@ from manta_operator.cluster.seen import Control, ControlNode, Drain, Seen, named
 from manta_operator.control.access import access_of
 from manta_operator.control.links import Link, Links
 from manta_operator.control.nodes import Draining, Node, NodeState
+from manta_operator.credentials.access import access as credentials
 from manta_operator.kinds import BY_CLUSTER, BY_OWNER, CLUSTERS
 from manta_operator.kube.caches import Caches
 from manta_operator.kube.errors import ApiError
@@ -147,9 +148,8 @@ class Gatherer:
     ) -> tuple[Link | None, str]:
         head = named(pods, head_name(key.name))
         status: dict[str, Any] = {} if head is None else head.get("status") or {}
-        address = status.get("podIP") if status.get("phase") == "Running" else None
-        secret = named(secrets, f"{key.name}-join")
-        access = access_of(secret, address, tls=cluster.spec.tls.enabled) if secret and address else None
+        address = str(status.get("podIP") or "") if status.get("phase") == "Running" else ""
+        access = access_of(credentials(cluster, secrets), address, tls=cluster.spec.tls.enabled)
         link = self._links.tie(key, access)
         return link, "" if link else "the head does not run" if not address else "there are no credentials for it"
 

@@ -116,15 +116,15 @@ async def connect(access: Access) -> AsyncIterator[ControlClient]:
     Args:
         access: Where, and with what.
     """
-    if access.pems is None:
-        channel = grpc.aio.insecure_channel(access.target, options=CHANNEL_OPTIONS)
-    else:
-        pems = access.pems
-        credentials = grpc.ssl_channel_credentials(pems.authority, pems.key, pems.certificate)
-        name = (("grpc.ssl_target_name_override", pems.name_of("control")),)
+    shown = access.shown
+    if access.tls:
+        credentials = grpc.ssl_channel_credentials(shown.roots, shown.key, shown.certificate)
+        name = (("grpc.ssl_target_name_override", access.server_name),)
         channel = grpc.aio.secure_channel(access.target, credentials, options=(*CHANNEL_OPTIONS, *name))
+    else:
+        channel = grpc.aio.insecure_channel(access.target, options=CHANNEL_OPTIONS)
     try:
-        yield ControlClient(channel, access.token)
+        yield ControlClient(channel, shown.join_token)
     finally:
         await channel.close(grace=None)
 
