@@ -36,8 +36,8 @@ class Apply:
     Attributes:
         resource: Its kind.
         manifest: The fields that this operator is for.
-        uid: Which object is meant; empty for one that is not seen. Then the shell reads its name first, as an apply would take over
-            whatever is there: an object that is not this cluster's (`children.belongs`) is a refusal, NAME_TAKEN.
+        uid: Which object is meant; empty for one that is not seen. Then the shell reads its name first, as an apply would take
+            over whatever is there: an object that is not this cluster's (`children.belongs`) is a refusal, NAME_TAKEN.
         version: The resourceVersion it must still have; empty if any will do. For what is computed from what was there.
     """
 

@@ -6,6 +6,7 @@ otherwise. Nothing else is remembered between two plans: after a restart everyth
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -59,6 +60,27 @@ class Refusal:
     def again_at(self) -> float:
         """When to try it again."""
         return self.at if self.why is Why.TEMPORARY else self.at + BACKOFF.delay_s(self.count - 1, 0.0)
+
+    def holds(self, generation: int, now: float) -> bool:
+        """Whether the same is not tried now. Another spec makes another object, but of the same name."""
+        return now < self.again_at and (self.why is Why.NAME_TAKEN or self.generation == generation)
+
+
+def standing_in_the_way(
+    refusals: Iterable[Refusal], plural: str, name: str, generation: int, now: float
+) -> Refusal | None:
+    """The refusal because of which an object is not written now; None if it may be tried.
+
+    Args:
+        refusals: All that are known.
+        plural: The object's kind.
+        name: Its name.
+        generation: Of the MantaCluster now.
+        now: Seconds since 1970.
+    """
+    return next(
+        (one for one in refusals if (one.plural, one.name) == (plural, name) and one.holds(generation, now)), None
+    )
 
 
 def why_of(error: KubeError) -> Why:

@@ -43,7 +43,8 @@ class ControlNode:
         idle: Whether it has no task, no actor, no owner and no driver; None if control did not say.
         resources: What it has, by name, such as CPU; as it was registered.
         oom_kills: How many of its processes ended because memory was full, as far as it counts them.
-        last_oom: What it said about the last of them.
+        oom_at: When the last of them did; 0 for never.
+        last_oom: What it said about that one.
     """
 
     id: str
@@ -54,6 +55,7 @@ class ControlNode:
     idle: bool | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
     oom_kills: int = 0
+    oom_at: float = 0.0
     last_oom: str = ""
 
 

@@ -7,10 +7,10 @@ who decide from the same facts, or from facts of different age, want the same na
 from __future__ import annotations
 
 import itertools
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 
 
-def free_slots(taken: Set[int], count: int) -> list[int]:
+def free_slots(taken: AbstractSet[int], count: int) -> list[int]:
     """The smallest numbers that are not taken.
 
     Args:
