@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 from manta.aio.supervisor import Supervisor
 from manta_operator import health
+from manta_operator.builders.build import Build
+from manta_operator.cluster.plan import plan
 from manta_operator.cluster.reconciler import ClusterReconciler
 from manta_operator.control.links import Links
 from manta_operator.controllers import Controller, Running
+from manta_operator.credentials.making import Makers
 from manta_operator.kinds import CLUSTERS, cached
 from manta_operator.kube.caches import Caches
 from manta_operator.kube.errors import NotLeaderError
@@ -48,6 +51,7 @@ class Parts:
         links: Ties to controls.
         metrics: Numbers.
         tasks: Parent of whatever runs as long as the operator does.
+        settings: What the operator was told.
         wake: Has a controller, by its name, look after an object soon.
         leads: Whether this instance leads now; whoever does something that is no write through `writer` asks first.
     """
@@ -59,14 +63,27 @@ class Parts:
     links: Links
     metrics: Metrics
     tasks: Supervisor
+    settings: Settings
     wake: Callable[[str, Key], None]
     leads: Callable[[], bool]
 
 
 def controllers(parts: Parts) -> list[Controller]:
     """Everything that the operator looks after. A new kind is a line here."""
+    settings, makes = parts.settings, Makers()
+    build = Build(
+        operator_namespace=settings.lease_namespace,
+        metrics_namespaces=settings.metrics_namespaces,
+        cluster_domain=settings.cluster_domain,
+    )
     clusters = ClusterReconciler(
-        parts.caches, parts.transport, parts.writer, parts.recorder, parts.links, parts.metrics
+        parts.caches,
+        parts.transport,
+        parts.writer,
+        parts.recorder,
+        parts.links,
+        parts.metrics,
+        lambda seen, now: plan(seen, now, build, makes),
     )
     return [clusters.controller()]
 
@@ -95,20 +112,29 @@ class Operator:
         self._running: dict[str, Running] = {}
         self._ending = False
 
-    def observe(self, parts_tasks: Supervisor) -> None:
+    def observe(self, tasks: Supervisor) -> None:
         """Begin to read, to lead and to work."""
-        links = Links(parts_tasks, lambda key: self._wake("cluster", key))
+        links = Links(tasks, lambda key: self._wake("cluster", key))
         self.metrics.links.set_function(lambda: len(links))
         recorder = Recorder(self.writer, self.settings.identity, time.monotonic)
         parts = Parts(
-            self.caches, self._transport, self.writer, recorder, links, self.metrics, parts_tasks, self._wake, self._leads
+            self.caches,
+            self._transport,
+            self.writer,
+            recorder,
+            links,
+            self.metrics,
+            tasks,
+            self.settings,
+            self._wake,
+            self._leads,
         )
         self._count()
         for controller in controllers(parts):
             self._running[controller.name] = Running(controller, self.caches, self._leads, self.metrics)
-        self.caches.start(parts_tasks)
-        _ = parts_tasks.start(self.leadership.run(), name="lease")
-        _ = parts_tasks.start(self._lead(parts_tasks), name="leading")
+        self.caches.start(tasks)
+        _ = tasks.start(self.leadership.run(), name="lease")
+        _ = tasks.start(self._lead(tasks), name="leading")
 
     @property
     def unready(self) -> str:

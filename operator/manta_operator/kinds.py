@@ -5,6 +5,8 @@ from __future__ import annotations
 from manta_operator.api import cluster, job
 from manta_operator.api.definitions import CLUSTER, JOB
 from manta_operator.api.names import GROUP, VERSION
+from manta_operator.builders.labels import CLUSTER as CLUSTER_LABEL
+from manta_operator.builders.labels import MANAGED_BY
 from manta_operator.kube import trimming
 from manta_operator.kube.caches import Cached
 from manta_operator.kube.resources import (
@@ -24,9 +26,7 @@ CLUSTERS = Resource(GROUP, VERSION, CLUSTER.plural, cluster.KIND)
 JOBS = Resource(GROUP, VERSION, JOB.plural, job.KIND)
 
 #: Of the objects that the operator made.
-OURS = f"app.kubernetes.io/managed-by={MANAGER}"
-#: A label of theirs: of which cluster they are.
-CLUSTER_LABEL = "manta.compute/cluster"
+OURS = f"{MANAGED_BY}={MANAGER}"
 
 #: Indexes of children's stores.
 BY_OWNER, BY_CLUSTER, BY_NODE = "owner", "cluster", "node"

@@ -54,7 +54,7 @@ TABLE: tuple[Permission, ...] = (
     Permission("", "pods", ("create", "delete", "get", "list", "patch", "watch")),
     Permission("", "secrets", ("create", "get", "list", "patch", "watch")),
     Permission("", "services", ("get", "list", "patch", "watch"), unseen=("create",)),
-    Permission("", "persistentvolumeclaims", ("create", "get", "list", "patch", "watch")),
+    Permission("", "persistentvolumeclaims", ("get", "list", "patch", "watch"), unseen=("create",)),
     Permission("", "serviceaccounts", ("get", "list", "patch", "watch"), unseen=("create",)),
     Permission("networking.k8s.io", "networkpolicies", ("delete", "get", "list", "patch", "watch"), unseen=("create",)),
     Permission("events.k8s.io", "events", ("create",)),

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from manta_operator.cluster.actions import Apply, Check, Create, Delete, DrainNode, Event, Plan
+from manta_operator.cluster.children import belongs
 from manta_operator.cluster.gather import READ_S
 from manta_operator.cluster.memory import Memory
 from manta_operator.cluster.refusals import Refusal, Why, why_of
@@ -18,7 +19,7 @@ from manta_operator.control.links import Link
 from manta_operator.kinds import CLUSTERS
 from manta_operator.kube.bulk import MOST_AT_ONCE, Outcome, slow_start
 from manta_operator.kube.errors import ApiError, KubeError, NotLeaderError
-from manta_operator.kube.ownership import Taken, whose
+from manta_operator.kube.ownership import Taken
 from manta_operator.kube.recorder import Recorder, Told
 from manta_operator.kube.resources import PODS, Key, Resource, key_of
 from manta_operator.kube.transport import Transport
@@ -135,7 +136,7 @@ class Application:
             if error.not_found:
                 return ""
             raise
-        if whose(existing, action.manifest) is Taken.FOREIGN:
+        if not belongs(existing, action.manifest):
             raise _taken(action.resource, existing)
         return str(existing["metadata"]["uid"])
 

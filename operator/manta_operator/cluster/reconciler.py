@@ -9,7 +9,6 @@ from manta_operator.cluster.actions import Plan
 from manta_operator.cluster.apply import Application
 from manta_operator.cluster.gather import Gatherer
 from manta_operator.cluster.memory import Memory
-from manta_operator.cluster.plan import plan
 from manta_operator.builders.labels import Manifest
 from manta_operator.cluster.seen import Seen
 from manta_operator.control.links import Links
@@ -34,7 +33,7 @@ class ClusterReconciler:
         recorder: For events.
         links: Ties to controls.
         metrics: Told of failures.
-        decide: The decision; another one in tests.
+        decide: The decision, `plan` with its surroundings.
         wall: Seconds since 1970.
     """
 
@@ -46,8 +45,8 @@ class ClusterReconciler:
         recorder: Recorder,
         links: Links,
         metrics: Metrics,
+        decide: Callable[[Seen, float], Plan],
         *,
-        decide: Callable[[Seen, float], Plan] = plan,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._caches, self._transport, self._writer, self._recorder = caches, transport, writer, recorder
