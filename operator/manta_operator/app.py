@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from manta.aio.supervisor import Supervisor
 from manta_operator import health
@@ -22,7 +23,7 @@ from manta_operator.kube.caches import Caches
 from manta_operator.kube.errors import NotLeaderError
 from manta_operator.kube.lease import Leadership
 from manta_operator.kube.recorder import Recorder
-from manta_operator.kube.reflector import Limits
+from manta_operator.kube.reflector import Limits, Reflector
 from manta_operator.kube.resources import PODS, Key
 from manta_operator.kube.tenure import Terms
 from manta_operator.kube.transport import Transport, connect
@@ -98,15 +99,16 @@ class Operator:
         port: Of probes and metrics; -1 for none.
     """
 
-    def __init__(self, settings: Settings, transport: Transport, lease: Transport, terms: Terms, limits: Limits) -> None:
+    def __init__(
+        self, settings: Settings, transport: Transport, lease: Transport, metrics: Metrics, terms: Terms, limits: Limits
+    ) -> None:
         self.settings, self.port = settings, -1
         self.leadership = Leadership(
             lease, Key(settings.lease_namespace, settings.lease_name), settings.identity, terms=terms
         )
-        self.caches = Caches(
-            transport, cached(nodes=not settings.namespaces), settings.namespaces, limits=limits
-        )
-        self.metrics = Metrics(lambda: self.caches[CLUSTERS].all(), lambda: self.leadership.leads)
+        self.caches = Caches(transport, cached(nodes=not settings.namespaces), settings.namespaces, limits=limits)
+        self.metrics = metrics
+        metrics.show(self.caches[CLUSTERS].all, lambda: self.leadership.leads)
         self.writer = Writer(transport, self._fence, timeout_s=terms.write_s)
         self._transport = transport
         self._running: dict[str, Running] = {}
@@ -146,7 +148,7 @@ class Operator:
         self._ending = True
         loop = asyncio.get_running_loop()
         until = loop.time() + LAST_WRITES_S
-        while self.writer.under_way and loop.time() < until:
+        while self.writer.under_way and loop.time() < until:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.005)
         await self.leadership.resign()
 
@@ -178,15 +180,10 @@ class Operator:
             running.wake(key)
 
     def _count(self) -> None:
-        for reflector in self.caches.reflectors:
-            plural = reflector.resource.plural
-            self.metrics.cached(plural, lambda store=reflector.store: len(store))
         for resource in {one.resource for one in self.caches.reflectors}:
             mine = [one for one in self.caches.reflectors if one.resource == resource]
-            for what in ("lists", "watches", "failures"):
-                self.metrics.reads(
-                    resource.plural, what, lambda mine=mine, what=what: sum(getattr(one, what) for one in mine)
-                )
+            self.metrics.cached(resource.plural, self.caches[resource].__len__)
+            self.metrics.reads(resource.plural, partial(_reads, mine))
         times = PodTimes()
 
         def changed(before: dict[str, object] | None, after: dict[str, object] | None) -> None:
@@ -194,6 +191,16 @@ class Operator:
                 self.metrics.pod_seconds.labels(stage).observe(seconds)
 
         self.caches[PODS].listen(changed)
+
+
+def _reads(reflectors: Iterable[Reflector]) -> dict[str, int]:
+    """What these have done so far."""
+    counts = {"lists": 0, "watches": 0, "failures": 0}
+    for one in reflectors:
+        counts["lists"] += one.lists
+        counts["watches"] += one.watches
+        counts["failures"] += one.failures
+    return counts
 
 
 @asynccontextmanager
@@ -213,24 +220,23 @@ async def serve(
     """
     terms = terms or Terms.of(settings.lease_s)
     async with AsyncExitStack() as stack:
-        metrics: list[Metrics] = []
+        metrics = Metrics()
         transport = await stack.enter_async_context(
             connect(
                 settings.kubeconfig,
                 connections=CONNECTIONS,
-                observe=lambda request, code, seconds: metrics[0].called(request, code, seconds),
+                observe=metrics.called,
             )
         )
         # Its own connections: a renewal never waits for a list.
         lease = await stack.enter_async_context(connect(settings.kubeconfig, connections=2))
-        operator = Operator(settings, transport, lease, terms, limits or Limits())
-        metrics.append(operator.metrics)
+        operator = Operator(settings, transport, lease, metrics, terms, limits or Limits())
         if settings.port >= 0:
             operator.port = await stack.enter_async_context(
                 health.serve(
                     settings.port,
                     unready=lambda: operator.unready,
-                    numbers=operator.metrics.text,
+                    numbers=metrics.text,
                     content_type=CONTENT_TYPE,
                     host=settings.host,
                 )

@@ -14,7 +14,7 @@ _CLOSING_S = 0.5
 
 @asynccontextmanager
 async def serve(
-    port: int, *, unready: Callable[[], str], numbers: Callable[[], bytes], content_type: str, host: str = "0.0.0.0"
+    port: int, *, unready: Callable[[], str], numbers: Callable[[], bytes], content_type: str, host: str
 ) -> AsyncIterator[int]:
     """Listen for a block, which gets the port.
 

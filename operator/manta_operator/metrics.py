@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -20,23 +21,22 @@ _SLOW = (0.1, 0.3, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0, 600.0)
 
 
 class Metrics:
-    """The numbers of one instance.
+    """The numbers of one instance."""
 
-    Args:
-        clusters: The MantaClusters that there are, as the API server has them.
-        leads: Whether this instance leads.
-    """
-
-    def __init__(self, clusters: Callable[[], Iterable[dict[str, Any]]], leads: Callable[[], bool]) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
         make: dict[str, Any] = {"registry": self.registry}
         Gauge("manta_operator_info", "Which operator this is.", ["version"], **make).labels(__version__).set(1)
-        Gauge("manta_operator_leader", "Whether this instance leads.", **make).set_function(lambda: float(leads()))
+        self._leader = Gauge("manta_operator_leader", "Whether this instance leads.", **make)
         self.reconciles = Counter(
             "manta_operator_reconciles", "Looks at an object, by how they ended.", ["controller", "result"], **make
         )
         self.reconcile_seconds = Histogram(
-            "manta_operator_reconcile_seconds", "How long a look at an object took.", ["controller"], buckets=_QUICK, **make
+            "manta_operator_reconcile_seconds",
+            "How long a look at an object took.",
+            ["controller"],
+            buckets=_QUICK,
+            **make,
         )
         self.queue_seconds = Histogram(
             "manta_operator_queue_seconds",
@@ -65,13 +65,25 @@ class Metrics:
         )
         self.events = Counter("manta_operator_events", "Events told about objects.", ["type", "reason"], **make)
         self.failures = Counter(
-            "manta_operator_action_failures", "Writes that failed, by kind of object and reason.", ["kind", "reason"], **make
+            "manta_operator_action_failures",
+            "Writes that failed, by kind of object and reason.",
+            ["kind", "reason"],
+            **make,
         )
         self._cached = Gauge("manta_operator_cached_objects", "Objects that are kept in memory.", ["resource"], **make)
         self._reads = Gauge(
             "manta_operator_reads", "Lists, watches and failures of either, of each kind.", ["resource", "what"], **make
         )
         self.links = Gauge("manta_operator_control_links", "Clusters whose control is tied to this instance.", **make)
+
+    def show(self, clusters: Callable[[], Iterable[dict[str, Any]]], leads: Callable[[], bool]) -> None:
+        """Show what clusters there are, and whether this instance leads.
+
+        Args:
+            clusters: The MantaClusters that there are, as the API server has them.
+            leads: Whether this instance leads.
+        """
+        self._leader.set_function(lambda: float(leads()))
         self.registry.register(Clusters(clusters))
 
     def called(self, request: Request, code: str, seconds: float) -> None:
@@ -87,13 +99,27 @@ class Metrics:
         """Show how many objects of a kind are kept."""
         self._cached.labels(resource).set_function(length)
 
-    def reads(self, resource: str, what: str, count: Callable[[], int]) -> None:
-        """Show how often a kind was listed, was watched, and could not be."""
-        self._reads.labels(resource, what).set_function(count)
+    def reads(self, resource: str, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Show how often a kind was listed, was watched, and could not be.
+
+        Args:
+            resource: Its plural.
+            counts: By those words.
+        """
+        for what in counts():
+            self._reads.labels(resource, what).set_function(partial(_of, counts, what))
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""
         return generate_latest(self.registry)
+
+
+def _of(counts: Callable[[], Mapping[str, int]], what: str) -> float:
+    return float(counts()[what])
+
+
+def _of(counts: Callable[[], Mapping[str, int]], what: str) -> float:
+    return float(counts()[what])
 
 
 class Clusters(Collector):

@@ -46,8 +46,8 @@ _MANTA = "manta.compute"
 TABLE: tuple[Permission, ...] = (
     Permission(_MANTA, "mantaclusters", ("get", "list", "watch")),
     Permission(_MANTA, "mantaclusters/status", ("patch",)),
-    # Where the admission plugin OwnerReferencesPermissionEnforcement is on (OpenShift), who says that an owner's end waits for what
-    # it owns must be allowed to set the owner's finalizers. Nothing sets any.
+    # Where the admission plugin OwnerReferencesPermissionEnforcement is on (OpenShift), whoever says that an owner's end waits
+    # for what it owns must be allowed to set the owner's finalizers. Nothing sets any.
     Permission(_MANTA, "mantaclusters/finalizers", (), unseen=("update",)),
     Permission(_MANTA, "mantajobs", ("list", "watch")),
     # Labels that somebody took from them are put back: hence the patch.
@@ -70,5 +70,6 @@ def rules(*scopes: Scope) -> list[dict[str, Any]]:
         if one.scope in scopes:
             found.setdefault((one.group, tuple(sorted((*one.verbs, *one.unseen)))), []).append(one.resource)
     return [
-        {"apiGroups": [group], "resources": resources, "verbs": list(verbs)} for (group, verbs), resources in found.items()
+        {"apiGroups": [group], "resources": resources, "verbs": list(verbs)}
+        for (group, verbs), resources in found.items()
     ]

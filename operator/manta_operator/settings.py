@@ -55,9 +55,13 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     def said(flag: str, otherwise: str) -> str:
         return environment.get("MANTA_OPERATOR_" + flag.upper().replace("-", "_")) or otherwise
 
-    parser = argparse.ArgumentParser(prog="python -m manta_operator", description="Look after MantaClusters and MantaJobs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m manta_operator", description="Look after MantaClusters and MantaJobs."
+    )
     parser.add_argument(
-        "--namespaces", default=said("namespaces", ""), help="namespaces to look after, with commas between (default: all)"
+        "--namespaces",
+        default=said("namespaces", ""),
+        help="namespaces to look after, with commas between (default: all)",
     )
     parser.add_argument(
         "--lease-namespace",

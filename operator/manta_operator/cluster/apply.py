@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from itertools import groupby
 from typing import Any
 
+from manta_operator.builders.labels import Manifest
 from manta_operator.cluster.actions import Apply, Check, Create, Delete, DrainNode, Event, Plan
 from manta_operator.cluster.children import belongs
 from manta_operator.cluster.gather import READ_S
 from manta_operator.cluster.memory import Memory
 from manta_operator.cluster.refusals import Refusal, Why, why_of
-from manta_operator.builders.labels import Manifest
 from manta_operator.cluster.seen import Seen
 from manta_operator.control.links import Link
 from manta_operator.kinds import CLUSTERS
@@ -201,16 +201,14 @@ class Application:
     async def _tell(self, event: Event) -> None:
         regarding = {"apiVersion": CLUSTERS.api_version, "kind": CLUSTERS.kind, "metadata": self._seen.raw["metadata"]}
         try:
-            await self._recorder.tell(
-                regarding, Told(event.reason, event.message, warning=event.type == "Warning")
-            )
+            await self._recorder.tell(regarding, Told(event.reason, event.message, warning=event.type == "Warning"))
         except NotLeaderError as error:
             self._not_leading = error
 
     # ---- taking away
 
     async def _take_away(self, plan: Plan) -> None:
-        live = any(one.live for one in (*plan.deletes, *plan.drains))
+        live = any(one.live for one in plan.deletes) or any(one.live for one in plan.drains)
         still = not live or await self._still_wanted()
         for drain in plan.drains:
             if still or not drain.live:

@@ -1,4 +1,4 @@
-"""Reads everything that is known about one cluster: from the copies, from the tie to its control, and little from the API server."""
+"""Reads everything that is known about one cluster: from copies, from the tie to its control, and little from the API server."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from manta_operator.api.cluster import MantaCluster
 from manta_operator.api.names import head_name
 from manta_operator.api.parse import InvalidObjectError, parse_cluster
-from manta_operator.cluster.memory import Memory
 from manta_operator.builders.labels import Manifest
+from manta_operator.cluster.memory import Memory
 from manta_operator.cluster.seen import Control, ControlNode, Drain, Seen, named
 from manta_operator.control.access import access_of
 from manta_operator.control.links import Link, Links

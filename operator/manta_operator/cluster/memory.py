@@ -57,7 +57,8 @@ class Memory:
         """What nobody wants any more is forgotten when its time has come."""
         if not self.refusals:
             return
-        wanted = {(one.resource.plural, one.name) for one in (*plan.creates, *plan.applies)}
+        wanted = {(one.resource.plural, one.name) for one in plan.creates}
+        wanted |= {(one.resource.plural, one.name) for one in plan.applies}
         for what, refusal in list(self.refusals.items()):
             if what not in wanted and refusal.again_at <= now and refusal.why is not Why.INVALID:
                 del self.refusals[what]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from manta_operator.builders.labels import CLUSTER as CLUSTER_LABEL
+from manta_operator.builders.labels import Manifest
 from manta_operator.cluster.actions import Plan
 from manta_operator.cluster.apply import Application
 from manta_operator.cluster.gather import Gatherer
 from manta_operator.cluster.memory import Memory
-from manta_operator.builders.labels import Manifest
 from manta_operator.cluster.seen import Seen
 from manta_operator.control.links import Links
 from manta_operator.controllers import Controller, Watched, owned_by
-from manta_operator.kinds import BY_NODE, CHILDREN, CLUSTER_LABEL, CLUSTERS
+from manta_operator.kinds import BY_NODE, CHILDREN, CLUSTERS
 from manta_operator.kube.caches import Caches
 from manta_operator.kube.expectations import Expectations
 from manta_operator.kube.recorder import Recorder

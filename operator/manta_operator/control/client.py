@@ -64,9 +64,7 @@ class ControlClient:
             grace_ms=int(min(grace_s, MOST_GRACE_S) * 1000),
             reason=reason[:256],
         )
-        response: pb.DrainNodeResponse = await call(
-            self._stub.DrainNode, request, token=self._token, timeout_s=CALL_S
-        )
+        response: pb.DrainNodeResponse = await call(self._stub.DrainNode, request, token=self._token, timeout_s=CALL_S)
         return Draining.DRAINED if response.drain.state == pb.DRAIN_STATE_DRAINED else Draining.DRAINING
 
     async def watch_nodes(self) -> AsyncIterator[Iterable[Node] | Node]:
@@ -81,7 +79,7 @@ class ControlClient:
             known: list[Node] | None = []
             last = 0
             while True:
-                # The first answers come at once from a control that lives; changes may take for ever, and keepalive finds the dead.
+                # The first answers come at once from a control that lives. Changes may take for ever; keepalive finds the dead.
                 async with asyncio.timeout(CALL_S if known is not None else None):
                     response = await stream.read()
                 if response is grpc.aio.EOF:
@@ -127,5 +125,3 @@ async def connect(access: Access) -> AsyncIterator[ControlClient]:
         yield ControlClient(channel, shown.join_token)
     finally:
         await channel.close(grace=None)
-
-

@@ -74,7 +74,7 @@ class Link:
             await asyncio.gather(*self._drains.values(), return_exceptions=True)
 
     def drain(self, node_id: bytes, *, grace_s: float, reason: str) -> None:
-        """Ask control to take a node out of service; what comes of it is seen in `nodes` and `refused`. Asked for once at a time."""
+        """Ask control, once at a time, to take a node out of service; what comes of it is in `nodes` and `refused`."""
         client = self._client
         node = (self._nodes or {}).get(node_id)
         if client is None or node is None or node_id in self._drains:

@@ -12,8 +12,8 @@ Objects are plain JSON (`dict`); what is in them is checked by whoever reads the
 - `watching` decides, `reflector` performs: an exact copy of a kind's objects, in a `store`, less what `trimming` leaves
   out; `caches` has several kinds. `expectations` decides when a copy is too old to decide upon.
 - `keys` decides, `queue` performs: which object is looked after next, by whom.
-- `ownership` decides, `writer` performs: writes that are safe to repeat, and that nobody makes who does not lead; `bulk` makes many of
-  them, and `recorder` tells people about them.
+- `ownership` decides, `writer` performs: writes that are safe to repeat, and that nobody makes who does not lead. `bulk` makes
+  many of them, and `recorder` tells people about them.
 - `tenure` decides, `lease` performs: who leads.
 
 What is missing on purpose: the client's own informers (they neither use bookmarks nor time limits of reads) and its leader

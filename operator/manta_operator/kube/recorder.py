@@ -56,7 +56,7 @@ class Recorder:
         self._told: OrderedDict[str, float] = OrderedDict()
 
     async def tell(self, regarding: dict[str, Any], told: Told) -> bool:
-        """Tell something about an object. Said once an hour at most, by whichever instance: the event's name is made of what it says.
+        """Tell something about an object, once an hour at most, whichever instance does: an event's name is made of what it says.
 
         Args:
             regarding: The object, with apiVersion, kind, and name, namespace and uid in its metadata.

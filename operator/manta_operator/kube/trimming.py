@@ -1,4 +1,4 @@
-"""What is kept of objects that are many: a pod as the API server has it takes 10 KB, and of a node's images nobody reads anything."""
+"""What is kept of objects that are many: a pod as the API server has it takes 10 KB, and nobody reads of a node's images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def node(obj: dict[str, Any]) -> dict[str, Any]:
     metadata = _only(obj.get("metadata"), ("name", "uid", "resourceVersion", "deletionTimestamp"))
     spec = _only(obj.get("spec"), ("taints", "unschedulable"))
     conditions = [
-        _only(one, ("type", "status", "reason", "lastTransitionTime")) for one in (obj.get("status") or {}).get("conditions") or []
+        _only(one, ("type", "status", "reason", "lastTransitionTime"))
+        for one in (obj.get("status") or {}).get("conditions") or []
     ]
     return {"metadata": metadata, "spec": spec, "status": {"conditions": conditions}}
 

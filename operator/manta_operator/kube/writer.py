@@ -57,7 +57,7 @@ class Writer:
         self.writes = self.under_way = 0
 
     def fence(self) -> None:
-        """For what is no write at the API server, and is for the leader alone: raise NotLeaderError unless this instance leads."""
+        """Raise NotLeaderError unless this instance leads: for what the leader alone does, and is no write at the API server."""
         self._fence(self._timeout_s)
 
     async def create(self, resource: Resource, obj: dict[str, Any]) -> Created:

@@ -68,10 +68,10 @@ class StandInControl(control_pb2_grpc.ControlServiceServicer):
         self._watchers: set[asyncio.Queue[pb.NodeInfo]] = set()
         self.server: grpc.aio.Server | None = None
 
-    async def ListNodes(self, request: pb.ListNodesRequest, context: Any) -> pb.ListNodesResponse:  # noqa: N802
+    async def ListNodes(self, request: pb.ListNodesRequest, context: Any) -> pb.ListNodesResponse:
         return pb.ListNodesResponse(nodes=self._nodes.values())
 
-    async def DrainNode(self, request: pb.DrainNodeRequest, context: Any) -> pb.DrainNodeResponse:  # noqa: N802
+    async def DrainNode(self, request: pb.DrainNodeRequest, context: Any) -> pb.DrainNodeResponse:
         node = self._nodes.get(request.node_id)
         if self.silent:
             await asyncio.Event().wait()
@@ -86,7 +86,7 @@ class StandInControl(control_pb2_grpc.ControlServiceServicer):
             self._change(self._nodes[request.node_id], drain=pb.DRAIN_STATE_DRAINED, state=pb.NODE_STATE_DEAD)
         return pb.DrainNodeResponse(drain=self._nodes[request.node_id].drain)
 
-    async def Watch(self, requests: Any, context: Any) -> Any:  # noqa: N802
+    async def Watch(self, requests: Any, context: Any) -> Any:
         if self.silent:
             await asyncio.Event().wait()
         changes: asyncio.Queue[pb.NodeInfo] = asyncio.Queue()
@@ -121,9 +121,7 @@ class StandInControl(control_pb2_grpc.ControlServiceServicer):
             "manta.compute/pod-name": metadata["name"],
             "manta.compute/group": (metadata.get("labels") or {}).get("manta.compute/group", ""),
         }
-        info = pb.NodeInfo(
-            node_id=node_id, name=metadata["name"], state=pb.NODE_STATE_ALIVE, labels=labels, head=head
-        )
+        info = pb.NodeInfo(node_id=node_id, name=metadata["name"], state=pb.NODE_STATE_ALIVE, labels=labels, head=head)
         info.total.amounts["CPU"] = 10_000
         self._tell(info)
 
@@ -214,7 +212,7 @@ class StandInControls:
         if control.server is not None:
             return
         server = transport.server(tokens)
-        control_pb2_grpc.add_ControlServiceServicer_to_server(control, server)  # type: ignore[no-untyped-call]
+        control_pb2_grpc.add_ControlServiceServicer_to_server(control, server)
         if (folder / "control.crt").exists():
             cluster = (folder / "cluster").read_text().strip()
             credentials = transport.server_credentials(TlsFiles.of_role(str(folder), "control", cluster))

@@ -1,7 +1,7 @@
 """Stands in for nodes and their kubelets: Node objects that look well, and pods whose status says that they run.
 
-Nothing runs. A pod that is bound to one of these nodes is said to be running and ready; one that is deleted is taken away. What is
-different for a pod a test says by its name: `hold` (it is not started), `linger` (it does not end), `fail`, `unready`.
+Nothing runs. A pod that is bound to one of these nodes is said to be running and ready; one that is deleted is taken away. What
+is different for a pod a test says by its name: `hold` (it is not started), `linger` (it does not end), `fail`, `unready`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ from tests.kube.harness.control_plane import ControlPlane
 #: The node controller takes a node for dead that says nothing for 40 s.
 HEARTBEAT_S = 8.0
 STRATEGIC = "application/strategic-merge-patch+json"
-_CAPACITY = {"cpu": "10000", "memory": "10000Gi", "pods": "50000", "ephemeral-storage": "10000Gi", "nvidia.com/gpu": "64"}
+_CAPACITY = {
+    "cpu": "10000",
+    "memory": "10000Gi",
+    "pods": "50000",
+    "ephemeral-storage": "10000Gi",
+    "nvidia.com/gpu": "64",
+}
 
 
 def now() -> str:
@@ -91,7 +97,9 @@ class Kubelet:
         for pod in pods:
             self._care(pod)
 
-    def fail(self, namespace: str, name: str, reason: str = "Evicted", message: str = "The node was low on memory.") -> None:
+    def fail(
+        self, namespace: str, name: str, reason: str = "Evicted", message: str = "The node was low on memory."
+    ) -> None:
         """A pod ends for good, as an evicted one does."""
         status = {"phase": "Failed", "reason": reason, "message": message, "conditions": [_condition("Ready", "False")]}
         self._patch(f"/api/v1/namespaces/{namespace}/pods/{name}", status)
@@ -196,7 +204,9 @@ class Kubelet:
     def _run(self, pod: dict[str, Any]) -> None:
         metadata = pod["metadata"]
         head = (metadata.get("labels") or {}).get("manta.compute/group") == "head"
-        address = self.address_of(metadata["uid"]) if head else f"10.200.{random.randrange(256)}.{random.randrange(1, 255)}"
+        address = (
+            self.address_of(metadata["uid"]) if head else f"10.200.{random.randrange(256)}.{random.randrange(1, 255)}"
+        )
         name = f"{metadata['namespace']}/{metadata['name']}"
         ready = name not in self.unready
         if head:

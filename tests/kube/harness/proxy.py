@@ -34,12 +34,14 @@ class Request:
         path: Without the query.
         query: Parameters.
         write: How many writes there have been with this one; 0 for reads.
+        change: The same, of writes that are no renewals of a Lease, nor tries that change nothing.
     """
 
     method: str
     path: str
     query: dict[str, str]
     write: int
+    change: int = 0
 
     @property
     def watches(self) -> bool:
@@ -192,7 +194,7 @@ class FaultProxy:
         changes = is_write and "/leases" not in incoming.path and "dryRun" not in incoming.query
         self.changes += changes
         change = self.changes if changes else 0
-        request = Request(incoming.method, incoming.path, dict(incoming.query), self.writes if is_write else 0)
+        request = Request(incoming.method, incoming.path, dict(incoming.query), self.writes if is_write else 0, change)
         self.requests.append(request)
         if request.lists and (past := self.replayed.pop(request.path, None)) is not None:
             return web.json_response(past)
@@ -215,7 +217,7 @@ class FaultProxy:
             if request.watches and answer.status == 200:
                 return await self._watch(incoming, answer, act)
             content = await answer.read()
-        for counted, on in ((request.write, self._on_write), (change, self._on_change)):
+        for counted, on in ((request.write, self._on_write), (request.change, self._on_change)):
             if on is not None and counted == on[0]:
                 on[1]()
                 return _cut(incoming)

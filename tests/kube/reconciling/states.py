@@ -13,8 +13,26 @@ from tests.kube.harness.client import Api
 NAME = "demo"
 #: Fields of metadata that the API server makes.
 _MADE = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink", "generateName")
-_TIMES = ("lastTransitionTime", "startTime", "startedAt", "finishedAt", "lastProbeTime", "lastHeartbeatTime", "lastUpdateTime")
-_ADDRESSES = ("clusterIP", "clusterIPs", "podIP", "podIPs", "hostIP", "hostIPs", "nodeName", "nodePort", "healthCheckNodePort")
+_TIMES = (
+    "lastTransitionTime",
+    "startTime",
+    "startedAt",
+    "finishedAt",
+    "lastProbeTime",
+    "lastHeartbeatTime",
+    "lastUpdateTime",
+)
+_ADDRESSES = (
+    "clusterIP",
+    "clusterIPs",
+    "podIP",
+    "podIPs",
+    "hostIP",
+    "hostIPs",
+    "nodeName",
+    "nodePort",
+    "healthCheckNodePort",
+)
 _SLOT = re.compile(rf"^({NAME}-[a-z0-9-]+)-\d+$")
 
 
@@ -151,7 +169,7 @@ def _stripped(value: Any) -> Any:
         return {
             name: _stripped(inner)
             for name, inner in value.items()
-            if name not in _TIMES and name not in _ADDRESSES and not (name == "tolerations")
+            if name not in _TIMES and name not in _ADDRESSES and name != "tolerations"
         }
     if isinstance(value, list):
         return [_stripped(one) for one in value]

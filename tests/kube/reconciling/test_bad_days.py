@@ -162,7 +162,9 @@ def test_a_list_from_the_past_makes_no_second_pod_and_takes_none_away(kube, api,
                 await settled(place, process)
             before, made = place.pods(), place.secrets()
 
-            proxy.replay({CLUSTERS.path(place.namespace): old["mantaclusters"], PODS.path(place.namespace): old["pods"]})
+            proxy.replay(
+                {CLUSTERS.path(place.namespace): old["mantaclusters"], PODS.path(place.namespace): old["pods"]}
+            )
             with started(proxy, tmp_path, place, lease="second") as process:
                 await until(lambda: not proxy.replayed, "the past was read")
                 await settled(place, process)

@@ -29,7 +29,7 @@ def test_a_life(kube, kubelet, identity, place, tmp_path):
             await settled(place, operator)
             [left] = [name for name in place.pods() if name != f"{NAME}-head"]
             control = kubelet.controls.of(place.mine["metadata"]["uid"])
-            assert sorted(control.drains + [left]) == [f"{NAME}-w-{slot}" for slot in range(3)]
+            assert sorted([*control.drains, left]) == [f"{NAME}-w-{slot}" for slot in range(3)]
             await rests(proxy)
 
             before = place.pods()

@@ -8,9 +8,9 @@ import secrets
 from manta_operator.kinds import CLUSTERS
 from manta_operator.kube.resources import PODS, SECRETS, SERVICES
 from manta_operator.permissions import TABLE
+from tests.kube.harness.operator import operator
 from tests.kube.reconciling.runs import behind, settled, until
 from tests.kube.reconciling.states import NAME, cluster
-from tests.kube.harness.operator import operator
 
 
 def asked(kube, user):

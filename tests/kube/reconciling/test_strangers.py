@@ -47,7 +47,9 @@ def test_what_a_stranger_deletes_is_made_again(kube, identity, place, tmp_path, 
             state, made = place.state(), place.secrets()
             uid = place.get(resource, name)["metadata"]["uid"]
             place.delete(resource, name)
-            await until(lambda: (place.get(resource, name) or {}).get("metadata", {}).get("uid", uid) != uid, "it is back")
+            await until(
+                lambda: (place.get(resource, name) or {}).get("metadata", {}).get("uid", uid) != uid, "it is back"
+            )
             await back(place, state, operator)
             unchanged(made, place.secrets(), besides=[name] if resource is SECRETS else [])
             await rests(proxy)

@@ -95,6 +95,8 @@ def test_a_slow_cluster_takes_one_worker_and_no_more():
 
     async def body(queue):
         queue.add(slow)
+        while not work.looks:
+            await asyncio.sleep(0)
         for number in range(50):
             queue.add(slow)
             queue.add(Key("n", f"c{number}"))

@@ -35,7 +35,10 @@ def test_a_node_keeps_taints_and_conditions():
     node = {
         "metadata": {"name": "n", "uid": "u", "labels": {"a": "b"}, "annotations": {"c": "d"}},
         "spec": {"taints": [{"key": "k"}], "podCIDR": "x"},
-        "status": {"images": [1], "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "t", "lastHeartbeatTime": "now"}]},
+        "status": {
+            "images": [1],
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "t", "lastHeartbeatTime": "now"}],
+        },
     }
     assert trimming.node(node) == {
         "metadata": {"name": "n", "uid": "u"},
