@@ -40,9 +40,9 @@ def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         pytest.fail(f"the cluster could not be made: {error}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def operator(kubernetes: Cluster) -> Iterator[Cluster]:
-    """The cluster, with the operator in it."""
+    """The cluster, with the operator in it: each module's own, as installing it is what is tested most."""
     with charts.operator(kubernetes):
         yield kubernetes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import selectors
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,6 +45,88 @@ counter = Counter.remote()
 print(manta.get([square.remote(i) for i in range(8)]), manta.get(counter.add.remote(manta.put(3))))
 """
 RIGHT = "[0, 1, 4, 9, 16, 25, 36, 49] 3"
+
+#: A driver that computes what it is asked, one expression a line, and answers with one line.
+LIVE = """
+import os, sys, time
+import manta
+
+manta.init(log_to_driver=False)
+
+
+@manta.remote(num_cpus=1, max_retries=5)
+def square(x, seconds=0.0):
+    time.sleep(seconds)
+    return x * x
+
+
+@manta.remote(num_cpus=0)
+def hog(size):
+    return len(bytearray(os.urandom(1 << 20) * (size >> 20)))
+
+
+@manta.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)
+class Counter:
+    def __init__(self):
+        self.total = 0
+
+    def add(self, x):
+        self.total += x
+        return self.total
+
+
+def alive():
+    return sorted(node["NodeName"] for node in manta.nodes() if node["Alive"])
+
+
+print("ready", flush=True)
+for line in sys.stdin:
+    try:
+        print(repr(eval(line)), flush=True)
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}".replace(chr(10), " "), flush=True)
+"""
+
+
+class LiveDriver:
+    """A driver that is asked."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def ask(self, expression: str, *, timeout_s: float = 90.0) -> str:
+        """What an expression is; of an error its class and text."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{expression}\n")
+        self._process.stdin.flush()
+        return self.heard(timeout_s)
+
+    def heard(self, timeout_s: float) -> str:
+        """The next line."""
+        assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            if not selector.select(timeout_s):
+                raise AssertionError(f"the driver said nothing for {timeout_s:g} s")
+        line = self._process.stdout.readline()
+        assert line, f"the driver ended with status {self._process.wait()}"
+        return line.rstrip("\n")
+
+
+@contextlib.contextmanager
+def live(environment: Mapping[str, str]) -> Iterator[LiveDriver]:
+    """A driver on this machine for a block."""
+    path = os.pathsep.join((str(ROOT / "runtime"), str(ROOT / "operator")))
+    whole = {**os.environ, "PYTHONPATH": path, **environment}
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", LIVE], env=whole, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            driver = LiveDriver(process)
+            assert driver.heard(60.0) == "ready"
+            yield driver
+        finally:
+            process.kill()
 
 
 @contextlib.contextmanager
