@@ -39,7 +39,8 @@ class Adapter:
 
     def start(self, cpus: int) -> None:
         self.ray = importlib.import_module(self._module)
-        self.ray.init(num_cpus=cpus, logging_level=logging.ERROR)
+        # A Ray that was killed leaves a note which `init()` would follow instead of starting one.
+        self.ray.init(address="local", num_cpus=cpus, logging_level=logging.ERROR)
 
     def start_outside(self, cpus: int) -> None:
         """A cluster beside us, and this process as a driver outside of it."""

@@ -54,7 +54,7 @@ class GoProgram:
     Attributes:
         name: Of the program, and the beginning of its file's name.
         source: The folder with `go.mod`, `go.sum` and, if it is a program of our own, its sources.
-        module: The module in `go.mod` whose version is the program's.
+        module: The module in `go.mod` whose version is the program's; empty for a program of our own.
         package: What is built; "." for the folder itself.
         about: For people: what it is and about how long it takes.
         settings: Makes the program's texts that the linker sets (`-X`), from the versions in `go.mod`.
@@ -70,7 +70,7 @@ class GoProgram:
     @property
     def version(self) -> str:
         """Such as 1.34.4."""
-        return self.version_of(self.module)
+        return self.version_of(self.module) if self.module else "ours"
 
     def version_of(self, module: str) -> str:
         """The version of a module that go.mod requires, without its v."""
