@@ -157,9 +157,7 @@ class Operator:
         match action:
             case Delete():
                 if not action.live or self._is_live(generation=True):
-                    self.server.delete(
-                        kind, action.name, action.uid, action.version, now, at_once=action.grace_s == 0
-                    )
+                    self.server.delete(kind, action.name, action.uid, action.version, now, at_once=action.grace_s == 0)
                     self._wrote[kind] = self.server.version
                 else:
                     self._dirty = True
