@@ -252,9 +252,10 @@ def test(arguments: Sequence[str]) -> None:
     # Minutes, the first time. Where it cannot be built, the tests that need it say why.
     subprocess.run([python_of(VENV), "-m", "tests.kube.harness.build"], cwd=ROOT, stdout=sys.stderr, check=False)
     outside = pytest([*OUTSIDE_TOO, "--through-gateway", *SIDE_BY_SIDE])
-    # One control plane serves all of its tests, so these are one after the other.
-    kubernetes = pytest(["tests/kube"])
-    status = pytest(["tests", "--ignore=tests/kube", *SIDE_BY_SIDE])
+    subprocess.run([python_of(VENV), "-m", "tests.e2e.harness"], cwd=ROOT, stdout=sys.stderr, check=False)
+    # One control plane, and one cluster, serves all of its tests, so these are one after the other.
+    kubernetes = pytest(["tests/kube", "tests/e2e"])
+    status = pytest(["tests", "--ignore=tests/kube", "--ignore=tests/e2e", *SIDE_BY_SIDE])
     sys.exit(status or outside or kubernetes or bool(failed))
 
 
@@ -282,6 +283,13 @@ def kube(arguments: Sequence[str]) -> None:
         os.execv(python_of(VENV), [str(python_of(VENV)), "-m", "tests.kube.harness", *arguments])  # noqa: S606 - no shell is meant
 
 
+def kind(arguments: Sequence[str]) -> None:
+    """Build kind's node image, where no registry has it, and the images; `./dev kind up` has a cluster with them."""
+    setup()
+    os.chdir(ROOT)
+    os.execv(python_of(VENV), [str(python_of(VENV)), "-m", "tests.e2e.harness", *arguments])  # noqa: S606 - no shell is meant
+
+
 def soak(arguments: Sequence[str]) -> None:
     """Mixed work with random kills, ten minutes unless told otherwise: nothing lost, nothing leaked."""
     setup()
@@ -295,6 +303,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "test": test,
     "bench": bench,
     "kube": kube,
+    "kind": kind,
     "soak": soak,
 }
 
