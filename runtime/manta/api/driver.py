@@ -54,7 +54,10 @@ def connect_outside(options: InitOptions, address: str) -> RemoteSession:
     from manta.rpc.v1 import gateway_pb2 as gw
     from manta.version import __version__
 
-    gateway = Gateway(address, _token(address, options.given.get("token")), _authorities(options.given.get("ca")))
+    # A cluster without TLS was made so on purpose, and so is a driver that goes there.
+    plain = not setting("TLS")
+    authorities = None if plain else _authorities(options.given.get("ca"))
+    gateway = Gateway(address, _token(address, options.given.get("token")), authorities, plain=plain)
     show, job_config = _job_config(options)
     session = RemoteSession(gateway)
     session.connect(
@@ -116,6 +119,8 @@ def _token(address: str, given: str | None) -> str:
         from manta.transport.auth import read_token
 
         return read_token(path)
+    if setting("AUTH") == "none":
+        return ""
     raise errors.AuthenticationError(
         f"{address} wants a token: set MANTA_TOKEN, or MANTA_TOKEN_FILE to the file that holds it; neither is set, and "
         "init() was given no token"

@@ -20,9 +20,9 @@ _AUTHORITY = "authority of "
 class Gateway:
     """One gateway as a driver knows it."""
 
-    __slots__ = ("address", "ca", "host", "name", "port", "token")
+    __slots__ = ("address", "ca", "host", "name", "plain", "port", "token")
 
-    def __init__(self, address: str, token: str, ca: bytes | None) -> None:
+    def __init__(self, address: str, token: str, ca: bytes | None, *, plain: bool = False) -> None:
         self.address = address
         self.host, self.port = split(address)
         #: Shown to it; a secret.
@@ -31,6 +31,8 @@ class Gateway:
         self.ca = ca
         #: The name its certificate has to have; empty for the host's.
         self.name = role_name_of(ca) if ca is not None else ""
+        #: It speaks without TLS: who is on the way reads and changes everything.
+        self.plain = plain
 
     @property
     def authority(self) -> str:
