@@ -6,6 +6,7 @@ from manta.core import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     import ssl
     from typing import Any
 
@@ -18,7 +19,7 @@ _AUTHORITY = "authority of "
 
 
 class Gateway:
-    """One gateway as a driver knows it."""
+    """One gateway as a driver knows it, and the way there."""
 
     __slots__ = ("address", "ca", "host", "name", "plain", "port", "token")
 
@@ -46,6 +47,27 @@ class Gateway:
         context = ssl.create_default_context(cadata=None if self.ca is None else self.ca.decode("ascii", "replace"))
         context.set_alpn_protocols(["h2"])
         return context
+
+    def dial(self, timeout_s: float) -> socket.socket:
+        """A connection to it, without TLS yet; the caller's to close.
+
+        Raises:
+            OSError: None came about; `reason` says what that means.
+        """
+        import socket
+
+        sock = socket.create_connection((self.host, self.port), timeout_s)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def reason(self, failed: OSError) -> errors.MantaError:
+        """The error for a connection, or TLS over it, that did not come about."""
+        from manta.client.remote.diagnose import reason
+
+        return reason(self, failed)
+
+    def close(self) -> None:
+        """Nobody dials any more. The session that was given it calls this at its end."""
 
 
 def split(address: str) -> tuple[str, int]:

@@ -10,7 +10,7 @@ import ssl
 import time
 from collections import deque
 
-from manta.client.remote.diagnose import no_gateway, reason
+from manta.client.remote.diagnose import no_gateway
 from manta.core import errors
 from manta.rpc.v1 import gateway_pb2 as gw
 from manta.transport import auth, statuses
@@ -101,11 +101,13 @@ class Line:
         """TCP and TLS, as far as they go."""
         gateway = self._gateway
         try:
-            sock = socket.create_connection((gateway.host, gateway.port), OPEN_S / 2)
+            sock = gateway.dial(OPEN_S / 2)
+        except errors.MantaError:  # some of ours are OSErrors too, and say all there is to say
+            raise
         except OSError as failed:
-            raise reason(gateway, failed) from None
+            raise gateway.reason(failed) from None
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(OPEN_S / 2)
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
             if gateway.plain:
@@ -114,7 +116,7 @@ class Line:
             tls = context.wrap_socket(sock, server_hostname=gateway.name or gateway.host)
         except OSError as failed:  # TLS's are among them
             sock.close()
-            raise reason(gateway, failed) from None
+            raise gateway.reason(failed) from None
         if tls.selected_alpn_protocol() != "h2":
             tls.close()
             raise no_gateway(gateway, "it speaks no HTTP/2")

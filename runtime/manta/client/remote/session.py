@@ -200,6 +200,7 @@ class RemoteSession(Patient):
             if self._line is not None:
                 self.pump.remove(self._line.fd)
                 self._line.close()
+        self._gateway.close()
         self.pump.close()
         self.background.run(self.finish_lines)
         self.background.finish(2.0)
