@@ -1,8 +1,8 @@
 """Programs that few machines have, built from Go modules once and kept in a cache outside of the checkout.
 
 A program comes from a folder with `go.mod`, which names versions, and `go.sum`, which pins their contents. Its file's name in the
-cache is made of all that decides what it is, so that another version or another source is another file. Two that want the same one at
-the same time build it once.
+cache is made of all that decides what it is: another version or another source is another file. Two that want the same one at the
+same time build it once.
 """
 
 from __future__ import annotations
