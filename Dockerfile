@@ -17,7 +17,8 @@ FROM ${BASE} AS build
 # Where no index answers: a folder `wheelhouse` in the context, and PIP_FIND_LINKS=/wheelhouse PIP_NO_INDEX=1. Its pip serves a base without.
 ARG PIP_NO_INDEX
 ARG PIP_FIND_LINKS
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_NO_INDEX=${PIP_NO_INDEX} PIP_FIND_LINKS=${PIP_FIND_LINKS} \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 COPY LICENSE wheelhous[e] /wheelhouse/
 RUN python3 -m venv --without-pip /opt/manta \
  && echo 'manta:x:65532:65532:manta:/tmp:/usr/sbin/nologin' >> /etc/passwd \

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kubernetes.sizes import sizes
+from benchmarks.kubernetes.sizes import archive_of, sizes
 from tests.e2e.harness.cluster import Cluster, CommandError, cluster
 from tests.e2e.support import charts, drivers
 
@@ -104,7 +104,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="manta-bench-") as folder, cluster(Path(folder)) as kubernetes:
-        images = sizes(kubernetes)
+        with archive_of(kubernetes) as archive:
+            images = sizes(archive)
         with charts.operator(kubernetes):
             rounds = [once(kubernetes, number) for number in range(asked.rounds)]
     first = [one["first_result_s"] for one in rounds if one["first_result_s"] is not None]

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.e2e.harness import images
 from tests.e2e.harness.cluster import Cluster
+from tests.e2e.harness.engine import Engine
 
 _BLOCK = 1 << 20
 
 
-def layers(archive: Path) -> list[int]:
-    """Compressed bytes of each layer of what `docker save` wrote, lowest first."""
+def layers(archive: Path, name: str) -> list[int]:
+    """Compressed bytes of each layer of an image in what `docker save` wrote, lowest first."""
     with tarfile.open(archive) as tar:
         manifest = tar.extractfile("manifest.json")
         assert manifest is not None
-        [image] = json.load(manifest)
+        [image] = [one for one in json.load(manifest) if name in one["RepoTags"]]
         found = []
-        for name in image["Layers"]:
-            file = tar.extractfile(name)
+        for layer in image["Layers"]:
+            file = tar.extractfile(layer)
             assert file is not None
             packer, size = zlib.compressobj(6, zlib.DEFLATED, 31), 0
             while block := file.read(_BLOCK):
@@ -31,20 +35,22 @@ def layers(archive: Path) -> list[int]:
     return found
 
 
-def sizes(kubernetes: Cluster) -> dict[str, dict[str, int]]:
-    """Of each of the project's images: all of it, and what the Dockerfile puts over its base."""
+def sizes(archive: Path) -> dict[str, dict[str, int]]:
+    """Of each of the project's images in an archive: all of it, and what the Dockerfile puts over its base."""
     found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for target, name in images.TARGETS.items():
-            if kubernetes.engine is None:
-                continue
-            archive = next(
-                (path for path in images.kept_archives() if path.stem == target), Path(folder) / f"{target}.tar"
-            )
-            if not archive.exists():
-                kubernetes.engine.docker("save", "--output", archive, name, timeout_s=600)
-            found[name] = {
-                "compressed": sum(every := layers(archive)),
-                "over_base": sum(every[-images.LAYERS_OVER_BASE :]),
-            }
+    for name in images.TARGETS.values():
+        every = layers(archive, name)
+        found[name] = {"compressed": sum(every), "over_base": sum(every[-images.LAYERS_OVER_BASE :])}
     return found
+
+
+@contextlib.contextmanager
+def archive_of(kubernetes: Cluster) -> Iterator[Path]:
+    """An archive of the images that a cluster has on its nodes."""
+    if kubernetes.engine is None or not kubernetes.engine.pid:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "images.tar"
+            Engine(os.environ).docker("save", "--output", path, *images.TARGETS.values(), timeout_s=600)
+            yield path
+    else:
+        yield images.have_archive()

@@ -10,7 +10,7 @@ from tests.e2e.support import pods
 EMBEDDED = """
 import manta
 
-manta.init(num_cpus=2, object_store_memory=32 << 20)
+manta.init(num_cpus=2, object_store_memory=80 << 20)
 square = manta.remote(lambda x: x * x)
 print(manta.get([square.remote(i) for i in range(4)]))
 """

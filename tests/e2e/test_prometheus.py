@@ -64,7 +64,7 @@ def test_used_cpus_and_objects_rise_and_fall_with_a_load(operator: Cluster, name
         return sum(watched.values('manta_resources{resource="CPU",state="used"}'))
 
     def stored() -> float:
-        return sum(watched.values('manta_object_store_bytes{state="used"}'))
+        return sum(watched.values('manta_object_store_bytes{state="sealed"}'))
 
     environment = {"KUBECONFIG": str(operator.kubeconfig), "MANTA_ADDRESS": f"k8s://{namespace}/demo"}
     before = stored()

@@ -56,11 +56,13 @@ def said(value: Any) -> Any:
         found = {}
         for one in fields_of(type(value)):
             inner = getattr(value, one.attribute)
-            if one.required or inner != one.default:
-                found[one.name] = said(inner)
+            spoken = said(inner)
+            if one.required or (inner != one.default and spoken != {}):
+                found[one.name] = spoken
         return found
     if isinstance(value, Mapping):
-        return {str(name): said(inner) for name, inner in value.items()}
+        # null is as good as nothing, as for the API server.
+        return {str(name): said(inner) for name, inner in value.items() if inner is not None}
     if isinstance(value, list | tuple):
         return [said(inner) for inner in value]
     return render(value)

@@ -160,3 +160,10 @@ class Plan:
     status: StatusUpdate | None = None
     events: tuple[Event, ...] = ()
     again_at: float | None = None
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether there is nothing to write, and nobody to tell."""
+        return not (
+            self.creates or self.applies or self.deletes or self.drains or self.checks or self.status or self.events
+        )

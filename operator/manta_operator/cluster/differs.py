@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from manta_operator.api import quantity
@@ -48,22 +47,20 @@ def differs(there: Manifest, wanted: Manifest) -> bool:
 
 def _within(wanted: Any, there: Any) -> bool:
     """Whether all that is wanted is there; empty things are the same as none, as for the API server."""
+    if wanted == there:
+        return True  # nearly always, and quickly found out
     if wanted is None or wanted == {} or wanted == [] or wanted == "":
         # An empty selector and no selector differ to Kubernetes, but only one of them is ever wanted at a given place.
-        return there is None or there == wanted or isinstance(wanted, Mapping)
-    if isinstance(wanted, Mapping):
-        return isinstance(there, Mapping) and all(_within(value, there.get(name)) for name, value in wanted.items())
+        return there is None or isinstance(wanted, dict)
+    if isinstance(wanted, dict):
+        return isinstance(there, dict) and all(_within(value, there.get(name)) for name, value in wanted.items())
     if isinstance(wanted, list | tuple):
         return isinstance(there, list | tuple) and _items_within(list(wanted), list(there))
-    if isinstance(wanted, str) and isinstance(there, str):
-        return wanted == there or _same_amount(wanted, there)
-    return bool(wanted == there)
+    return isinstance(wanted, str) and isinstance(there, str) and _same_amount(wanted, there)
 
 
 def _items_within(wanted: list[Any], there: list[Any]) -> bool:
-    key = next(
-        (key for key in _KEYS if all(isinstance(one, Mapping) and key in one for one in (*wanted, *there))), None
-    )
+    key = next((key for key in _KEYS if all(isinstance(one, dict) and key in one for one in (*wanted, *there))), None)
     if key is None:
         return len(wanted) == len(there) and all(_within(one, other) for one, other in zip(wanted, there, strict=True))
     found = {str(one[key]): one for one in there}

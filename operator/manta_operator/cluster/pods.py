@@ -171,4 +171,4 @@ def _lost(
 
 def _answers(node: Manifest) -> bool:
     """Whether a node is ready, or has not said anything yet."""
-    return condition(node, "Ready").get("status", "True") == "True"
+    return bool(condition(node, "Ready").get("status", "True") == "True")

@@ -12,15 +12,15 @@ from manta_operator.builders.labels import Manifest
 def part(obj: object, *path: str) -> Mapping[str, Any]:
     """An object within an object; empty if it is not there or is none."""
     for name in path:
-        obj = obj.get(name) if isinstance(obj, Mapping) else None
-    return obj if isinstance(obj, Mapping) else {}
+        obj = obj.get(name) if isinstance(obj, dict) else None
+    return obj if isinstance(obj, dict) else {}
 
 
 def parts(obj: object, *path: str) -> list[Mapping[str, Any]]:
     """The objects of a list within an object; empty if it is not there or is none."""
     *folders, last = path
     items = part(obj, *folders).get(last)
-    return [one for one in items if isinstance(one, Mapping)] if isinstance(items, list | tuple) else []
+    return [one for one in items if isinstance(one, dict)] if isinstance(items, list) else []
 
 
 def text(obj: object, *path: str) -> str:

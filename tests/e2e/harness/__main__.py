@@ -22,7 +22,7 @@ def build() -> None:
     if taken is Way.APART:
         programs.have(programs.KIND)
         kept.say(f"the node image is {node_image.have()}")
-        kept.say(f"the project's images are {', '.join(map(str, images.have_archives()))}")
+        kept.say(f"the project's images are {images.have_archive()}")
 
 
 def up(folder: Path) -> None:

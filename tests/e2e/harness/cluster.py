@@ -50,7 +50,9 @@ class Cluster:
         self.kubeconfig, self.folder, self.kind, self.engine = kubeconfig, folder, kind, docker
         self.images = Images()
         self.environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
-        self.kubectl_path = str(shutil.which("kubectl") if docker is None or not docker.pid else programs.kubectl())
+        # Another machine's kubectl may be years older than the cluster.
+        ours = programs.COMPONENTS.path.exists()
+        self.kubectl_path = str(programs.kubectl() if ours else shutil.which("kubectl") or "kubectl")
 
     def run(
         self,
@@ -132,6 +134,14 @@ class Cluster:
         selector = "!node-role.kubernetes.io/control-plane"
         return sorted(node["metadata"]["name"] for node in self.get("nodes", "--selector", selector))
 
+    def load(self, archive: Path) -> None:
+        """Put images on every node."""
+        assert self.engine is not None
+        began = time.monotonic()
+        command = [programs.have(programs.KIND), "load", "image-archive", archive, "--name", self.kind]
+        self.run(*command, timeout_s=CREATE_S, environment=self.engine.settings)
+        kept.say(f"images are on the nodes after {time.monotonic() - began:.0f} s")
+
     def on_node(self, node: str, *command: str) -> str:
         """Run a program on a node."""
         assert self.engine is not None
@@ -154,7 +164,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         raise CannotMakeError(missing)
     kept.say(f"a cluster by way of {taken.value}")
     if taken is Way.GIVEN:
-        yield Cluster(Path(os.environ[ways.GIVEN]).resolve(), folder)
+        yield _given(Path(os.environ[ways.GIVEN]).resolve(), folder)
     elif taken is Way.REGISTRY:
         docker = Engine(os.environ)
         kind = shutil.which("kind") or programs.have(programs.KIND)
@@ -165,7 +175,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
             )
             yield running
     else:
-        archives = images.have_archives()
+        archive = images.have_archive()
         node = node_image.have()
         # Whoever connects to this port outside reaches the same port inside, where kind has the API server listen.
         with socket.create_server(("127.0.0.1", 0), backlog=1024) as door, engine(folder / "e", doors=[door]) as docker:
@@ -173,10 +183,21 @@ def cluster(folder: Path) -> Iterator[Cluster]:
             more = ["--image", node_image.NAME]
             kind = programs.have(programs.KIND)
             with _kind_cluster(docker, kind, folder, more, door.getsockname()[1]) as running:
-                for archive in archives:
-                    load = [kind, "load", "image-archive", archive, "--name", running.kind]
-                    running.run(*load, timeout_s=CREATE_S, environment=docker.settings)
+                running.load(archive)
                 yield running
+
+
+def _given(kubeconfig: Path, folder: Path) -> Cluster:
+    """One that is there already. If it is kind's, on the Docker that DOCKER_HOST says, its nodes can be reached."""
+    found = Cluster(kubeconfig, folder)
+    context = found.kubectl("config", "current-context").strip()
+    containers = subprocess.run(
+        ["docker", "ps", "--quiet", "--filter", f"label=io.x-k8s.kind.cluster={context.removeprefix('kind-')}"],
+        capture_output=True, check=False,
+    ) if shutil.which("docker") else None  # fmt: skip
+    if containers is not None and containers.stdout.strip():
+        found.engine, found.kind = Engine(os.environ), context.removeprefix("kind-")
+    return found
 
 
 @contextlib.contextmanager

@@ -62,12 +62,11 @@ def build_with_registry(docker: Engine) -> Images:
     return Images()
 
 
-def have_archives() -> list[Path]:
-    """Build them without a registry; the archives, kept until a source changes."""
+def have_archive() -> Path:
+    """Build them without a registry; one archive of both, kept until a source changes."""
     base, wheels = _base(), _wheelhouse()
 
     def make(made: Path, room: Path) -> None:
-        made.mkdir()
         context = room / "context"
         _copy_context(context)
         shutil.copytree(wheels, context / "wheelhouse")
@@ -84,21 +83,11 @@ def have_archives() -> list[Path]:
                     "--build-arg", "PIP_NO_INDEX=1", "--build-arg", "PIP_FIND_LINKS=/wheelhouse", context,
                     timeout_s=BUILD_S,
                 )  # fmt: skip
-                docker.docker("save", "--output", made / f"{target}.tar", name, timeout_s=BUILD_S)
+            # In one archive: the base, which they share, is carried to each node once.
+            docker.docker("save", "--output", made, *TARGETS.values(), timeout_s=BUILD_S)
             docker.docker("image", "prune", "--force")
 
-    kept.have("images", _key(base, wheels), make)
-    return kept_archives()
-
-
-def kept_archives() -> list[Path]:
-    """The archives, if they have been built."""
-    folder = kept.path_of("images", _key(_base(), _wheelhouse()))
-    return [folder / f"{target}.tar" for target in TARGETS] if folder.exists() else []
-
-
-def _key(base: Path, wheels: Path) -> str:
-    return kept.fingerprint(*_sources(), base.name, wheels.name, TAG)
+    return kept.have("images", kept.fingerprint(*_sources(), base.name, wheels.name, TAG), make)
 
 
 def what_is_missing() -> str:

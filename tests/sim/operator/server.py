@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from typing import Any
 
@@ -20,6 +19,13 @@ KINDS = (
     "serviceaccounts",
     "nodes",
 )
+
+
+def plain(value: Any) -> Any:
+    """A copy of JSON; `copy.deepcopy` takes five times as long."""
+    if isinstance(value, dict):
+        return {name: plain(inner) for name, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 class Server:
@@ -45,7 +51,7 @@ class Server:
 
     def change(self, kind: str, name: str) -> Manifest:
         """A copy of an object, to be changed and `put`: what was read before stays as it was."""
-        return copy.deepcopy(self.objects[kind][name])
+        return plain(self.objects[kind][name])
 
     def gone(self, kind: str, name: str) -> None:
         """Have an object no more."""
@@ -55,7 +61,7 @@ class Server:
 
     def create(self, kind: str, manifest: Manifest, now: float) -> Manifest:
         """POST."""
-        obj = copy.deepcopy(manifest)
+        obj = plain(manifest)
         name = obj["metadata"]["name"]
         if name in self.objects[kind]:
             raise ApiError(f"POST {kind}", 409, "AlreadyExists", f"{name} exists")
@@ -135,4 +141,4 @@ class Copies:
 def _merged(there: Any, wanted: Any) -> Any:
     if isinstance(there, dict) and isinstance(wanted, dict):
         return {**there, **{name: _merged(there.get(name), value) for name, value in wanted.items()}}
-    return copy.deepcopy(wanted)
+    return plain(wanted)

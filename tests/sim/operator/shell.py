@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from manta_operator.api.cluster import MantaCluster
 from manta_operator.api.parse import InvalidObjectError, parse_cluster
 from manta_operator.builders.build import Build
 from manta_operator.cluster.actions import Apply, Create, Delete, DrainNode, Event, Plan
@@ -62,6 +63,7 @@ class Operator:
         self._wrote = dict.fromkeys(KINDS, 0)
         self._running: Iterator[None] | None = None
         self._dirty = True
+        self._cluster: MantaCluster | InvalidObjectError
 
     def look(self, eager: float) -> None:
         """See some of what has changed."""
@@ -122,17 +124,18 @@ class Operator:
     def _gather(self) -> Seen:
         objects = self.copies.objects
         raw = objects["mantaclusters"][CLUSTER]
-        try:
-            cluster = parse_cluster(raw)
-        except InvalidObjectError as error:
-            cluster = error
+        if self.seen is None or self.seen.raw is not raw:
+            try:
+                self._cluster = parse_cluster(raw)
+            except InvalidObjectError as error:
+                self._cluster = error
         if self.machines.control_up:
             self.silent_since = None
         elif self.silent_since is None:
             self.silent_since = self.clock()
         return Seen(
             raw=raw,
-            cluster=cluster,
+            cluster=self._cluster,
             pods=tuple(objects["pods"].values()),
             secrets=tuple(objects["secrets"].values()),
             services=tuple(objects["services"].values()),
