@@ -1,39 +1,41 @@
-{{/* What the operator may do in a namespace that it watches. A test compares with operator/manta_operator/permissions.py. */}}
+{{/* Made from operator/manta_operator/permissions.py by tools/chart_rules.py; a test compares. Change the table, not this. */}}
+
+{{/* In each namespace that is watched. */}}
 {{- define "manta-operator.namespacedRules" -}}
 - apiGroups: [manta.compute]
   resources: [mantaclusters]
   verbs: [get, list, watch]
 - apiGroups: [manta.compute]
-  resources: [mantajobs]
-  verbs: [get, list, watch, delete]
-- apiGroups: [manta.compute]
-  resources: [mantaclusters/status, mantajobs/status]
+  resources: [mantaclusters/status]
   verbs: [patch]
+- apiGroups: [manta.compute]
+  resources: [mantaclusters/finalizers]
+  verbs: [update]
+- apiGroups: [manta.compute]
+  resources: [mantajobs]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, create, delete]
+  verbs: [create, delete, get, list, patch, watch]
 - apiGroups: [""]
-  resources: [services, serviceaccounts, persistentvolumeclaims]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [""]
-  resources: [secrets]
-  verbs: [get, create, patch]
+  resources: [secrets, services, persistentvolumeclaims, serviceaccounts]
+  verbs: [create, get, list, patch, watch]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [""]
+  verbs: [create, delete, get, list, patch, watch]
+- apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end }}
 
-{{/* What it may do besides where it watches all namespaces: these have none. */}}
+{{/* Besides, where all namespaces are watched: these are in none. */}}
 {{- define "manta-operator.clusterRules" -}}
 - apiGroups: [""]
   resources: [nodes]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- end }}
 
-{{/* What it may do where its Lease is. A create has no name that a rule could look at. */}}
+{{/* Where the Lease is. A create has no name that a rule could look at. */}}
 {{- define "manta-operator.leaderRules" -}}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]

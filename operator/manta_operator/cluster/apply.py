@@ -122,7 +122,14 @@ class Application:
     async def _apply(self, action: Apply) -> Outcome:
         async def run() -> None:
             uid = action.uid or await self._uid_of(action)
-            applied = await self._writer.apply(action.resource, action.manifest, uid=uid, version=action.version)
+            try:
+                applied = await self._writer.apply(action.resource, action.manifest, uid=uid, version=action.version)
+            except ApiError as error:
+                if not uid or action.version or why_of(error) is not Why.INVALID:
+                    raise
+                # A stranger's item in a list that contradicts ours, such as another port of the same name.
+                _ = await self._writer.overwrite(action.resource, action.manifest, uid=uid)
+                applied = await self._writer.apply(action.resource, action.manifest, uid=uid)
             self._wrote(action.resource, applied)
 
         return await self._try(action.resource, action.name, run)

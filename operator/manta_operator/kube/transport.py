@@ -20,6 +20,7 @@ from manta_operator.kube.requests import Request, request_of
 
 #: Media types of patches.
 APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
 
 #: The longest line of a watch: twice what etcd takes for an object by default, and JSON's overhead.
 LONGEST_LINE = 8 << 20

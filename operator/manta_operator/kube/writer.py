@@ -17,7 +17,7 @@ from typing import Any
 from manta_operator.kube.errors import ApiError
 from manta_operator.kube.ownership import Taken, whose
 from manta_operator.kube.resources import Key, Resource, key_of
-from manta_operator.kube.transport import APPLY, Transport
+from manta_operator.kube.transport import APPLY, MERGE, Transport
 
 #: Owner of the fields that are applied.
 MANAGER = "manta-operator"
@@ -137,6 +137,25 @@ class Writer:
             body = {**body, "metadata": {**body["metadata"], **meant}}
         path = resource.path_of(key_of(obj), subresource)
         return await self._write("PATCH", path, body, strict=True, content_type=APPLY)
+
+    async def overwrite(self, resource: Resource, obj: dict[str, Any], *, uid: str) -> dict[str, Any]:
+        """Have an object's fields be what is said, lists as a whole: what others have put into those is gone.
+
+        An `apply` merges lists, and so cannot help where somebody's item contradicts ours. It leaves the fields to nobody in
+        particular: apply after it.
+
+        Args:
+            resource: Its kind.
+            obj: The fields, with name and namespace.
+            uid: Which object is meant.
+
+        Raises:
+            NotLeaderError: Nothing was sent.
+            ApiError: It was refused; `conflict` if the object is another one by now.
+            UnreachableError: It may have been done; doing so again is the same.
+        """
+        body = {**obj, "metadata": {**obj["metadata"], "uid": uid}}
+        return await self._write("PATCH", resource.path_of(key_of(obj)), body, strict=True, content_type=MERGE)
 
     async def delete(
         self,

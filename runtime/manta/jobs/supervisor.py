@@ -48,7 +48,7 @@ class Caller:
                 return await wire.call(await self._way.method(method), request, token=self._way.token, timeout_s=5.0)
             except MantaError as error:
                 if (
-                    error.code not in ("RPC_FAILED", "RPC_TIMEOUT", "CONTROL_STOPPING", "OVERLOADED")
+                    error.code not in ("RPC_ERROR", "RPC_TIMEOUT", "CONTROL_STOPPING", "OVERLOADED")
                     or loop.time() > deadline
                 ):
                     raise

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.kube.harness.control_plane import ControlPlane
 from tests.kube.harness.operator import Operator, operator
 from tests.kube.harness.proxy import Fault, FaultProxy, fault_proxy
-from tests.kube.reconciling.states import Place
+from tests.kube.reconciling.states import Place, differences
 
 #: On a machine where eight other things run.
 PATIENCE_S = 60.0
@@ -71,6 +72,17 @@ async def settled(place: Place, process: Operator | None = None) -> None:
     except AssertionError as error:
         log = "" if process is None else process.log.read_text()[-6000:]
         raise AssertionError(f"{error}\n{place.mine.get('status')}\n{place.pods()}\n{log}") from None
+
+
+async def alike(place: Place, wanted: dict[str, Any], process: Operator, within_s: float = PATIENCE_S) -> None:
+    """The cluster is as it was wanted, and looks like another one of that spec."""
+    await settled(place, process)
+    try:
+        await until(lambda: place.settled() and place.state() == wanted, "it looks as it should", within_s)
+    except AssertionError as error:
+        log = process.log.read_text()[-4000:]
+        lines = "\n".join(differences(place.state(), wanted))
+        raise AssertionError(f"{error}:\n{lines}\n{log}") from None
 
 
 async def rests(*proxies: FaultProxy) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from manta_operator.cluster.differs import APPLIED
 from manta_operator.kinds import CHILDREN, CLUSTERS
 from manta_operator.kube.resources import PODS, SECRETS, Resource
 from tests.kube.harness.client import Api
@@ -158,6 +159,10 @@ def _without(obj: dict[str, Any]) -> dict[str, Any]:
     if "manta.compute/slot" in labels:
         labels["manta.compute/slot"] = "SLOT"
     metadata["labels"] = labels
+    # A hash of what was applied, UIDs and namespaces included.
+    metadata["annotations"] = {
+        name: value for name, value in (metadata.get("annotations") or {}).items() if name != APPLIED
+    }
     plain = {**obj, "metadata": metadata}
     if isinstance(obj.get("data"), dict):
         plain["data"] = sorted(obj["data"])  # bytes are random; that they never change is another test
@@ -176,3 +181,18 @@ def _stripped(value: Any) -> Any:
     if isinstance(value, str):
         return _SLOT.sub(r"\1-SLOT", value)
     return value
+
+
+def differences(one: Any, other: Any, path: str = "") -> list[str]:
+    """Where two states differ, for people."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [
+            line
+            for name in sorted({*one, *other})
+            for line in differences(one.get(name), other.get(name), f"{path}.{name}")
+        ]
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return [
+            line for at, pair in enumerate(zip(one, other, strict=True)) for line in differences(*pair, f"{path}[{at}]")
+        ]
+    return [] if one == other else [f"{path}: {str(one)[:300]} is not {str(other)[:300]}"]

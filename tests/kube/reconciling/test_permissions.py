@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 
+from manta_operator.builders.labels import ROTATE_TOKENS
 from manta_operator.kinds import CLUSTERS
 from manta_operator.kube.resources import PODS, SECRETS, SERVICES
 from manta_operator.permissions import TABLE
@@ -27,6 +28,26 @@ def asked(kube, user):
     return rows, refused
 
 
+def volume(place):
+    """A volume that is the head's: nothing here makes any."""
+    spec = {
+        "capacity": {"storage": "10Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "hostPath": {"path": "/nowhere"},
+        "claimRef": {"namespace": place.namespace, "name": f"{NAME}-head"},
+        "persistentVolumeReclaimPolicy": "Retain",
+    }
+    body = {"metadata": {"name": f"pv-{place.namespace}"}, "spec": spec}
+    assert place.api.create("/api/v1/persistentvolumes", body).ok
+
+
+def brought(place):
+    """A Secret with tokens of the user's own."""
+    tokens = {role: secrets.token_hex(32) for role in ("viewer", "submitter", "admin", "join")}
+    body = {"metadata": {"name": "mine"}, "stringData": tokens}
+    assert place.api.create(place.path(SECRETS), body).ok
+
+
 def test_the_role_is_what_is_asked_for(kube, may, place, tmp_path):
     """A life in which everything happens: the audit log has each row of the table, and nothing beside it."""
     user = f"operator-{secrets.token_hex(4)}"
@@ -35,17 +56,20 @@ def test_the_role_is_what_is_asked_for(kube, may, place, tmp_path):
     async def body():
         async with behind(kube, kube.kubeconfig_of(user), tmp_path) as proxy:
             with operator(proxy.kubeconfig, tmp_path, lease_namespace=place.namespace) as process:
-                place.apply(cluster(storage="emptyDir"))
+                volume(place)
+                brought(place)
+                place.apply(cluster(storage="pvc", auth={"existingSecret": "mine"}))
                 await settled(place, process)
-                place.apply(cluster(replicas=1, image="manta:2"))
+                place.apply(cluster(replicas=1, image="manta:2", storage="pvc"))
                 await settled(place, process)
                 place.patch(PODS, f"{NAME}-head", {"metadata": {"labels": {"app.kubernetes.io/managed-by": "me"}}})
                 await until(lambda: len(place.pods()) == 2 and place.settled(), "labels are back")
-                place.apply(cluster(replicas=1, image="manta:2", networkPolicy={"enabled": False}))
+                place.apply(cluster(replicas=1, image="manta:2", storage="pvc", networkPolicy={"enabled": False}))
                 await settled(place, process)
+                place.patch(CLUSTERS, NAME, {"metadata": {"annotations": {ROTATE_TOKENS: "now"}}})
                 place.delete(SERVICES, f"{NAME}-gateway")
-                place.delete(SECRETS, f"{NAME}-viewer")
                 await until(lambda: place.get(SERVICES, f"{NAME}-gateway"), "the Service is back")
+                await settled(place, process)
                 place.delete(CLUSTERS, NAME)
                 await until(place.gone, "all of it is gone")
                 assert process.end() == 0

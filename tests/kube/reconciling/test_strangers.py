@@ -14,15 +14,10 @@ from manta_operator.kube.resources import (
     SERVICE_ACCOUNTS,
     SERVICES,
 )
-from tests.kube.reconciling.runs import behind, rests, running, settled, started, unchanged, until
+from tests.kube.reconciling.runs import alike, behind, rests, running, settled, started, unchanged, until
 from tests.kube.reconciling.states import NAME, cluster
 
 FOREGROUND = {"propagationPolicy": "Foreground"}
-
-
-def back(place, state, operator):
-    """Wait until it looks as before."""
-    return until(lambda: operator.alive and place.settled() and place.state() == state, "it is as before")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +45,7 @@ def test_what_a_stranger_deletes_is_made_again(kube, identity, place, tmp_path, 
             await until(
                 lambda: (place.get(resource, name) or {}).get("metadata", {}).get("uid", uid) != uid, "it is back"
             )
-            await back(place, state, operator)
+            await alike(place, state, operator)
             unchanged(made, place.secrets(), besides=[name] if resource is SECRETS else [])
             await rests(proxy)
 
@@ -70,7 +65,7 @@ def test_what_a_stranger_edits_is_put_right(kube, identity, place, tmp_path):
             place.patch(NETWORK_POLICIES, f"{NAME}-head", {"spec": {"ingress": []}})
             place.patch(PODS, f"{NAME}-w-1", {"metadata": {"labels": {"app.kubernetes.io/managed-by": "me"}}})
             place.patch(CLUSTERS, NAME, {"status": {"workers": "7/7"}}, "status")
-            await back(place, state, operator)
+            await alike(place, state, operator)
             place.patch(SERVICES, f"{NAME}-gateway", {"metadata": {"annotations": {"mine": "stays"}}})
             await rests(proxy)
             assert place.get(SERVICES, f"{NAME}-gateway")["metadata"]["annotations"]["mine"] == "stays"
@@ -111,7 +106,7 @@ def test_a_cluster_that_was_deleted_and_made_again_has_nothing_of_the_former(kub
             place.apply(cluster())
             with started(proxy, tmp_path, place, lease="second") as process:
                 await settled(place, process)
-                await back(place, state, process)
+                await alike(place, state, process)
                 assert not set(pods.values()) & set(place.pods().values())
                 now = place.secrets()
                 assert now.keys() == made.keys()

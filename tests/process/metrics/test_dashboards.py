@@ -5,23 +5,17 @@ The targets get the labels that the charts' PodMonitor gives them.
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from tests.charts import queries
-from tests.process.metrics.conftest import free_port
 from tests.support import heads
+from tests.support.prometheus import Prometheus, Target, prometheus
 from tests.support.waiting import wait_until
 
 pytestmark = [
@@ -66,30 +60,6 @@ while True:
 """
 
 
-class Prometheus:
-    """A running one."""
-
-    def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}/api/v1"
-
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        """An expression's series, now."""
-        url = f"{self._url}/query?{urllib.parse.urlencode({'query': expression})}"
-        try:
-            with urllib.request.urlopen(url, timeout=10) as response:
-                answer = json.load(response)
-        except urllib.error.HTTPError as error:
-            if error.code >= 500:
-                raise  # it is starting: an OSError like others of that time
-            raise AssertionError(f"{expression}: {error.read().decode()}") from error
-        result: list[dict[str, Any]] = answer["data"]["result"]
-        return result
-
-    def has(self, expression: str) -> bool:
-        """Whether it has any."""
-        return bool(self.query(expression))
-
-
 @pytest.fixture(scope="module")
 def head(module_sandbox) -> Iterator[heads.Head]:
     # A resource of one's own, as a group's customResources are: without any its panel is empty.
@@ -113,39 +83,29 @@ def works(head: heads.Head) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def prometheus(head: heads.Head, works: None, module_sandbox) -> Iterator[Prometheus]:
+def watched(head: heads.Head, works: None, module_sandbox) -> Iterator[Prometheus]:
     folder: Path = module_sandbox.path / "prometheus"
     folder.mkdir()
-    (folder / "token").write_text(head.token("viewer"))
+    token = folder / "token"
+    token.write_text(head.token("viewer"))
     targets = [
-        {
-            "targets": [address.removeprefix("http://")],
-            "labels": {
+        Target(
+            address.removeprefix("http://"),
+            "manta",
+            token,
+            {
                 "namespace": "default",
                 "pod": "demo-head",
                 "container": process,
                 "manta_cluster": "demo",
                 "manta_group": "head",
             },
-        }
+        )
         for process, address in head.metrics.items()
     ]
-    job = {"job_name": "manta", "authorization": {"credentials_file": f"{folder}/token"}, "static_configs": targets}
-    config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [job]}
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    port = free_port()
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen(
-            ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
-             f"--web.listen-address=127.0.0.1:{port}"],
-            stdout=log, stderr=log,
-        )  # fmt: skip
-    try:
-        yield Prometheus(port)
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-        shutil.rmtree(folder)
+    with prometheus(folder, targets) as running:
+        yield running
+    shutil.rmtree(folder)
 
 
 def _about_clusters(named: tuple[str, str]) -> bool:
@@ -155,41 +115,35 @@ def _about_clusters(named: tuple[str, str]) -> bool:
 ASKED = [named for named in queries.everything() if _about_clusters(named)]
 
 
-def test_all_processes_of_a_head_are_scraped(prometheus, head):
-    def up() -> int:
-        try:
-            return sum(series["value"][1] == "1" for series in prometheus.query("up"))
-        except OSError:
-            return 0
-
-    assert wait_until(lambda: up() == len(head.metrics) == 4, timeout_s=30)
+def test_all_processes_of_a_head_are_scraped(watched, head):
+    assert wait_until(lambda: watched.up() == len(head.metrics) == 4, timeout_s=30)
 
 
-def test_every_selector_of_dashboards_and_alerts_has_series(prometheus):
+def test_every_selector_of_dashboards_and_alerts_has_series(watched):
     """A name or a label's value that nothing tells would show an empty panel, and an alert that never fires."""
     wanted = sorted({str(selector) for _, expression in ASKED for selector in queries.selectors(expression)})
     assert len(wanted) > 40
 
     def missing() -> list[str]:
-        return [selector for selector in wanted if not prometheus.has(selector)]
+        return [selector for selector in wanted if not watched.values(selector)]
 
     wait_until(lambda: not missing(), timeout_s=30, what=f"there are series for {missing()}")
 
 
-def test_every_panel_has_data(prometheus):
+def test_every_panel_has_data(watched):
     """Their sums, rates and quotients, as Grafana asks them."""
     wanted = [(where, queries.chosen(expression)) for where, expression in queries.panels()]
     wanted = [named for named in wanted if _about_clusters(named)]
 
     def missing() -> list[str]:
-        return [where for where, expression in wanted if not prometheus.has(expression)]
+        return [where for where, expression in wanted if not watched.values(expression)]
 
     wait_until(lambda: not missing(), timeout_s=60, what=f"there are data for {missing()}")
 
 
-def test_cpu_and_memory_follow_what_runs(prometheus):
+def test_cpu_and_memory_follow_what_runs(watched):
     """The numbers mean something: tasks burn CPU all the while, and the object that the driver keeps is in the store."""
     cpu = 'sum by (pod) (rate(manta_process_cpu_seconds_total{job="manta",component="worker"}[10s]))'
-    wait_until(lambda: any(float(one["value"][1]) > 0.1 for one in prometheus.query(cpu)), timeout_s=30)
-    [store] = prometheus.query('manta_object_store_bytes{job="manta",state="used"}')
+    wait_until(lambda: any(float(one["value"][1]) > 0.1 for one in watched.series(cpu)), timeout_s=30)
+    [store] = watched.series('manta_object_store_bytes{job="manta",state="used"}')
     assert float(store["value"][1]) >= 1_000_000

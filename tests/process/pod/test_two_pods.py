@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -181,7 +182,7 @@ def test_tools_in_the_raylet_s_container_find_the_cluster(cluster):
         raylet = pod.containers["raylet"]
         words = ["nsenter", "--target", str(raylet.first), "--all", "env", f"MANTA_TMPDIR={pod.run}"]
         done = subprocess.run(
-            [*words, "python", "-m", "manta.cli", "list", "nodes", "-o", "json"],
+            [*words, sys.executable, "-m", "manta.cli", "list", "nodes", "-o", "json"],
             capture_output=True, text=True, timeout=30, check=False,
             env={**os.environ, "PYTHONPATH": f"{pods.ROOT / 'runtime'}"},
         )  # fmt: skip
@@ -195,7 +196,9 @@ def test_control_that_is_started_again_takes_nothing_from_what_runs(cluster):
         before = ids(cluster)
         control = cluster.head.containers["control"]
         control.kill()
-        wait_until(lambda: not cluster.worker.containers["raylet"].ready(), what="the worker to miss control")
+        for container in cluster.containers():
+            if container is not control:
+                wait_until(lambda container=container: not container.ready(), what=f"{container.role} to miss control")
         assert cluster.worker.containers["raylet"].ask("/healthz")[0] == 200
         control.start()
         cluster.wait_ready()

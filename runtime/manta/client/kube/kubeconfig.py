@@ -216,12 +216,13 @@ def access(files: Sequence[tuple[str, Mapping[str, Any]]], context: str = "") ->
     )
 
 
-def in_cluster(environ: Mapping[str, str], folder: str = SERVICE_ACCOUNT) -> Access:
+def in_cluster(environ: Mapping[str, str], folder: str = "") -> Access:
     """A pod's service account.
 
     Raises:
         KubeconfigError: The pod has none.
     """
+    folder = folder or SERVICE_ACCOUNT
     host, port = environ["KUBERNETES_SERVICE_HOST"], environ.get("KUBERNETES_SERVICE_PORT", "443")
     token = os.path.join(folder, "token")
     if not os.path.exists(token):
