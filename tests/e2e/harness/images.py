@@ -87,7 +87,7 @@ def have_archive() -> Path:
             docker.docker("save", "--output", made, *TARGETS.values(), timeout_s=BUILD_S)
             docker.docker("image", "prune", "--force")
 
-    return kept.have("images", kept.fingerprint(*_sources(), base.name, wheels.name, TAG), make)
+    return kept.have("images", kept.fingerprint(Path(__file__), *_sources(), base.name, wheels.name, TAG), make)
 
 
 def what_is_missing() -> str:
