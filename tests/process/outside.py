@@ -17,6 +17,7 @@ NOT_OUTSIDE = {
     "process/raylet/": "starts raylets by hand",
     "process/control/": "starts control by hand",
     "process/gateway/": "has gateways of its own",
+    "process/forwarding/": "has gateways of its own",
 }
 
 

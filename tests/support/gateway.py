@@ -107,9 +107,9 @@ def stop(door: Door) -> None:
 
 
 @contextmanager
-def running(folder: Path, raylet: str, *flags: str) -> Iterator[Door]:
+def running(folder: Path, raylet: str, *flags: str, name: str = CLUSTER) -> Iterator[Door]:
     """A gateway for the block."""
-    viewer, submitter = prepare(folder)
+    viewer, submitter = prepare(folder, name)
     door = launch(folder, raylet, viewer, submitter, *flags)
     try:
         yield door
@@ -118,14 +118,16 @@ def running(folder: Path, raylet: str, *flags: str) -> Iterator[Door]:
 
 
 @contextmanager
-def cluster(folder: Path, *flags: str, num_cpus: float = 2, store_bytes: int = 200 << 20) -> Iterator[Door]:
-    """A cluster of one node without a driver of its own, and a gateway to it."""
+def cluster(
+    folder: Path, *flags: str, num_cpus: float = 2, store_bytes: int = 200 << 20, name: str = CLUSTER
+) -> Iterator[Door]:
+    """A cluster of one node without a driver of its own, and a gateway to it whose certificate has the cluster's name."""
     home = embedded.start(
         temp_dir=str(folder), num_cpus=num_cpus, num_gpus=0, resources={}, labels={}, object_store_bytes=store_bytes,
         memory_bytes=None, node_name=None,
     )  # fmt: skip
     try:
-        with running(folder, home.raylet, *flags) as door:
+        with running(folder, home.raylet, *flags, name=name) as door:
             yield door
     finally:
         home.stop()

@@ -67,8 +67,9 @@ def _head(
     pod = next(iter(head.pods), None)
     wish = HeadWish(
         revision=head.revision,
-        # Workers of an old spec are drained first, by the head that they know.
-        replace=head.replace and not any(part.replace and part.outdated for part in groups),
+        # Workers of an old spec are drained first, by the head that they know; one that does not serve drains nobody.
+        replace=head.replace
+        and (pod is None or not pod.ready or not any(part.replace and part.outdated for part in groups)),
         suspended=cluster.spec.suspend,
         hold=head.hold or not todo.ready,
     )

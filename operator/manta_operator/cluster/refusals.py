@@ -14,7 +14,7 @@ from manta.aio.backoff import Backoff
 from manta_operator.kube.errors import ApiError, KubeError
 
 #: Between attempts at what was refused. A quota that grows and a stranger that goes send us no event.
-BACKOFF = Backoff(first_s=5.0, factor=2.0, cap_s=120.0, jitter=0.0)
+BACKOFF = Backoff(first_s=5.0, factor=2.0, cap_s=60.0, jitter=0.0)
 
 
 class Why(Enum):

@@ -14,6 +14,7 @@ from manta.rpc.v1 import channel_pb2 as pb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from manta.client.remote.address import Gateway
     from manta.client.remote.session import RemoteSession
     from manta.client.user import UserSession
     from manta.core.options.init import InitOptions
@@ -50,11 +51,50 @@ def connect_outside(options: InitOptions, address: str) -> RemoteSession:
         VersionMismatchError: Python or Manta differ too much.
     """
     from manta.client.remote.address import Gateway
+
+    # A cluster without TLS was made so on purpose, and so is a driver that goes there.
+    plain = not setting("TLS")
+    authorities = None if plain else _authorities(options.given.get("ca"))
+    gateway = Gateway(address, _token(address, options.given.get("token")), authorities, plain=plain)
+    return _connect_to(gateway, options)
+
+
+def connect_kubernetes(options: InitOptions, address: str) -> RemoteSession:
+    """Join the MantaCluster that k8s://NAMESPACE/NAME names as a driver outside, through the API server.
+
+    Raises:
+        KubernetesError: There is no way to it, or it takes no drivers; its classes say which.
+        AuthenticationError: Its gateway is not the right one, or does not take the token.
+        VersionMismatchError: Python or Manta differ too much.
+        MissingPackageError: What reads a kubeconfig is not installed.
+    """
+    from manta.client.kube.opening import open_cluster
+
+    token, ca = options.given.get("token"), options.given.get("ca")
+    cluster = open_cluster(
+        address,
+        token=None if token is None else _token(address, token),
+        ca=None if ca is None else _authorities(ca),
+        say=lambda text: log.warning("%s", text),
+    )
+    try:
+        return _connect_to(cluster.gateway(), options)
+    except errors.KubernetesError:
+        cluster.close()
+        raise
+    except errors.AuthenticationError as refusal:
+        cluster.close()
+        raise cluster.refused(refusal) from None
+    except BaseException:
+        cluster.close()
+        raise
+
+
+def _connect_to(gateway: Gateway, options: InitOptions) -> RemoteSession:
     from manta.client.remote.session import RemoteSession
     from manta.rpc.v1 import gateway_pb2 as gw
     from manta.version import __version__
 
-    gateway = Gateway(address, _token(address, options.given.get("token")), _authorities(options.given.get("ca")))
     show, job_config = _job_config(options)
     session = RemoteSession(gateway)
     session.connect(
@@ -116,6 +156,8 @@ def _token(address: str, given: str | None) -> str:
         from manta.transport.auth import read_token
 
         return read_token(path)
+    if setting("AUTH") == "none":
+        return ""
     raise errors.AuthenticationError(
         f"{address} wants a token: set MANTA_TOKEN, or MANTA_TOKEN_FILE to the file that holds it; neither is set, and "
         "init() was given no token"

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 #: Descriptors that a driver and its cluster may have, where the machine lets them: a connection costs one.
 WANTED_FILES = 65536
 
-#: How addresses of gateways begin.
-OUTSIDE = "manta://"
+#: How addresses of gateways begin, and of clusters on Kubernetes: their drivers are outside.
+GATEWAY = "manta://"
+KUBERNETES = "k8s://"
+OUTSIDE = (GATEWAY, KUBERNETES)
 
 _lock = threading.RLock()
 _context: RayContext | None = None
@@ -41,8 +43,9 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
         address: None joins the cluster that MANTA_ADDRESS (or RAY_ADDRESS) names, else starts one; "local" always starts one;
             "auto" joins the newest one of this user on this machine; "HOST:7600" the one with its head there, through this
             machine's node of it; "manta://HOST:7620" joins one from outside through its gateway, with the token of MANTA_TOKEN
-            or MANTA_TOKEN_FILE and the authority of MANTA_CA_FILE.
-        arguments: `token` and `ca` (a file) for a gateway, each before its variables;
+            or MANTA_TOKEN_FILE and the authority of MANTA_CA_FILE; "k8s://NAMESPACE/NAME" joins a MantaCluster from outside
+            through its Kubernetes API server, by the kubeconfig, with the token and the authority of its Secret NAME-submitter.
+        arguments: `token` and `ca` (a file) for a gateway, each before its variables or the Secret;
             `num_cpus`, `num_gpus`, `resources` (name to amount), `labels`, `object_store_memory` (bytes),
             `namespace`, `runtime_env` ({"env_vars": ...}), `ignore_reinit_error`, `log_to_driver`, `logging_level`,
             `configure_logging` and the rest of Ray's; see `manta.core.options.init`.
@@ -81,7 +84,7 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
         outside = where is not None and where.startswith(OUTSIDE)
         if not outside and ("token" in options.given or "ca" in options.given):
             raise ValueError(
-                f"token and ca are shown to a gateway, and {where or 'no address'!r} is not a {OUTSIDE} address"
+                f"token and ca are shown to a gateway, and {where or 'no address'!r} is not a {' or '.join(OUTSIDE)} address"
             )
         if sys.platform != "linux" and not outside:
             raise errors.UnsupportedPlatformError(sys.platform)
@@ -133,10 +136,11 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
         if _cluster.dashboard:
             _log().info("%s", page.sign_in_hint(_cluster.dashboard, _cluster.viewer_token))
     elif where.startswith(OUTSIDE):
-        from manta.api.driver import connect_outside
+        from manta.api.driver import connect_kubernetes, connect_outside
 
         options.refuse_cluster_shape()
-        session = current.session = connect_outside(options, where)
+        connect = connect_kubernetes if where.startswith(KUBERNETES) else connect_outside
+        session = current.session = connect(options, where)
     elif where.startswith(("unix:", "/")):
         options.refuse_cluster_shape()
         session = _connect(options, where.removeprefix("unix:"))
@@ -148,7 +152,7 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
             where,
             "this machine is no node of a cluster with its head there (`manta start --join-file FILE` makes it one); pass "
             "nothing or 'local' to start a cluster, 'auto' to join the one that runs here, manta://HOST:7620 to join another one "
-            "through its gateway",
+            "through its gateway, k8s://NAMESPACE/NAME one on Kubernetes",
         )
     _at_exit()
     return _context_of(session)

@@ -28,11 +28,11 @@ def control_of(address: str | None, command: str) -> Iterator[Control]:
     """The control of the cluster that an address names.
 
     Args:
-        address: As `clusters.find` takes it, or "manta://HOST:PORT" of a gateway.
+        address: As `clusters.find` takes it, "manta://HOST:PORT" of a gateway, or "k8s://NAMESPACE/NAME" of a MantaCluster.
         command: The command's name, for texts.
     """
     wanted = address or env("ADDRESS") or ""
-    if wanted.startswith(("manta://", "ray://")):
+    if wanted.startswith(clusters.ELSEWHERE):
         import manta
         from manta.client import current
 

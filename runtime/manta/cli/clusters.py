@@ -20,6 +20,9 @@ An embedded cluster lives as long as the program that started it:
 Another one is named by its raylet's socket, as `manta.init().address_info["address"]` says:
     manta {command} --address unix:/path/to/raylet.sock"""
 
+#: How addresses begin that lead to a cluster through a gateway.
+ELSEWHERE: Final = ("manta://", "ray://", "k8s://")
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
@@ -75,6 +78,11 @@ def find(address: str | None, command: str) -> Cluster:
         NoClusterError: There is none; says how there would be.
     """
     wanted = address or env("ADDRESS") or "auto"
+    if wanted.startswith(ELSEWHERE):
+        raise NoClusterError(
+            f"`manta {command}` asks a node on this machine, and {wanted} is reached through a gateway. From here work "
+            f"`manta list nodes --address {wanted}` and the like, and `manta job`"
+        )
     clusters = running()
     if wanted in ("auto", "local"):
         if not clusters:

@@ -12,6 +12,7 @@ from typing import Final
 
 from manta.cli import clusters
 from manta.cli.failures import SilentError
+from manta.core.environment import env
 from manta.transport import tickets
 from manta.transport.tokens import read_tokens
 
@@ -21,8 +22,10 @@ examples:
   manta dashboard -o json | jq -r .sign_in      the link alone
   ssh -L 8265:localhost:8265 HEAD               then, on your own machine, https://localhost:8265 instead of the address
 
+  manta dashboard --address k8s://NAMESPACE/NAME   one on Kubernetes, forwarded to this machine until Ctrl-C
+
 The link is good once, for ten minutes, and lets its user look and change nothing. It can be made where the cluster's tokens
-are: on the machine of its head, by its owner."""
+are: on the machine of its head, by its owner; on Kubernetes by whoever may read the Secret NAME-viewer."""
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,13 +37,26 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--address", metavar="ADDRESS", help="a raylet's socket (default: the newest cluster)")
+    parser.add_argument(
+        "--address", metavar="ADDRESS", help="a raylet's socket (default: the newest cluster), or k8s://NAMESPACE/NAME"
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        metavar="PORT",
+        help="of this machine, for a cluster on Kubernetes (default: 8265, or a free one)",
+    )
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="default: text")
     parser.set_defaults(run=run)
 
 
 def run(flags: argparse.Namespace) -> int:
     """Make the link and print it."""
+    wanted = flags.address or env("ADDRESS") or ""
+    if wanted.startswith("k8s://"):
+        from manta.cli.forwarding import show_dashboard
+
+        return show_dashboard(wanted, flags.port, flags.output)
     cluster = clusters.find(flags.address, "dashboard")
     if not cluster.dashboard:
         raise SilentError(

@@ -16,13 +16,15 @@ from manta.cli.screen import harmless
 _EXAMPLES: Final = """\
 examples:
   manta job submit --address https://HOST:8265 --working-dir . -- python train.py
+  manta job submit --address k8s://NAMESPACE/NAME --working-dir . -- python train.py
   manta job submit --no-wait --submission-id nightly-1 -- python train.py --epochs 3
   manta job list -o json
   manta job logs -f nightly-1
   manta job stop nightly-1
 
 The token is that of MANTA_TOKEN or MANTA_TOKEN_FILE, the authority that of MANTA_CA_FILE, the address else that of
-MANTA_API_SERVER_ADDRESS. `submit` follows the log and ends with 0 if the job succeeded, with 1 if it did not."""
+MANTA_API_SERVER_ADDRESS. A MantaCluster on Kubernetes is reached by the kubeconfig, and its Secret has token and authority.
+`submit` follows the log and ends with 0 if the job succeeded, with 1 if it did not."""
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -58,7 +60,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _verb(verbs: Any, name: str, doc: str, verb: Callable[[Any, argparse.Namespace], int]) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=doc, description=doc)
-    parser.add_argument("--address", metavar="URL", help="https://HOST:8265")
+    parser.add_argument("--address", metavar="URL", help="https://HOST:8265, or k8s://NAMESPACE/NAME")
     parser.add_argument("-o", "--output", choices=("text", "json", "yaml"), default="text", help="default: text")
     parser.set_defaults(act=verb)
     return parser
@@ -69,7 +71,11 @@ def run(flags: argparse.Namespace) -> int:
     from manta.jobs.client import JobSubmissionClient
 
     try:
-        code: int = flags.act(JobSubmissionClient(flags.address), flags)
+        client = JobSubmissionClient(flags.address)
+        try:
+            code: int = flags.act(client, flags)
+        finally:
+            client.close()
     except (RuntimeError, ValueError) as refused:
         print(f"manta job {flags.verb}: {refused}", file=sys.stderr)
         return 1

@@ -7,17 +7,21 @@ import enum
 import hashlib
 import io
 import json
+import logging
 import os
 import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
+import weakref
 import zipfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, Final
 
 from manta.core.environment import env
+
+log = logging.getLogger("manta")
 
 #: Left out of uploads.
 _LEFT_OUT: Final = frozenset({".git", ".venv", "venv", "__pycache__"})
@@ -50,7 +54,9 @@ class JobSubmissionClient:
     """Speaks to a head's HTTP server.
 
     Args:
-        address: "https://HOST:8265"; by default what MANTA_API_SERVER_ADDRESS or RAY_API_SERVER_ADDRESS says.
+        address: "https://HOST:8265"; by default what MANTA_API_SERVER_ADDRESS or RAY_API_SERVER_ADDRESS says. Or
+            "k8s://NAMESPACE/NAME", a MantaCluster, which is reached through its Kubernetes API server by the kubeconfig, with the
+            token and the authority of its Secret NAME-submitter.
         create_cluster_if_needed: For Ray's callers; a cluster is never made.
         cookies: Not used.
         metadata: Added to every job's.
@@ -73,19 +79,50 @@ class JobSubmissionClient:
     ) -> None:
         del create_cluster_if_needed, cookies
         address = address or env("API_SERVER_ADDRESS") or "https://localhost:8265"
-        self._address = (address if "://" in address else f"http://{address}").rstrip("/")
-        if urllib.parse.urlsplit(self._address).scheme not in ("http", "https"):
-            raise ValueError(f"the address of an HTTP server is http:// or https://HOST:PORT, not {address!r:.200}")
         self._metadata = dict(metadata or {})
         self._headers = dict(headers or {})
-        if not any(name.lower() == "authorization" for name in self._headers) and (token := _token()):
+        self._shown = address
+        #: Ends the way to a cluster on Kubernetes; others have none.
+        self.close: Callable[[], object] = lambda: None
+        if address.startswith("k8s://"):
+            self._forward(address, verify)
+            return
+        self._address = self._shown = (address if "://" in address else f"http://{address}").rstrip("/")
+        if urllib.parse.urlsplit(self._address).scheme not in ("http", "https"):
+            raise ValueError(f"the address of an HTTP server is http:// or https://HOST:PORT, not {address!r:.200}")
+        if not self._shows_token and (token := _token()):
             self._headers["Authorization"] = f"Bearer {token}"
         self._context = _context(verify) if self._address.startswith("https:") else None
         self._ask("GET", "/api/version")
 
+    @property
+    def _shows_token(self) -> bool:
+        return any(name.lower() == "authorization" for name in self._headers)
+
+    def _forward(self, address: str, verify: str | bool) -> None:
+        """Reach the dashboard of a cluster on Kubernetes, for as long as somebody has this client."""
+        from manta.client.kube.opening import open_cluster
+
+        authority = None
+        if isinstance(verify, str):
+            with open(verify, "rb") as file:
+                authority = file.read()
+        cluster = open_cluster(address, ca=authority, say=lambda text: log.warning("%s", text))
+        self.close = weakref.finalize(self, cluster.close)
+        try:
+            self._address, self._context = cluster.dashboard()
+            if not self._shows_token:
+                self._headers["Authorization"] = f"Bearer {cluster.token}"
+            self._ask("GET", "/api/version")
+        except BaseException as failed:
+            self.close()
+            if isinstance(failed, ConnectionError) and cluster.forward.failure is not None:
+                raise cluster.forward.failure from None
+            raise
+
     def get_address(self) -> str:
         """Of the server."""
-        return self._address
+        return self._shown
 
     def get_version(self) -> str:
         """Of the routes."""
@@ -188,7 +225,7 @@ class JobSubmissionClient:
             raise RuntimeError(f"Request failed with status code {refused.code}: {_sentence(text)}") from None
         except (urllib.error.URLError, TimeoutError, ConnectionError) as away:
             why = getattr(away, "reason", away)
-            raise ConnectionError(f"Failed to connect to the cluster at address: {self._address} ({why}).") from away
+            raise ConnectionError(f"Failed to connect to the cluster at address: {self._shown} ({why}).") from away
 
 
 def archive(path: str, prefix: str, excludes: tuple[str, ...] = ()) -> bytes:

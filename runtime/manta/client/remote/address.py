@@ -6,6 +6,7 @@ from manta.core import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     import ssl
     from typing import Any
 
@@ -18,11 +19,11 @@ _AUTHORITY = "authority of "
 
 
 class Gateway:
-    """One gateway as a driver knows it."""
+    """One gateway as a driver knows it, and the way there."""
 
-    __slots__ = ("address", "ca", "host", "name", "port", "token")
+    __slots__ = ("address", "ca", "host", "name", "plain", "port", "token")
 
-    def __init__(self, address: str, token: str, ca: bytes | None) -> None:
+    def __init__(self, address: str, token: str, ca: bytes | None, *, plain: bool = False) -> None:
         self.address = address
         self.host, self.port = split(address)
         #: Shown to it; a secret.
@@ -31,6 +32,8 @@ class Gateway:
         self.ca = ca
         #: The name its certificate has to have; empty for the host's.
         self.name = role_name_of(ca) if ca is not None else ""
+        #: It speaks without TLS: who is on the way reads and changes everything.
+        self.plain = plain
 
     @property
     def authority(self) -> str:
@@ -44,6 +47,27 @@ class Gateway:
         context = ssl.create_default_context(cadata=None if self.ca is None else self.ca.decode("ascii", "replace"))
         context.set_alpn_protocols(["h2"])
         return context
+
+    def dial(self, timeout_s: float) -> socket.socket:
+        """A connection to it, without TLS yet; the caller's to close.
+
+        Raises:
+            OSError: None came about; `reason` says what that means.
+        """
+        import socket
+
+        sock = socket.create_connection((self.host, self.port), timeout_s)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def reason(self, failed: OSError) -> errors.MantaError:
+        """The error for a connection, or TLS over it, that did not come about."""
+        from manta.client.remote.diagnose import reason
+
+        return reason(self, failed)
+
+    def close(self) -> None:
+        """Nobody dials any more. The session that was given it calls this at its end."""
 
 
 def split(address: str) -> tuple[str, int]:

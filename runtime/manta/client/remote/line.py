@@ -10,7 +10,7 @@ import ssl
 import time
 from collections import deque
 
-from manta.client.remote.diagnose import no_gateway, reason
+from manta.client.remote.diagnose import no_gateway
 from manta.core import errors
 from manta.rpc.v1 import gateway_pb2 as gw
 from manta.transport import auth, statuses
@@ -19,6 +19,8 @@ from manta.transport.http2 import Call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from manta.client.remote.address import Gateway
     from manta.transport.http2 import Ended
     from manta.transport.message_data import WithData
@@ -45,7 +47,9 @@ class Line:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._call = Call(METHOD, gateway.authority, auth.metadata(gateway.token))
-        self._sock: ssl.SSLSocket | None = None
+        self._sock: ssl.SSLSocket | socket.socket | None = None
+        #: How many decrypted bytes wait inside TLS, where no poll sees them.
+        self._pending: Callable[[], int] = int
         self._unsent: deque[bytes | memoryview] = deque()
         self._heard = self._pinged = 0.0
         #: Its descriptor, once it is open.
@@ -93,25 +97,30 @@ class Line:
         self._heard = time.monotonic()
         return gw.ConnectResponse.FromString(messages[0]), messages[1:]
 
-    def _connected(self) -> ssl.SSLSocket:
+    def _connected(self) -> ssl.SSLSocket | socket.socket:
         """TCP and TLS, as far as they go."""
         gateway = self._gateway
         try:
-            sock = socket.create_connection((gateway.host, gateway.port), OPEN_S / 2)
+            sock = gateway.dial(OPEN_S / 2)
+        except errors.MantaError:  # some of ours are OSErrors too, and say all there is to say
+            raise
         except OSError as failed:
-            raise reason(gateway, failed) from None
+            raise gateway.reason(failed) from None
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(OPEN_S / 2)
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+            if gateway.plain:
+                return sock
             context = gateway.context()
             tls = context.wrap_socket(sock, server_hostname=gateway.name or gateway.host)
         except OSError as failed:  # TLS's are among them
             sock.close()
-            raise reason(gateway, failed) from None
+            raise gateway.reason(failed) from None
         if tls.selected_alpn_protocol() != "h2":
             tls.close()
             raise no_gateway(gateway, "it speaks no HTTP/2")
+        self._pending = tls.pending
         return tls
 
     def _error(self, ended: Ended) -> errors.MantaError:
@@ -177,7 +186,7 @@ class Line:
         messages: list[bytes] = []
         came = 0
         try:
-            while came < _TURN_BYTES or sock.pending():
+            while came < _TURN_BYTES or self._pending():
                 data = sock.recv(_READ_BYTES)
                 if not data:
                     break

@@ -99,6 +99,7 @@ class RemoteSession(Patient):
         self.outbox = Outbox(lambda: self.pump.schedule(self.now() + GATHER_S), self.pump.finish)
         self.say = self.outbox.say
         self.requests = Requests(self)
+        self.post = self.requests.post
         self.store = RemoteStore(self)
         self.counting = RemoteCounting(self)
         self.capture, self.perform = self.counting.capture, self.counting.perform
@@ -200,6 +201,7 @@ class RemoteSession(Patient):
             if self._line is not None:
                 self.pump.remove(self._line.fd)
                 self._line.close()
+        self._gateway.close()
         self.pump.close()
         self.background.run(self.finish_lines)
         self.background.finish(2.0)

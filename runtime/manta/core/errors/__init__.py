@@ -3,7 +3,7 @@
 The names users know are Ray's, and `manta.exceptions` is where users find them. The root is `MantaError`, also named
 `RayError`.
 
-- `base`, `task`, `actor`, `data`, `system`: the classes.
+- `base`, `task`, `actor`, `data`, `system`, `kube`: the classes.
 - `wire`: an error as plain fields and back, for protobuf. Nothing is unpickled.
 - `failure`: what user code raised, as plain fields; made in the worker, turned into an exception by the reader of the
   result and by nobody else.
@@ -14,7 +14,7 @@ The names users know are Ray's, and `manta.exceptions` is where users find them.
 
 from __future__ import annotations
 
-from manta.core.errors import actor, base, data, system, task
+from manta.core.errors import actor, base, data, kube, system, task
 from manta.core.errors.actor import (
     ActorAlreadyExistsError,
     ActorCreationError,
@@ -43,6 +43,20 @@ from manta.core.errors.data import (
     ReferenceCountingAssertionError,
     SerializationError,
     StaleRefError,
+)
+from manta.core.errors.kube import (
+    ClusterAbsentError,
+    ClusterNotReadyError,
+    ForwardedCertificateError,
+    ForwardedTokenError,
+    KubeconfigError,
+    KubernetesAddressError,
+    KubernetesError,
+    KubernetesForbiddenError,
+    KubernetesUnauthorizedError,
+    KubernetesUnreachableError,
+    MissingPackageError,
+    PortForwardError,
 )
 from manta.core.errors.system import (
     AuthenticationError,
@@ -91,7 +105,7 @@ TaskError = RayTaskError
 #: Every class by its code.
 BY_CODE: dict[str, type[MantaError]] = {}
 
-for _module in (base, task, actor, data, system):
+for _module in (base, task, actor, data, system, kube):
     for _name, _kind in vars(_module).items():
         if isinstance(_kind, type) and issubclass(_kind, MantaError) and _kind.__module__ == _module.__name__:
             BY_CODE[_kind.code] = _kind
@@ -112,13 +126,24 @@ __all__ = [
     "AsyncioActorExit",
     "AuthenticationError",
     "CertificateError",
+    "ClusterAbsentError",
     "ClusterNotFoundError",
+    "ClusterNotReadyError",
     "CrossLanguageError",
     "DependencyResolutionError",
     "ForkedProcessError",
+    "ForwardedCertificateError",
+    "ForwardedTokenError",
     "GetTimeoutError",
+    "KubeconfigError",
+    "KubernetesAddressError",
+    "KubernetesError",
+    "KubernetesForbiddenError",
+    "KubernetesUnauthorizedError",
+    "KubernetesUnreachableError",
     "LocalRayletDiedError",
     "MantaError",
+    "MissingPackageError",
     "NodeDiedError",
     "NotConnectedError",
     "ObjectFetchTimedOutError",
@@ -134,6 +159,7 @@ __all__ = [
     "OwnerDiedError",
     "PendingCallsLimitExceeded",
     "PlasmaObjectNotAvailable",
+    "PortForwardError",
     "ProtocolError",
     "RayActorError",
     "RayCgraphCapacityExceeded",

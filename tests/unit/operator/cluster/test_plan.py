@@ -13,8 +13,8 @@ from manta_operator.cluster.actions import Create, Plan
 from manta_operator.cluster.plan import plan
 from manta_operator.cluster.refusals import Refusal, Why
 from manta_operator.cluster.seen import Control, Seen
-from tests.sim.operator.server import plain
-from tests.sim.operator.world import Makes, World
+from tests.sim.reconciling.server import plain
+from tests.sim.reconciling.world import Makes, World
 from tests.support.kubernetes import NOW, cluster, group
 
 CONDITIONS = ("Available", "Ready", "UpToDate", "Progressing", "Degraded", "Suspended")
@@ -204,6 +204,20 @@ def test_workers_of_an_old_spec_go_before_the_head_that_drains_them():
     assert ([one.name for one in then.deletes], then.creates) == (["demo-head"], ())
     last = decide(pods(seen, demo_head=going, **workers))
     assert [one.name for one in last.creates] == ["demo-w-2", "demo-w-3", "demo-gpu-1"]
+
+
+def test_a_head_that_does_not_serve_is_replaced_before_its_workers():
+    """It drains nobody, and the changed spec may be what it was missing."""
+
+    def unready(pod):
+        pod["status"]["conditions"] = [
+            {"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        ]
+
+    seen = pods(with_spec(image="manta:2"), demo_head=unready)
+    seen = replace(seen, control=Control(silent="it does not answer", silent_since=world().now))
+    made = decide(replace(seen, checked=dict.fromkeys([one.revision for one in decide(seen).checks], "")))
+    assert ([one.name for one in made.deletes], made.creates, made.drains) == (["demo-head"], (), ())
 
 
 def test_a_group_of_another_spec_does_not_concern_the_head():

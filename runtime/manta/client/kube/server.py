@@ -1,0 +1,291 @@
+"""Questions to an API server, and what its refusals mean. Reads only; for one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import ssl
+import time
+import urllib.request
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+import aiohttp
+
+from manta.client.kube import tls
+from manta.client.kube.identity import Identity
+from manta.client.kube.kubeconfig import Access
+from manta.core.errors import (
+    KubeconfigError,
+    KubernetesError,
+    KubernetesForbiddenError,
+    KubernetesUnauthorizedError,
+    KubernetesUnreachableError,
+)
+from manta.version import __version__
+
+#: How long an answer may take, and a connection until it is there.
+ANSWER_S: Final = 30.0
+CONNECT_S: Final = 15.0
+#: How long connections may take to end.
+END_S: Final = 1.0
+#: Longest answer: a page of some pods.
+_MOST_BYTES: Final = 32 << 20
+#: How much of a server's own words is passed on.
+_WORDS: Final = 600
+
+
+class AbsentError(KubernetesError):
+    """There is no such object. For callers here, who know what that means.
+
+    Attributes:
+        kind: The resource that the server knows and has no such object of; empty if it does not know the resource.
+    """
+
+    code = "KUBERNETES_ABSENT"
+    kind = ""
+
+
+class Server:
+    """An API server, as one user. `async with Server(access) as server`."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self._identity = Identity(access.user)
+        self._contexts: dict[tuple[bytes, bytes], ssl.SSLContext] = {}
+        #: What is asked over; there within the block.
+        self._session: aiohttp.ClientSession | None = None
+        #: Those that are open, at least.
+        self._sockets: list[socket.socket] = []
+        self._proxy = access.proxy or _proxy_of(access.server)
+
+    async def __aenter__(self) -> Server:
+        # No limit: each forwarded connection holds one.
+        connector = aiohttp.TCPConnector(limit=0, socket_factory=self._socket)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"manta/{__version__}", "Accept": "application/json"},
+        )
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+        # TLS has words for the end, which the loop still has to send: a socket that outlived its loop would never be closed.
+        deadline = time.monotonic() + END_S
+        while any(one.fileno() != -1 for one in self._sockets) and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody says it
+            await asyncio.sleep(0.002)
+
+    def _socket(self, address: Any) -> socket.socket:
+        self._sockets = [one for one in self._sockets if one.fileno() != -1]
+        made = socket.socket(*address[:3])
+        self._sockets.append(made)
+        return made
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """An object, or a list.
+
+        Raises:
+            AbsentError: There is none such.
+            KubernetesUnauthorizedError, KubernetesForbiddenError: Who asks is not known, or may not.
+            KubernetesUnreachableError: No good answer came.
+            KubeconfigError: The user's credentials cannot be had.
+        """
+        status, body = await self._ask(path, query)
+        if status == 401 and self._identity.renewable:
+            self._identity.forget()
+            status, body = await self._ask(path, query)
+        if status == 200 and isinstance(body, dict):
+            return body
+        raise refused(self.access, path, status, body)
+
+    async def _ask(self, path: str, query: Mapping[str, str] | None) -> tuple[int, Any]:
+        assert self._session is not None
+        url = self.access.server + path + (f"?{urlencode(query)}" if query else "")
+        arguments = await self._arguments()
+        limits = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=CONNECT_S)
+        try:
+            async with self._session.get(url, timeout=limits, allow_redirects=False, **arguments) as answer:
+                content = await answer.content.read(_MOST_BYTES) if answer.content_length != 0 else b""
+                while not answer.content.at_eof() and len(content) < _MOST_BYTES:
+                    content += await answer.content.read(_MOST_BYTES - len(content))
+                status = answer.status
+        except (aiohttp.ClientError, OSError, ValueError) as failed:  # TimeoutError is an OSError
+            raise unreachable(self.access, failed) from failed
+        try:
+            return status, json.loads(content)
+        except (ValueError, RecursionError):
+            return status, content.decode("utf-8", "replace")
+
+    async def open(self, path: str, protocol: str) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket.
+
+        Raises:
+            As `get`.
+        """
+        try:
+            return await self._open(path, protocol)
+        except aiohttp.WSServerHandshakeError as refusal:
+            if refusal.status == 401 and self._identity.renewable:
+                self._identity.forget()
+                try:
+                    return await self._open(path, protocol)
+                except aiohttp.WSServerHandshakeError as again:
+                    refusal = again
+            raise refused(self.access, path, refusal.status, refusal.message) from refusal
+
+    async def _open(self, path: str, protocol: str) -> aiohttp.ClientWebSocketResponse:
+        assert self._session is not None
+        arguments = await self._arguments()
+        try:
+            # No heartbeat: while somebody does not take what was sent to them, a kubelet does not answer pings either. Those at
+            # the two ends ask each other whether they are there.
+            opened: aiohttp.ClientWebSocketResponse = await self._session.ws_connect(
+                self.access.server + path,
+                protocols=(protocol,),
+                timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+                autoclose=True,
+                max_msg_size=16 << 20,
+                **arguments,
+            )
+        except aiohttp.WSServerHandshakeError:
+            raise
+        except (aiohttp.ClientError, OSError, ValueError) as failed:
+            raise unreachable(self.access, failed) from failed
+        if opened.protocol != protocol:
+            await opened.close()
+            raise KubernetesUnreachableError(
+                f"{name_of(self.access)} does not speak {protocol} over WebSockets: a proxy on the way, perhaps"
+            )
+        return opened
+
+    async def _arguments(self) -> dict[str, Any]:
+        """What each request has besides its path: who asks, and over which TLS."""
+        shown = await self._identity.credential()
+        headers: list[tuple[str, str]] = list(self.access.user.headers)
+        if shown.token:
+            headers.append(("Authorization", f"Bearer {shown.token}"))
+        arguments: dict[str, Any] = {"headers": headers, "proxy": self._proxy or None}
+        if self.access.server.startswith("https:"):
+            arguments["ssl"] = self._context(shown.certificate, shown.key)
+        return arguments
+
+    def _context(self, certificate: bytes, key: bytes) -> ssl.SSLContext:
+        made = self._contexts.get((certificate, key))
+        if made is None:
+            made = context_of(self.access, certificate, key)
+            self._contexts = {(certificate, key): made}
+        return made
+
+
+def context_of(access: Access, certificate: bytes, key: bytes) -> ssl.SSLContext:
+    """TLS as it is spoken with an API server.
+
+    Raises:
+        KubeconfigError: Certificates in the kubeconfig are none.
+    """
+    try:
+        context = tls.named(access.server_name, access.authority)
+    except ssl.SSLError as wrong:
+        raise KubeconfigError(f"{access.source}: certificate-authority holds no certificate: {wrong.reason}") from wrong
+    # Authorities of many clusters lack what Python 3.13 asks of them; kubectl takes them.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if access.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if certificate:
+        try:
+            tls.show(context, certificate, key)
+        except (ssl.SSLError, ValueError) as wrong:
+            raise KubeconfigError(
+                f"{access.source}: client-certificate and client-key of user {access.user.name!r} are not a pair: {wrong}"
+            ) from wrong
+    return context
+
+
+def _proxy_of(server: str) -> str:
+    """As the environment says; empty for none."""
+    parts = urlsplit(server)
+    if urllib.request.proxy_bypass_environment(parts.netloc):  # type: ignore[attr-defined]
+        return ""
+    return urllib.request.getproxies_environment().get(parts.scheme, "")
+
+
+# -- what went wrong, for people
+
+
+def name_of(access: Access) -> str:
+    """The API server."""
+    return f"the API server {access.server} ({access.source})"
+
+
+def unreachable(access: Access, failed: BaseException) -> KubernetesError:
+    """The error for a question that was not answered."""
+    if isinstance(failed, KubernetesError):
+        return failed
+    if isinstance(failed, aiohttp.ClientConnectorCertificateError):
+        why = getattr(failed.certificate_error, "verify_message", "") or str(failed.certificate_error)
+        return KubernetesUnreachableError(f"{name_of(access)} does not prove who it is: {why}")
+    if isinstance(failed, TimeoutError):
+        return KubernetesUnreachableError(f"{name_of(access)} did not answer in time")
+    if isinstance(failed, aiohttp.ClientConnectorError):
+        failed = failed.os_error
+        if isinstance(failed, ssl.SSLError):
+            return KubernetesUnreachableError(f"no TLS with {name_of(access)}: {failed.reason or failed}")
+    number = getattr(failed, "errno", None)
+    if isinstance(number, int) and number > 0:  # asyncio puts the address into the text's place
+        words = os.strerror(number)
+    else:
+        words = getattr(failed, "strerror", None) or str(failed) or type(failed).__name__
+    return KubernetesUnreachableError(f"cannot reach {name_of(access)}: {words}")
+
+
+def refused(access: Access, path: str, status: int, body: object) -> KubernetesError:
+    """The error for an answer that is none of what was asked for.
+
+    Args:
+        access: Who was asked.
+        path: For what.
+        status: The HTTP status.
+        body: A Status object, if it was the API server that answered; somebody on the way may say anything.
+    """
+    said = body if isinstance(body, dict) else {}
+    words = " ".join(str(said.get("message") or (body if isinstance(body, str) else "")).split())[:_WORDS]
+    if status == 401:
+        return KubernetesUnauthorizedError(
+            f"{name_of(access)} does not accept the credentials of user {access.user.name!r} (401): they have expired, or are "
+            f"another cluster's. Log in again; `kubectl{access.kubectl} auth whoami` says whether it worked"
+        )
+    if status == 403:
+        return KubernetesForbiddenError(
+            f"{name_of(access)} forbids user {access.user.name!r} what this needs (403): {words or path}. "
+            f"Check with: {can_i(access, path)}"
+        )
+    if status == 404:
+        details = said.get("details")
+        absent = AbsentError(words or f"there is no {path}")
+        absent.kind = str(details.get("kind") or "") if isinstance(details, dict) and details.get("name") else ""
+        return absent
+    if status < 400:
+        return KubernetesUnreachableError(
+            f"what answers at {access.server} ({access.source}) is no API server: it said {status} to GET {path}"
+        )
+    return KubernetesUnreachableError(f"{name_of(access)} answered {status} to GET {path}: {words or 'nothing more'}")
+
+
+def can_i(access: Access, path: str) -> str:
+    """How kubectl asks whether one may GET a path."""
+    parts = path.partition("?")[0].strip("/").split("/")
+    group = parts[1] if parts[0] == "apis" else ""
+    rest = parts[3 if group else 2 :]  # namespaces NAMESPACE RESOURCE [NAME [SUBRESOURCE]]
+    if len(rest) < 3:
+        return f"kubectl{access.kubectl} auth can-i get {path}"
+    resource = f"{rest[2]}.{group}" if group else rest[2]
+    verb = "get" if len(rest) > 3 else "list"
+    name = f"/{rest[3]}" if len(rest) > 3 else ""
+    subresource = f" --subresource {rest[4]}" if len(rest) > 4 else ""
+    return f"kubectl{access.kubectl} auth can-i {verb} {resource}{name}{subresource} -n {rest[1]}"
