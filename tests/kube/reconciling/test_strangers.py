@@ -43,7 +43,9 @@ def test_what_a_stranger_deletes_is_made_again(kube, identity, place, tmp_path, 
             before = {one["metadata"]["uid"] for one in place.all(resource)}
             place.delete(resource, name)
             # A worker's successor may have another name: the old one is taken until it is gone.
-            await until(lambda: {one["metadata"]["uid"] for one in place.all(resource)} - before, "there is another one")
+            await until(
+                lambda: {one["metadata"]["uid"] for one in place.all(resource)} - before, "there is another one"
+            )
             await alike(place, state, operator)
             unchanged(made, place.secrets(), besides=[name] if resource is SECRETS else [])
             await rests(proxy)
