@@ -147,6 +147,7 @@ class Operator:
         self._transport = transport
         self._running: dict[str, Running] = {}
         self._ending = False
+        self._leading: asyncio.Task[None] | None = None
 
     def start(self, tasks: Supervisor, sessions: aiohttp.ClientSession) -> None:
         """Begin to read, to lead and to work.
@@ -175,7 +176,7 @@ class Operator:
         for controller in controllers(parts):
             self._running[controller.name] = Running(controller, self.caches, self._leads, self.metrics)
         self.caches.start(tasks)
-        _ = tasks.start(self.leadership.run(), name="lease")
+        self._leading = tasks.start(self.leadership.run(), name="lease")
         _ = tasks.start(self._lead(tasks), name="leading")
 
     @property
@@ -186,6 +187,10 @@ class Operator:
     async def end(self) -> None:
         """Begin no more writes, let those under way end, and let the next instance lead at once."""
         self._ending = True
+        if self._leading is not None:
+            # Else it would find the Lease free, and take it.
+            self._leading.cancel()
+            await asyncio.wait([self._leading])
         loop = asyncio.get_running_loop()
         until = loop.time() + LAST_WRITES_S
         while self.writer.under_way and loop.time() < until:  # noqa: ASYNC110 - once, at the end
