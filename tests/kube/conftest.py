@@ -75,7 +75,7 @@ def _served(api: Api, plural: str) -> bool:
 
 
 def _established(api: Api, path: str) -> bool:
-    conditions = api.get(path).body.get("status", {}).get("conditions", [])
+    conditions = (api.get(path).body.get("status") or {}).get("conditions") or []
     return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
 
