@@ -81,7 +81,7 @@ def controllers(parts: Parts) -> list[Controller]:
     """Everything that the operator looks after. A new kind is a line here."""
     settings, makes = parts.settings, Makers()
     build = Build(
-        operator_namespace=settings.lease_namespace,
+        operator_namespace=settings.namespace,
         metrics_namespaces=settings.metrics_namespaces,
         cluster_domain=settings.cluster_domain,
     )
@@ -135,7 +135,7 @@ class Operator:
         """Begin to read, to lead and to work."""
         links = Links(tasks, lambda key: self._wake("cluster", key))
         self.metrics.links.set_function(lambda: len(links))
-        recorder = Recorder(self.writer, self.settings.identity, time.monotonic)
+        recorder = Recorder(self.writer, self.settings.identity, time.monotonic, self.metrics.told)
         parts = Parts(
             self.caches,
             self._transport,
