@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+import aiohttp
+
 from manta.aio.supervisor import Supervisor
 from manta_operator import health
 from manta_operator.builders.build import Build
@@ -18,6 +20,10 @@ from manta_operator.cluster.reconciler import ClusterReconciler
 from manta_operator.control.links import Links
 from manta_operator.controllers import Controller, Running
 from manta_operator.credentials.making import Makers
+from manta_operator.heads.client import connections
+from manta_operator.heads.following import Heads
+from manta_operator.job.reconciler import JobReconciler
+from manta_operator.job.submission import PREFIX
 from manta_operator.kinds import CLUSTERS, cached
 from manta_operator.kube.caches import Caches
 from manta_operator.kube.errors import NotLeaderError
@@ -55,6 +61,7 @@ class Parts:
         settings: What the operator was told.
         wake: Has a controller, by its name, look after an object soon.
         leads: Whether this instance leads now; whoever does something that is no write through `writer` asks first.
+        heads: Connections to heads.
     """
 
     caches: Caches
@@ -67,13 +74,14 @@ class Parts:
     settings: Settings
     wake: Callable[[str, Key], None]
     leads: Callable[[], bool]
+    heads: aiohttp.ClientSession
 
 
 def controllers(parts: Parts) -> list[Controller]:
     """Everything that the operator looks after. A new kind is a line here."""
     settings, makes = parts.settings, Makers()
     build = Build(
-        operator_namespace=settings.lease_namespace,
+        operator_namespace=settings.namespace,
         metrics_namespaces=settings.metrics_namespaces,
         cluster_domain=settings.cluster_domain,
     )
@@ -86,7 +94,15 @@ def controllers(parts: Parts) -> list[Controller]:
         parts.metrics,
         lambda seen, now: plan(seen, now, build, makes),
     )
-    return [clusters.controller()]
+    jobs = JobReconciler(
+        parts.caches,
+        parts.writer,
+        parts.recorder,
+        partial(Heads, parts.heads, parts.tasks, PREFIX),
+        lambda key: parts.wake("job", key),
+        leads=parts.leads,
+    )
+    return [clusters.controller(), jobs.controller()]
 
 
 class Operator:
@@ -113,12 +129,13 @@ class Operator:
         self._transport = transport
         self._running: dict[str, Running] = {}
         self._ending = False
+        self._leading: asyncio.Task[None] | None = None
 
-    def observe(self, tasks: Supervisor) -> None:
+    def observe(self, tasks: Supervisor, heads: aiohttp.ClientSession) -> None:
         """Begin to read, to lead and to work."""
         links = Links(tasks, lambda key: self._wake("cluster", key))
         self.metrics.links.set_function(lambda: len(links))
-        recorder = Recorder(self.writer, self.settings.identity, time.monotonic)
+        recorder = Recorder(self.writer, self.settings.identity, time.monotonic, self.metrics.told)
         parts = Parts(
             self.caches,
             self._transport,
@@ -130,12 +147,13 @@ class Operator:
             self.settings,
             self._wake,
             self._leads,
+            heads,
         )
         self._count()
         for controller in controllers(parts):
             self._running[controller.name] = Running(controller, self.caches, self._leads, self.metrics)
         self.caches.start(tasks)
-        _ = tasks.start(self.leadership.run(), name="lease")
+        self._leading = tasks.start(self.leadership.run(), name="lease")
         _ = tasks.start(self._lead(tasks), name="leading")
 
     @property
@@ -146,6 +164,10 @@ class Operator:
     async def end(self) -> None:
         """Begin no more writes, let those under way end, and let the next instance lead at once."""
         self._ending = True
+        if self._leading is not None:
+            # Else it would find the Lease free, and take it.
+            self._leading.cancel()
+            await asyncio.wait([self._leading])
         loop = asyncio.get_running_loop()
         until = loop.time() + LAST_WRITES_S
         while self.writer.under_way and loop.time() < until:  # noqa: ASYNC110 - once, at the end
@@ -241,8 +263,9 @@ async def serve(
                     host=settings.host,
                 )
             )
+        heads = await stack.enter_async_context(connections())
         tasks = await stack.enter_async_context(Supervisor())
-        operator.observe(tasks)
+        operator.observe(tasks, heads)
         try:
             yield operator
         finally:
