@@ -3,8 +3,8 @@
 - `api`: the custom resources, typed once; their definitions (CRDs) are generated from the types.
 - `builders`: a cluster to manifests; `credentials`: what is in its Secrets, and when something of it is made anew. Both pure.
 - `kube`: speaking with an API server: reading by watch, writing safely, one leader.
-- `builders` and `credentials`: what a cluster's objects look like, and what is in its Secrets.
 - `cluster`: a MantaCluster brought to its spec. `control` speaks with its head.
+- `job`: a MantaJob, from the object to a driver on a head and back to its status. `heads` speaks with heads about jobs.
 - `app` ties everything together; `controllers` says what a reconciler is to it. `metrics`, `health` and `permissions` are what an
   administrator sees of it.
 

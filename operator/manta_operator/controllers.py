@@ -87,6 +87,9 @@ class Running:
         self._caches, self._leads, self._metrics = caches, leads, metrics
         self.queue: Queue[Key] = Queue(lambda key: key.namespace, self._look_after, waited=self._waited)
         metrics.queue(controller.name, lambda: len(self.queue))
+        for result in ("done", "failed"):
+            # There from the start, at nought: an alert about what fails needs a series before anything has.
+            metrics.reconciles.labels(controller.name, result)
         for watched in (Watched(controller.resource, lambda obj: [key_of(obj)]), *controller.watched):
             if watched.resource in caches:
                 caches[watched.resource].listen(self._listener(watched.keys))

@@ -1,4 +1,4 @@
-"""helm and helm-unittest, built once where there are none."""
+"""helm and helm-unittest, which `./dev kube` and `./dev test` build where there are none."""
 
 from __future__ import annotations
 
@@ -10,19 +10,9 @@ import pytest
 from tests.charts import programs
 from tests.charts.rendering import Helm
 
-#: Whoever comes first may build.
-TIMEOUT_S = 900
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test here that much, unless it says otherwise."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
-
 
 def need_helm() -> None:
-    """Skip where there is none and none can be built; where one is required (`MANTA_TEST_KUBE=required`) fail."""
+    """Skip where there is none; where one is required (`MANTA_TEST_KUBE=required`) fail."""
     missing = programs.what_is_missing()
     if missing and os.environ.get("MANTA_TEST_KUBE") == "required":
         pytest.fail(f"there is no helm, and this run must not go without: {missing}")

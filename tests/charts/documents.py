@@ -10,7 +10,8 @@ from pathlib import Path
 from tests.charts.rendering import ROOT
 
 FOLDER = ROOT / "docs" / "kubernetes"
-_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+#: "sh by hand": what needs somebody's own machine. The others are run as they stand, in tests/e2e.
+_BLOCK = re.compile(r"^```sh( by hand)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 #: In running text: options of helm, between backquotes.
 _OPTION = re.compile(r"`--set '?([^'`]+)'?`")
 
@@ -51,10 +52,15 @@ def commands() -> list[Command]:
     return [
         Command(page.name, line.strip())
         for page in pages()
-        for block in _BLOCK.findall(page.read_text())
+        for _, block in _BLOCK.findall(page.read_text())
         for line in re.sub(r"\\\n\s*", "", block).splitlines()
         if line.strip() and not line.lstrip().startswith("#")
     ]
+
+
+def blocks(page: str) -> list[str]:
+    """The blocks of a page that are run as they stand."""
+    return [block for by_hand, block in _BLOCK.findall((FOLDER / page).read_text()) if not by_hand]
 
 
 def settings() -> list[tuple[str, str]]:

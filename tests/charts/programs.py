@@ -66,9 +66,12 @@ def helm(say: Callable[[str], None] = say_nothing) -> Path:
 
 
 def what_is_missing() -> str:
-    """Why there is no helm or no helm-unittest and none can be built; empty if there are or can be."""
-    no_helm = "" if installed_helm() else HELM.what_is_missing()
-    return no_helm or UNITTEST.what_is_missing()
+    """Why tests cannot use helm and helm-unittest now; empty if they can."""
+    if not UNITTEST.path.exists():
+        return UNITTEST.what_is_missing() or f"{UNITTEST.path} has not been built: run ./dev kube"
+    if not HELM.path.exists() and installed_helm() is None:
+        return HELM.what_is_missing() or f"{HELM.path} has not been built: run ./dev kube"
+    return ""
 
 
 def main() -> int:

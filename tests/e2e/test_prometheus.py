@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.charts import queries
 from tests.e2e.harness.cluster import Cluster
 from tests.e2e.support import charts, drivers
 from tests.support.prometheus import Prometheus, Target, prometheus
@@ -17,7 +19,19 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus here: apt install prometheus")
 
-HEAD_PORTS = {"metrics": 8090, "metrics-control": 8091, "metrics-gateway": 8092, "metrics-dashb": 8093}
+#: By the port of its numbers.
+CONTAINERS = {8090: "raylet", 8091: "control", 8092: "gateway", 8093: "dashboard"}
+RAYLET_PORT = 8090
+#: As the chart's ServiceMonitor has it.
+OPERATORS: Mapping[str, Any] = {
+    "honor_labels": True,
+    "metric_relabel_configs": [
+        {"source_labels": ["cluster"], "regex": "(.+)", "target_label": "manta_cluster"},
+        {"regex": "cluster", "action": "labeldrop"},
+    ],
+}
+#: Panels about what went wrong: without any trouble there is nothing to show.
+ONLY_IN_TROUBLE = {"operator: Writes that failed"}
 MB = 1 << 20
 
 
@@ -36,17 +50,19 @@ def watched(
         for pod in pods:
             name, labels = pod["metadata"]["name"], pod["metadata"]["labels"]
             head = labels["app.kubernetes.io/component"] == "head"
-            for port in HEAD_PORTS.values() if head else [HEAD_PORTS["metrics"]]:
+            for port in CONTAINERS if head else [RAYLET_PORT]:
                 local = stack.enter_context(operator.forwarded(f"pod/{name}", port, namespace=namespace))
                 about = {
                     "namespace": namespace,
                     "pod": name,
+                    "container": CONTAINERS[port],
                     "manta_cluster": demo,
                     "manta_group": labels["manta.compute/group"],
                 }
                 targets.append(Target(f"127.0.0.1:{local}", "manta", token, about))
         local = stack.enter_context(operator.forwarded("deployment/manta-operator", 8080, namespace=charts.SYSTEM))
-        targets.append(Target(f"127.0.0.1:{local}", "manta-operator"))
+        about = {"namespace": charts.SYSTEM, "pod": "manta-operator"}
+        targets.append(Target(f"127.0.0.1:{local}", "manta-operator", None, about, OPERATORS))
         running = stack.enter_context(prometheus(folder, targets))
         wait_until(lambda: running.up() == len(targets), timeout_s=60, what=f"all {len(targets)} targets are up")
         yield running
@@ -76,3 +92,25 @@ def test_used_cpus_and_objects_rise_and_fall_with_a_load(operator: Cluster, name
         wait_until(lambda: stored() >= before + 60 * MB, timeout_s=30, what="64 MB are stored")
     wait_until(lambda: used() == 0, timeout_s=60, what="none is used")
     wait_until(lambda: stored() <= before + MB, timeout_s=60, what="nothing is stored")
+
+
+def test_every_panel_of_both_dashboards_has_data(operator: Cluster, namespace: str, watched: Prometheus):
+    """As Grafana asks them, with a driver that has something of everything done; alerts' series are there too."""
+    environment = {"KUBECONFIG": str(operator.kubeconfig), "MANTA_ADDRESS": f"k8s://{namespace}/demo"}
+    panels = [
+        (where, queries.chosen(expression, namespace))
+        for where, expression in queries.panels()
+        if where not in ONLY_IN_TROUBLE
+    ]
+    alerts = [
+        (name, str(selector)) for name, expression in queries.alerts() for selector in queries.selectors(expression)
+    ]
+
+    def missing() -> list[str]:
+        driver.ask("len(manta.get([square.remote(x) for x in range(6)] + [counter.add.remote(1)]))")
+        return [where for where, expression in [*panels, *alerts] if not watched.series(expression)]
+
+    with drivers.live(environment) as driver:
+        driver.ask("bool(counter := Counter.remote())")
+        driver.ask("bool(kept := manta.put(bytes(1 << 20)))")
+        wait_until(lambda: not missing(), timeout_s=90, what=f"there are data for {missing()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.charts.rendering import CASES, Helm, Manifest, name_of, of_kind
 from tests.kube.harness.client import Api
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.usefixtures("definitions", "monitoring_definitions"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.usefixtures("definitions", "monitoring_definitions")]
 
 helm = charts.helm
 
@@ -28,9 +29,11 @@ def monitoring_definitions(api: Api) -> None:
         answer = api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}", definition)
         assert answer.ok, answer.message
         plural = definition["spec"]["names"]["plural"]
-        wait_until(
-            lambda plural=plural: api.get(f"/apis/monitoring.coreos.com/v1/{plural}").ok, what=f"{plural} are served"
-        )
+        wait_until(partial(_served, api, plural), what=f"{plural} are served")
+
+
+def _served(api: Api, plural: str) -> bool:
+    return api.get(f"/apis/monitoring.coreos.com/v1/{plural}").ok
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """k8s:// addresses before a real API server: what it refuses and how, and that the documented permissions are enough.
 
-There are no nodes here, so no port is forwarded: tests/process/forwarding does that with a stand-in, tests/e2e in a whole cluster.
+There are no nodes here, so no port is forwarded: tests/process/forwarding does that with a stand-in, tests/e2e for real.
 """
 
 from __future__ import annotations

@@ -23,12 +23,14 @@ class Target:
         job: The value of its label `job`.
         token_file: With which it is asked; None for without.
         labels: Further labels of all its series.
+        more: Of Prometheus' own scrape_config, such as metric_relabel_configs.
     """
 
     address: str
     job: str
     token_file: Path | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Prometheus:
@@ -68,6 +70,7 @@ def prometheus(folder: Path, targets: Sequence[Target]) -> Iterator[Prometheus]:
     scrapes = [
         {
             "job_name": f"{number}-{target.job}",
+            **target.more,
             **({"authorization": {"credentials_file": str(target.token_file)}} if target.token_file else {}),
             "static_configs": [{"targets": [target.address], "labels": {"job": target.job, **target.labels}}],
         }

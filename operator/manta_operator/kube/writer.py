@@ -199,6 +199,25 @@ class Writer:
             raise
         return True
 
+    async def put_finalizers(
+        self, resource: Resource, key: Key, finalizers: list[str], *, uid: str, version: str
+    ) -> dict[str, Any]:
+        """Have exactly the object that was seen, in the version in which it was seen, have these finalizers and no others.
+
+        Not applied: who sets a finalizer takes it away again, even if somebody has copied it into a manifest since, which would
+        make it theirs too.
+
+        Returns:
+            The whole object; when the last finalizer of one that is being deleted goes, it is no more.
+
+        Raises:
+            NotLeaderError: Nothing was sent.
+            ApiError: It was refused; `conflict` if it is another version or object by now, `not_found` if it is gone.
+            UnreachableError: It may have been done; doing so again shows.
+        """
+        body = {"metadata": {"uid": uid, "resourceVersion": version, "finalizers": finalizers}}
+        return await self._write("PATCH", resource.path_of(key), body, strict=True, content_type=MERGE)
+
     async def _write(
         self,
         method: str,

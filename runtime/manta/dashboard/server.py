@@ -92,6 +92,7 @@ async def serve(config: DashboardConfig) -> AsyncIterator[Dashboard]:
         )  # fmt: skip
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
+        stack.callback(given.stopping.set)
         server = runner.server
         assert server is not None
         _ = tasks.start(connections.close_idle(), name="idle connections")

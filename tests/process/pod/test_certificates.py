@@ -1,4 +1,4 @@
-"""A cluster changes its authority while it runs: two for a while, then the new one's certificates, then the new one alone."""
+"""A cluster changes its authority and its join token while it runs: both for a while, then the new ones alone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import pytest
 from cryptography import x509
 
+from manta.transport.auth import new_token
 from manta.transport.certificates import Role, make_authority, make_leaf, write_pair
 from manta.transport.tls import Tls, TlsFiles
 from tests.process.pod import programs
@@ -37,14 +38,15 @@ def test_every_server_takes_new_certificates_without_a_restart(cluster):
     renewed = make_authority("c1", now=now)
 
     (folder / "ca.crt").write_bytes(renewed.certificate + before["ca.crt"])
-    cluster.publish()
+    join = new_token()
+    pods.private_file(folder / "join.token", f"{join}\n{before['join.token'].decode()}\n")
+    cluster.republish()
     bundle = TlsFiles.of_role(str(folder), "worker", "c1")
     for role in Role:
         names = (cluster.head.host.address,) if role in (Role.GATEWAY, Role.DASHBOARD) else ()
         pair = make_leaf(renewed, role, "c1", now=now, extra_names=names)
         write_pair(pair, str(folder / f"{role}.crt"), str(folder / f"{role}.key"))
-    wait_until(lambda: all("were renewed" in container.log() for container in cluster.containers()), what="the bundle")
-    cluster.publish()
+    cluster.republish()
 
     wanted = {
         role: x509.load_pem_x509_certificate((folder / f"{role}.crt").read_bytes()).serial_number
@@ -59,7 +61,8 @@ def test_every_server_takes_new_certificates_without_a_restart(cluster):
         )
 
     (folder / "ca.crt").write_bytes(renewed.certificate)
-    cluster.publish()
+    pods.private_file(folder / "join.token", f"{join}\n")
+    cluster.republish()
     # What shows the old authority's certificate is nobody's any more.
     for name in ("worker.crt", "worker.key", "ca.crt"):
         (cluster.folder / f"old-{name}").write_bytes(before[name])
@@ -71,7 +74,7 @@ def test_every_server_takes_new_certificates_without_a_restart(cluster):
     stranger.set_alpn_protocols(["h2"])
     wait_until(lambda: refused(cluster, stranger), what="control to refuse certificates of the old authority")
 
-    # All links are made anew: nodes to control, the gateway's sessions to nodes, the dashboard to control.
+    # All links are made anew, by new certificates and the new token: of nodes, of the gateway's sessions, of the dashboard.
     control = cluster.head.containers["control"]
     control.kill()
     control.start()

@@ -11,7 +11,13 @@ from manta.transport.auth import new_token
 from tests.support import pods
 
 #: What a kubelet does: memory, a file of root's for a group, mounted here read-only.
-_MOUNT = 'mount -t tmpfs none "$1" && printf %s "$2" > "$1/token" && chmod 0440 "$1/token" && {then} && exec "$3" -c "$4" "$1/token"'
+_MOUNT = """set -e
+mount -t tmpfs none "$1"
+printf %s "$2" > "$1/token"
+chmod 0440 "$1/token"
+{then}
+exec "$3" -c "$4" "$1/token"
+"""
 _READ = """
 import sys
 from manta.core.errors import AuthenticationError

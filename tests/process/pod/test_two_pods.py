@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -163,6 +164,35 @@ def test_a_job_whose_supervisor_is_killed_has_failed_and_leaves_nothing(cluster)
     job = finished(cluster, "orphaned")
     assert (job["status"], "supervisor died" in job["message"]) == ("FAILED", True)
     wait_until(lambda: not sleepers(cluster, "4711.2"), what="its process to be gone")
+
+
+def test_who_starts_jobs_starts_nothing_else(cluster):
+    """Its socket takes ids of jobs; garbage ends its own connection and nothing more."""
+    first = cluster.head.containers["raylet"].first
+    path = str(cluster.head.session / "jobs.sock")
+    for garbage in (b"\n", b"{\n", b"[" * 4000 + b"\n", b"x" * 10_000, b"\xff\n"):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(10)
+            sock.connect(path)
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(garbage)
+            with contextlib.suppress(ConnectionError), sock.makefile("rb") as lines:
+                assert json.loads(lines.readline()) == {"running": []}
+                assert lines.readline() == b""
+    with socket.socket(socket.AF_UNIX) as sock, sock.makefile("rb") as lines:
+        sock.settimeout(10)
+        sock.connect(path)
+        assert json.loads(lines.readline()) == {"running": []}
+        for harmless in ({"start": 1}, {"stop": "unknown"}, {"kill": {"group": 1}}, {}, 7, "start"):
+            sock.sendall(json.dumps(harmless).encode() + b"\n")
+        for wrong in ("../x", "--id", "a b", ""):
+            sock.sendall(json.dumps({"start": wrong}).encode() + b"\n")
+            assert json.loads(lines.readline())["failed"] == wrong
+        # One that control does not know: its supervisor has nothing to do.
+        sock.sendall(b'{"start": "unknown"}\n')
+        assert json.loads(lines.readline()) == {"started": "unknown"}
+        assert json.loads(lines.readline()) == {"ended": "unknown"}
+    assert cluster.head.containers["raylet"].first == first
 
 
 def test_a_dashboard_that_is_started_again_finds_the_jobs_that_run(cluster):

@@ -13,8 +13,8 @@ from manta_operator.cluster.actions import Create, Plan
 from manta_operator.cluster.plan import plan
 from manta_operator.cluster.refusals import Refusal, Why
 from manta_operator.cluster.seen import Control, Seen
-from tests.sim.operator.server import plain
-from tests.sim.operator.world import Makes, World
+from tests.sim.reconciling.server import plain
+from tests.sim.reconciling.world import Makes, World
 from tests.support.kubernetes import NOW, cluster, group
 
 CONDITIONS = ("Available", "Ready", "UpToDate", "Progressing", "Degraded", "Suspended")

@@ -17,9 +17,9 @@ from manta_operator.cluster.actions import Apply, Create, Delete
 from manta_operator.cluster.pods import Standing, pods_of
 from manta_operator.cluster.seen import Drain
 from manta_operator.cluster.workers import SILENT_S
-from tests.sim.operator.machines import HEAD, Machines
-from tests.sim.operator.server import Manifest, Server, plain
-from tests.sim.operator.shell import Operator
+from tests.sim.reconciling.machines import HEAD, Machines
+from tests.sim.reconciling.server import Manifest, Server, plain
+from tests.sim.reconciling.shell import Operator
 from tests.support.kubernetes import CLUSTER, NOW, at, cluster, group
 
 AUTHORITY = f"{CLUSTER}-authority"

@@ -17,8 +17,8 @@ from manta_operator.cluster.seen import Seen
 from manta_operator.credentials.making import Makes
 from manta_operator.kube.errors import ApiError
 from manta_operator.kube.ownership import Taken, whose
-from tests.sim.operator.machines import Machines
-from tests.sim.operator.server import KINDS, Copies, Server
+from tests.sim.reconciling.machines import Machines
+from tests.sim.reconciling.server import KINDS, Copies, Server
 from tests.support.kubernetes import CLUSTER
 
 #: Told before each write what is about to be written, and from which view.

@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass, replace
 
 from manta_operator.cluster.seen import Control, ControlNode, Drain
-from tests.sim.operator.server import Manifest, Server
+from tests.sim.reconciling.server import Manifest, Server
 from tests.support.kubernetes import CLUSTER, at, node
 
 HEAD = f"{CLUSTER}-head"

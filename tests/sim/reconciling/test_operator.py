@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.operator.world import World
+from tests.sim.reconciling.world import World
 
 #: More by hand: MANTA_TEST_SEEDS=1000.
 SEEDS = range(int(os.environ.get("MANTA_TEST_SEEDS", "80")))
