@@ -141,6 +141,8 @@ class Server:
     async def _open(self, path: str, protocol: str) -> aiohttp.ClientWebSocketResponse:
         assert self._session is not None
         arguments = await self._arguments()
+        # What comes is no JSON: asked for that, an API server answers 406.
+        arguments["headers"].append(("Accept", "*/*"))
         try:
             # No heartbeat: while somebody does not take what was sent to them, a kubelet does not answer pings either. Those at
             # the two ends ask each other whether they are there.
