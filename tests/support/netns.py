@@ -56,9 +56,14 @@ class Host:
         self.temp = temp
         self._name, self._port, self._switch = name, port, switch
 
+    @property
+    def namespace(self) -> str:
+        """The file that stands for its network."""
+        return f"/var/run/netns/{self._name}"
+
     def command(self, words: Sequence[str]) -> list[str]:
         """A command line that runs there."""
-        return ["nsenter", f"--net=/var/run/netns/{self._name}", *words]
+        return ["nsenter", f"--net={self.namespace}", *words]
 
     def environment(self) -> Mapping[str, str]:
         """For programs that run there."""

@@ -24,6 +24,8 @@ examples:
 
 A process that runs C code which holds the interpreter's lock cannot answer; what the kernel knows of it is shown instead."""
 
+#: Of a process whose number means nothing here.
+_ELSEWHERE: Final = "it runs in another container, and did not answer"
 #: Order of the sections: what started it all, then what is suspicious.
 _KINDS: Final = ("driver", "silent", "actor", "worker", "idle")
 
@@ -95,9 +97,11 @@ def gather(raylet: str) -> list[Process]:
     found = []
     with Tool(raylet) as tool:
         replies = list(tool.stacks())
-    shares = processes.cpu_shares(reply.pid for reply in replies if not reply.stacks)
+    shares = processes.cpu_shares(reply.pid for reply in replies if reply.pid and not reply.stacks)
     for reply in replies:
-        silent = "" if reply.stacks else processes.glimpse(reply.pid).told(shares.get(reply.pid))
+        silent = ""
+        if not reply.stacks:
+            silent = processes.glimpse(reply.pid).told(shares.get(reply.pid)) if reply.pid else _ELSEWHERE
         found.append(Process(reply.pid, reply.title, tuple(map(parse, reply.stacks)), silent))
     return sorted(found, key=lambda process: (_KINDS.index(process.kind), process.title, process.pid))
 

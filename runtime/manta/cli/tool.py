@@ -109,7 +109,7 @@ class Tool:
             yield reply
 
     def _pid(self) -> int:
-        """The raylet's process: whoever made the socket we are connected to."""
+        """The raylet's process: whoever made the socket we are connected to; 0 for one in another container."""
         with socket.socket(fileno=os.dup(self._connection.fd)) as sock:
             pid, _uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         return int(pid)
@@ -147,5 +147,6 @@ class Tool:
             if isinstance(message, kind) and getattr(message, "request_id", self._requests) == self._requests:
                 return message
         raise SilentError(
-            f"the raylet did not answer within {timeout_s:g} s: pid {self._pid()}, {glimpse(self._pid()).told()}"
+            f"the raylet did not answer within {timeout_s:g} s: "
+            + (f"pid {pid}, {glimpse(pid).told()}" if (pid := self._pid()) else "it runs in another container")
         )

@@ -41,6 +41,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--state-dir", type=Path, help="private directory for the store (default: the session's)")
     parser.add_argument("--credentials", type=Path, help="folder of the cluster's certificates and its join token")
+    parser.add_argument("--log-to-stderr", action="store_true", help="the log's lines go there too")
     parser.add_argument("--parent-pid", type=int, help="stop when this process is gone")
     parser.add_argument("--ready-fd", type=int, help="descriptor that gets one byte when control serves")
     metrics.add(parser, usual_port=8091)
@@ -73,6 +74,7 @@ async def run(options: argparse.Namespace) -> None:
         state_dir=options.state_dir,
         credentials=options.credentials,
         storage=options.storage,
+        log_to_stderr=options.log_to_stderr,
         metrics=metrics.read(options, "control"),
         node_silence_s=setting("node_silence_seconds"),
     )

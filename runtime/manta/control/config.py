@@ -31,6 +31,7 @@ class ControlConfig:
         stop_grace_s: Calls in flight have so long to end when control stops. Watches never end by themselves, so this is
             how long every stop takes.
         log_limit_bytes: A log file is turned over at this size; two are kept.
+        log_to_stderr: The log's lines go there too.
         metrics: Where health and metrics are; by default nowhere.
         node_silence_s: A node that was not heard of for so long is dead. Shorter notices frozen machines sooner, and takes
             shorter pauses for deaths; nodes say something every second.
@@ -45,6 +46,7 @@ class ControlConfig:
     storage: StorageKind = StorageKind.SQLITE
     stop_grace_s: float = 0.05
     log_limit_bytes: int = 16 << 20
+    log_to_stderr: bool = False
     metrics: Listen = field(default_factory=Listen)
     node_silence_s: float = 10.0
 

@@ -99,6 +99,7 @@ class DrainNode(Request):
     node_id: NodeId
     grace_ms: int
     reason: str = ""
+    leaving: bool = False
 
 
 class UnregisterNode(Request):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ class EventLog:
     Args:
         path: The file; None writes nothing. The one before is `<path>.1`.
         limit_bytes: A file is turned over at this size, so there are at most two of it.
+        also: A descriptor that gets each line too; -1 for none.
     """
 
-    def __init__(self, path: Path | None, limit_bytes: int = 16 << 20) -> None:
-        self._path, self._limit = path, limit_bytes
+    def __init__(self, path: Path | None, limit_bytes: int = 16 << 20, also: int = -1) -> None:
+        self._path, self._limit, self._also = path, limit_bytes, also
         self._descriptor = -1
         self._size = 0
         #: Lines that could not be written.
@@ -40,6 +42,9 @@ class EventLog:
             return
         shown = {key: value.hex() if isinstance(value, bytes) else value for key, value in facts.items()}
         line = json.dumps({"at": round(time.time(), 6), "event": what, **shown}, default=str).encode() + b"\n"
+        if self._also >= 0:
+            with suppress(OSError):
+                os.write(self._also, line)
         try:
             if self._size + len(line) > self._limit:
                 self.close()

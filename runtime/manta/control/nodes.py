@@ -169,8 +169,19 @@ class NodeTable:
 
     # ---- what happens
 
-    def drain(self, node_id: NodeId, grace_ms: int, reason: str, now: Instant, out: list[Command], cause: str) -> bool:
+    def drain(
+        self,
+        node_id: NodeId,
+        grace_ms: int,
+        reason: str,
+        now: Instant,
+        out: list[Command],
+        cause: str,
+        leaving: bool = False,
+    ) -> bool:
         """Take a node out of service; False if it is so already, or dead, and no sooner than it would be anyway.
+
+        `leaving`: its own process was told to end, which also the head's may be where the cluster does not end with it.
 
         Raises:
             NodeNotFoundError: It is unknown.
@@ -187,7 +198,7 @@ class NodeTable:
                 return False
             drain = replace(row.drain, grace_ms=grace_ms, deadline_unix_ms=deadline)
         else:
-            if row.head:
+            if row.head and not leaving:
                 raise DrainRefusedError(
                     "this is the head's own node: the cluster ends with it. Drain the others, then use `manta stop`"
                 )

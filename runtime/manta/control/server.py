@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ async def serve(
         SettingError: The socket can't be used.
     """
     async with AsyncExitStack() as stack:
-        log = EventLog(config.log_path, config.log_limit_bytes)
+        log = EventLog(config.log_path, config.log_limit_bytes, sys.stderr.fileno() if config.log_to_stderr else -1)
         stack.callback(log.close)
         store = storage or make_storage(config)
         stack.callback(store.close)
@@ -132,7 +133,7 @@ async def serve(
                 config.metrics,
                 metrics.text,
                 unready=lambda: "control is stopping" if runner.failure.done() else "",
-                token=config.token,
+                token=lambda: (config.token,) if config.token else (),
             )
         )
         log.event("serving", target=target, address=address, metrics_port=port, **state.statistics())

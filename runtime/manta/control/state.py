@@ -193,7 +193,7 @@ class ControlState:
         return b""
 
     def _drain_node(self, event: events.DrainNode, now: Instant, out: list[Command]) -> bytes:
-        if self.nodes.drain(event.node_id, event.grace_ms, event.reason, now, out, event.cause):
+        if self.nodes.drain(event.node_id, event.grace_ms, event.reason, now, out, event.cause, event.leaving):
             self.groups.node_drained(event.node_id, now, out, event.cause)
             self.actors.node_drained(event.node_id, now, out, event.cause)
             self._place_waiting(now, out, event.cause)

@@ -102,6 +102,12 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _auth(text: str) -> str:
+    if text not in ("token", "none"):
+        raise ValueError
+    return text
+
+
 def _json_object(text: str) -> dict[str, Any]:
     import json
 
@@ -121,6 +127,10 @@ _TABLE = (
     Variable("TOKEN", None, "a token", str, "What a driver outside shows a gateway; a secret."),
     Variable("TOKEN_FILE", None, "a file's path", str, "The file that holds that token."),
     Variable("CA_FILE", None, "a file's path", str, "The authorities by which a gateway has to prove who it is, PEM."),
+    Variable("TLS", True, _YES_NO, _flag, "Gateways are spoken to by TLS; 0 for a cluster that was started without."),
+    Variable(
+        "AUTH", "token", "'token' or 'none'", _auth, "What gateways want to be shown; 'none' where they ask nobody."
+    ),
     Variable("NAMESPACE", None, "a name", str, "The namespace of named actors when init() is told none."),
     Variable(
         "JOB_CONFIG_JSON_ENV_VAR",

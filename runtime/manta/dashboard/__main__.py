@@ -29,12 +29,15 @@ def parse(arguments: list[str] | None = None) -> tuple[DashboardConfig, int, int
     parser = argparse.ArgumentParser(prog="python -m manta.dashboard", description="The cluster's HTTP server.")
     parser.add_argument("--control", required=True, help="gRPC target of control: unix:PATH or host:port")
     parser.add_argument("--session-dir", type=Path, required=True, help="folder of the cluster's session")
-    parser.add_argument("--tokens", type=Path, required=True, help="file of tokens, a line each: role token [expires]")
+    parser.add_argument("--tokens", type=Path, help="file of tokens, a line each: role token [expires]")
+    parser.add_argument("--no-auth", action="store_true", help="no token is asked for: who gets here runs jobs")
     parser.add_argument("--bind", default="127.0.0.1:8265", help="host:port to listen at")
     parser.add_argument("--certificate", type=Path, help="PEM file of the certificate to show (default: plain HTTP)")
     parser.add_argument("--key", type=Path, help="PEM file of its key")
+    parser.add_argument("--plain", action="store_true", help="plain HTTP on any address: who is on the way reads it")
     parser.add_argument("--credentials", type=Path, help="folder of credentials, where control is host:port")
     parser.add_argument("--packages", type=Path, help="folder for uploads (default: in the session's)")
+    parser.add_argument("--jobs-socket", type=Path, help="who starts jobs' supervisors (default: this process)")
     parser.add_argument("--address", default="", help="by which drivers of jobs join (default: auto)")
     parser.add_argument("--advertise", default="", help="by which host browsers reach it (default: where it listens)")
     parser.add_argument("--any-port", action="store_true", help="where the port is taken, take a free one")
@@ -47,6 +50,10 @@ def parse(arguments: list[str] | None = None) -> tuple[DashboardConfig, int, int
     flags = parser.parse_args(arguments)
     if (flags.certificate is None) != (flags.key is None):
         parser.error("--certificate and --key go together")
+    if flags.plain and flags.certificate is not None:
+        parser.error("--plain is without TLS, and --certificate is for it")
+    if (flags.tokens is None) != flags.no_auth:
+        parser.error("either --tokens, or --no-auth, which lets everybody in")
     if not flags.control.startswith("unix:") and flags.credentials is None:
         parser.error("--credentials has to say where this cluster's certificates are, as control is not a Unix socket")
     config = DashboardConfig(
@@ -56,8 +63,10 @@ def parse(arguments: list[str] | None = None) -> tuple[DashboardConfig, int, int
         bind=flags.bind,
         certificate=flags.certificate,
         key=flags.key,
+        plain=flags.plain,
         credentials=flags.credentials,
         packages=flags.packages,
+        jobs_socket=flags.jobs_socket,
         address=flags.address,
         advertise=flags.advertise,
         any_port=flags.any_port,
@@ -73,6 +82,10 @@ async def run(config: DashboardConfig, ready_fd: int, parent: int) -> None:
     """Serve until told to end, or until the parent is gone."""
     async with ending(parent) as over, serve(config) as dashboard:
         log.info("listening at port %d", dashboard.port)
+        if config.tokens is None:
+            log.warning("nobody is asked for a token: whoever reaches this port runs jobs in the cluster")
+        if config.plain:
+            log.warning("plain HTTP on all addresses: whoever is on the way reads tokens and what is said")
         if ready_fd >= 0:
             with suppress(OSError):
                 os.write(ready_fd, READY + str(dashboard.port).encode() + b"\n")

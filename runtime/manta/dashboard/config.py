@@ -15,12 +15,14 @@ class DashboardConfig:
     Attributes:
         control: gRPC target of control: `unix:PATH` or host:port.
         session_dir: Folder of the cluster's session: logs are below it.
-        tokens: File of the tokens it lets in; see `transport.tokens`.
+        tokens: File of the tokens it lets in; see `transport.tokens`. None lets everybody in.
         bind: Where it listens: host:port; port 0 takes a free one.
-        certificate: PEM file of the certificate it shows; None for plain HTTP, which only loopback may have.
+        certificate: PEM file of the certificate it shows; None for plain HTTP, which only loopback may have, unless `plain`.
+        plain: Plain HTTP is meant, whoever may be on the way.
         key: PEM file of its key. Both are read again when they change.
         credentials: Folder of the cluster's credentials, where control is not behind a Unix socket.
         packages: Folder for uploads; by default in the session's.
+        jobs_socket: Where the supervisors of jobs are started by another process; None starts them here.
         address: By which address drivers of jobs join the cluster; empty: "auto".
         advertise: By which host browsers reach it, for drivers that ask; empty: where it listens.
         any_port: Where the port is taken, take a free one.
@@ -32,12 +34,14 @@ class DashboardConfig:
 
     control: str
     session_dir: Path
-    tokens: Path
+    tokens: Path | None
     bind: str = "127.0.0.1:8265"
     certificate: Path | None = None
     key: Path | None = None
+    plain: bool = False
     credentials: Path | None = None
     packages: Path | None = None
+    jobs_socket: Path | None = None
     address: str = ""
     advertise: str = ""
     any_port: bool = False

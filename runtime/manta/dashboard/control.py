@@ -9,11 +9,8 @@ from typing import Any, Final
 
 from manta.core.errors import MantaError
 from manta.dashboard.config import DashboardConfig
-from manta.rpc.v1 import control_pb2_grpc
-from manta.transport import auth
 from manta.transport import grpc as wire
-from manta.transport.credentials import JOIN_TOKEN
-from manta.transport.tls import TlsFiles, read_cluster
+from manta.transport.to_control import WayToControl
 
 #: How long control may take for one answer, and how often it is asked.
 ATTEMPT_S: Final = 5.0
@@ -23,8 +20,8 @@ ATTEMPTS: Final = 3
 class Control:
     """Calls to control."""
 
-    def __init__(self, stub: Any, token: str) -> None:
-        self._stub, self._token = stub, token
+    def __init__(self, way: WayToControl) -> None:
+        self._way = way
         #: Why the last call failed; empty when it did not.
         self.failure = ""
 
@@ -36,7 +33,11 @@ class Control:
         """
         try:
             answer = await wire.call(
-                getattr(self._stub, method), request, token=self._token, timeout_s=ATTEMPT_S, attempts=ATTEMPTS
+                await self._way.method(method),
+                request,
+                token=self._way.token,
+                timeout_s=ATTEMPT_S,
+                attempts=ATTEMPTS,
             )
         except MantaError as error:
             self.failure = str(error) if error.code in ("RPC_FAILED", "RPC_TIMEOUT") else ""
@@ -52,14 +53,8 @@ async def connected(config: DashboardConfig) -> AsyncIterator[Control]:
     Raises:
         CertificateError, AuthenticationError: The folder of credentials lacks something.
     """
-    files, token = None, ""
-    if not config.control.startswith("unix:"):
-        assert config.credentials is not None, "see __main__"
-        folder = os.fspath(config.credentials)
-        files = TlsFiles.of_role(folder, "dashboard", read_cluster(folder))
-        token = auth.read_token(os.path.join(folder, JOIN_TOKEN))
-    channel = wire.channel(config.control, files)
+    way = WayToControl(config.control, os.fspath(config.credentials) if config.credentials else None, "dashboard")
     try:
-        yield Control(control_pb2_grpc.ControlServiceStub(channel), token)
+        yield Control(way)
     finally:
-        await channel.close()
+        await way.close()

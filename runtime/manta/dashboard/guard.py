@@ -55,12 +55,14 @@ class Guard:
         scheme: "http" or "https", as this server speaks it.
         hosts: Names under which it may be asked for, besides addresses and localhost.
         token_of: The token with which a session began; None if there is no such session (any more).
+        open_to_all: Nobody is asked for a token. Other sites' pages are refused all the same.
     """
 
     role_of: Callable[[str], TokenRole]
     scheme: str
     hosts: Collection[str] = ()
     token_of: Callable[[str], str | None] = lambda session: None
+    open_to_all: bool = False
 
     def stranger(self, head: Head) -> Refusal | None:
         """Refuse what another site's page may have sent."""
@@ -82,6 +84,8 @@ class Guard:
 
     def credential(self, head: Head, needed: TokenRole) -> Refusal | None:
         """Refuse who shows no token, a wrong one, or one that is not good for this. A token goes before a session."""
+        if self.open_to_all:
+            return None
         scheme, _, shown = head.authorization.partition(" ")
         if not head.authorization and head.session:
             if head.method not in SAFE:

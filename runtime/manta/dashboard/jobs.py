@@ -18,6 +18,7 @@ from manta.dashboard.context import Context
 from manta.dashboard.routes import Routes
 from manta.jobs import logs, packages, states
 from manta.jobs.errors import JobRequestError, PackageError, PackagesFullError, PackagesUnwritableError
+from manta.jobs.hosts import Beside, Here, Host
 from manta.jobs.manager import Manager
 from manta.jobs.records import Records
 from manta.transport.tokens import TokenRole
@@ -32,7 +33,7 @@ def add(routes: Routes, context: Context) -> None:
     """/api/jobs and /api/packages."""
     config = context.config
     uploads = config.packages or config.session_dir / "packages"
-    manager = Manager(Records(context.control.ask), config.control, config.session_dir, uploads, context.tasks)
+    manager = Manager(Records(context.control.ask), _host(context, uploads), config.session_dir, uploads, context.tasks)
     jobs = JobRoutes(manager)
     _ = context.tasks.start(manager.recover(), name="jobs of before")
     routes.get("/api/jobs/", jobs.list)
@@ -46,6 +47,25 @@ def add(routes: Routes, context: Context) -> None:
     routes.add(
         "PUT", "/api/packages/{protocol}/{name}", jobs.upload, TokenRole.SUBMITTER, most_bytes=packages.MOST_UPLOAD
     )
+
+
+def _host(context: Context, uploads: Path) -> Host:
+    config = context.config
+    if config.jobs_socket is not None:
+        beside = Beside(config.jobs_socket)
+        _ = context.tasks.start(beside.run(), name="who starts jobs")
+        return beside
+
+    def words(job_id: str) -> list[str]:
+        credentials = ["--credentials", str(config.credentials)] if config.credentials is not None else []
+        # No path of ours in the command line may be another job's: the id is its last argument.
+        return [
+            "-P", "-m", "manta.jobs.supervisor", "--control", config.control, *credentials,
+            "--session-dir", str(config.session_dir), "--uploads", str(uploads),
+            "--log", str(config.session_dir / "logs" / states.log_name(job_id)), "--id", job_id,
+        ]  # fmt: skip
+
+    return Here(words, config.session_dir)
 
 
 class JobRoutes:

@@ -30,7 +30,7 @@ from manta.dashboard.tls import Certificate
 from manta.metrics.port import opened
 from manta.transport import page_address
 from manta.transport.addresses import joined, parse_bind
-from manta.transport.tokens import TokenFile
+from manta.transport.tokens import Everybody, TokenFile
 
 #: Connections that the kernel keeps until they are taken. Whoever finds this full tries again after 1, 3 and 7 seconds, so that a
 #: short queue would keep honest ones out of a flood for longer than strangers do.
@@ -67,9 +67,9 @@ async def serve(config: DashboardConfig) -> AsyncIterator[Dashboard]:
         CertificateError: Certificate or key cannot be read.
         SettingError: The address is not this machine's, or the port is taken; or it is open to others without TLS.
     """
-    tokens = TokenFile(str(config.tokens), time.time)
+    tokens = Everybody() if config.tokens is None else TokenFile(str(config.tokens), time.time)
     certificate = Certificate(config.certificate, config.key) if config.certificate and config.key else None
-    listener = _listen(config, secure=certificate is not None)
+    listener = _listen(config, secure=certificate is not None or config.plain)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
         control = await stack.enter_async_context(connected(config))
@@ -79,7 +79,7 @@ async def serve(config: DashboardConfig) -> AsyncIterator[Dashboard]:
         # Cookies do not know ports: two servers of one machine must not sign each other's people out.
         cookie = f"{'__Host-' if certificate else ''}manta-{listener.getsockname()[1]}"
         scheme = "https" if certificate else "http"
-        guard = Guard(tokens.role_of, scheme, frozenset(config.hosts), sessions.token_of)
+        guard = Guard(tokens.role_of, scheme, frozenset(config.hosts), sessions.token_of, config.tokens is None)
 
         def unready() -> str:
             return f"control cannot be reached: {control.failure}" if control.failure else ""
@@ -101,7 +101,7 @@ async def serve(config: DashboardConfig) -> AsyncIterator[Dashboard]:
         place = page_address.encode(joined(config.advertise or host, port), secure=certificate is not None)
         await stack.enter_async_context(announced(control, place, tasks))
         metrics = numbers(app, connections)
-        health = await stack.enter_async_context(opened(config.metrics, metrics, unready=unready, token=""))
+        health = await stack.enter_async_context(opened(config.metrics, metrics, unready=unready, token=tuple))
         yield Dashboard(listener.getsockname()[1], health)
 
 

@@ -39,9 +39,11 @@ def parse(arguments: list[str] | None = None) -> tuple[GatewayConfig, int, int]:
     )
     parser.add_argument("--raylet", required=True, help="socket of the raylet on this node")
     parser.add_argument("--bind", default="0.0.0.0:7620", help="host:port to listen at")
-    parser.add_argument("--certificate", type=Path, required=True, help="PEM file of the certificate to show")
-    parser.add_argument("--key", type=Path, required=True, help="PEM file of its key")
-    parser.add_argument("--tokens", type=Path, required=True, help="file of tokens, a line each: role token [expires]")
+    parser.add_argument("--certificate", type=Path, help="PEM file of the certificate to show")
+    parser.add_argument("--key", type=Path, help="PEM file of its key")
+    parser.add_argument("--plain", action="store_true", help="no TLS: who is on the way reads and changes everything")
+    parser.add_argument("--tokens", type=Path, help="file of tokens, a line each: role token [expires]")
+    parser.add_argument("--no-auth", action="store_true", help="no token is asked for: who gets here runs code")
     parser.add_argument("--session-dir", type=Path, help="folder of the cluster's session: output goes into its logs")
     parser.add_argument("--logs", type=Path, help="folder for the sessions' output (default: the session's)")
     parser.add_argument("--grace", type=float, default=60.0, help="seconds a session is kept without its driver")
@@ -52,12 +54,18 @@ def parse(arguments: list[str] | None = None) -> tuple[GatewayConfig, int, int]:
     parser.add_argument("--parent-pid", type=int, default=0, help="end with this process")
     metrics.add(parser, usual_port=8092)
     flags = parser.parse_args(arguments)
+    if (flags.certificate is None or flags.key is None) != flags.plain or (flags.certificate is None) != (
+        flags.key is None
+    ):
+        parser.error("either --certificate and --key, or --plain, which is without TLS")
+    if (flags.tokens is None) != flags.no_auth:
+        parser.error("either --tokens, or --no-auth, which lets everybody in")
     if flags.logs is None:
         if flags.session_dir is None:
             parser.error("--logs or --session-dir has to say where the sessions' output goes")
         flags.logs = flags.session_dir / "logs"
     listen = metrics.read(flags, "gateway")
-    if listen.roles_file is None and listen.token_file is None:
+    if listen.roles_file is None and listen.token_file is None and not listen.open_to_all:
         listen = replace(listen, roles_file=flags.tokens)
     config = GatewayConfig(
         raylet=flags.raylet,
@@ -79,6 +87,10 @@ async def run(config: GatewayConfig, ready_fd: int, parent: int) -> None:
     """Be the gateway until told to end, or until the parent is gone."""
     async with ending(parent) as over, serve(config) as gateway:
         log.info("drivers are let in at port %d", gateway.port)
+        if config.tokens is None:
+            log.warning("nobody is asked for a token: whoever reaches this port runs code in the cluster")
+        if config.certificate is None:
+            log.warning("drivers come without TLS: whoever is on their way reads their tokens and what they say")
         if ready_fd >= 0:
             with suppress(OSError):
                 os.write(ready_fd, READY + f"{gateway.port}\n{gateway.metrics_port}\n".encode())

@@ -15,9 +15,9 @@ class GatewayConfig:
     Attributes:
         raylet: Socket of the raylet through which its sessions join the cluster.
         bind: Where it listens: host:port; port 0 takes a free one.
-        certificate: PEM file of the certificate it shows, its authority's after it if it has one.
+        certificate: PEM file of the certificate it shows, its authority's after it if it has one; None speaks without TLS.
         key: PEM file of its key. Both are read again when they change.
-        tokens: File of the tokens it lets in; see `transport.tokens`.
+        tokens: File of the tokens it lets in; see `transport.tokens`. None lets everybody in.
         logs: Folder for its sessions' output.
         grace_s: A session whose driver's connection broke is kept so long. Longer survives longer absences of a laptop; what
             the driver holds stays in the cluster's memory meanwhile.
@@ -29,9 +29,9 @@ class GatewayConfig:
 
     raylet: str
     bind: str
-    certificate: Path
-    key: Path
-    tokens: Path
+    certificate: Path | None
+    key: Path | None
+    tokens: Path | None
     logs: Path
     grace_s: float = 60.0
     max_sessions: int = 100

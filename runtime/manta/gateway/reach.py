@@ -12,8 +12,9 @@ from manta.rpc.v1 import control_pb2 as ctl
 from manta.transport.channel import NUMBER, PROTOCOL, Connection
 from manta.transport.convert import error_from_proto
 
-#: Between two questions, and how long an answer may take.
+#: Between two questions while all is well, and while it is not; and how long an answer may take.
 EVERY_S: Final = 2.0
+AGAIN_S: Final = 0.25
 ANSWER_S: Final = 3.0
 #: Frames that may come before the answer.
 _MOST_FRAMES: Final = 32
@@ -31,7 +32,7 @@ class Reach:
         """Ask for ever."""
         while True:
             self.why = await asyncio.to_thread(ask, self._raylet)
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(AGAIN_S if self.why else EVERY_S)
 
 
 def ask(raylet: str) -> str:

@@ -72,8 +72,10 @@ async def serve(config: GatewayConfig) -> AsyncIterator[Gateway]:
         OSError: Certificate or key cannot be read.
         SettingError: The address is not this machine's, or the port is taken.
     """
-    tokens = TokenFile(str(config.tokens), time.time)
-    credentials = Certificate(config.certificate, config.key).credentials()
+    tokens = None if config.tokens is None else TokenFile(str(config.tokens), time.time)
+    credentials = None
+    if config.certificate is not None and config.key is not None:
+        credentials = Certificate(config.certificate, config.key).credentials()
     async with Supervisor() as supervisor:
         sessions, counts, reach = Sessions(config, supervisor), Counts(), Reach(config.raylet)
         metrics = GatewayMetrics(sessions, counts)
@@ -82,14 +84,17 @@ async def serve(config: GatewayConfig) -> AsyncIterator[Gateway]:
         )
         server.add_generic_rpc_handlers((GatewayService(sessions, tokens, counts).handler(),))
         try:
-            port = server.add_secure_port(config.bind, credentials)
+            if credentials is None:
+                port = server.add_insecure_port(config.bind)
+            else:
+                port = server.add_secure_port(config.bind, credentials)
         except RuntimeError as taken:
             raise errors.SettingError(
                 "bind", config.bind, "an address of this machine and a port on which nobody else listens"
             ) from taken
         await server.start()
         try:
-            async with opened(config.metrics, metrics.text, unready=lambda: reach.why, token="") as metrics_port:
+            async with opened(config.metrics, metrics.text, unready=lambda: reach.why, token=tuple) as metrics_port:
                 if config.metrics.wanted:
                     _ = supervisor.start(reach.run(), name="reach")
                 yield Gateway(port, metrics_port, sessions)

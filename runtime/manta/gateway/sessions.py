@@ -231,8 +231,10 @@ class Sessions:
             path = environment.get("PYTHONPATH")
             environment["PYTHONPATH"] = f"{here}{os.pathsep}{path}" if path else here
             with open(self._config.logs / "gateway-sessions.log", "ab") as output:
+                # In a pod it is a link, which leads to another raylet once this one has been replaced; the session is of one.
+                raylet = os.path.realpath(self._config.raylet)
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "manta.gateway.owner", str(theirs.fileno()), self._config.raylet],
+                    [sys.executable, "-m", "manta.gateway.owner", str(theirs.fileno()), raylet],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,

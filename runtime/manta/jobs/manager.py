@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import re
 import secrets
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -19,8 +14,9 @@ from typing import Any, Final
 
 from manta.aio.supervisor import Supervisor
 from manta.core.errors import MantaError, OverloadedError
-from manta.jobs import groups, packages, states
+from manta.jobs import packages, states
 from manta.jobs.errors import JobExistsError, JobNotOverError
+from manta.jobs.hosts import Host
 from manta.jobs.records import Records
 
 log = logging.getLogger(__name__)
@@ -39,16 +35,16 @@ class Manager:
 
     Args:
         records: Facts in control.
-        control: Its gRPC target, for supervisors.
+        host: Where supervisors run.
         session_dir: Of the cluster.
         uploads: Folder of uploads.
         tasks: Parent of what watches.
     """
 
-    def __init__(self, records: Records, control: str, session_dir: Path, uploads: Path, tasks: Supervisor) -> None:
-        self._records, self._control, self._session_dir = records, control, session_dir
+    def __init__(self, records: Records, host: Host, session_dir: Path, uploads: Path, tasks: Supervisor) -> None:
+        self._records, self._session_dir = records, session_dir
         self.uploads, self._tasks = uploads, tasks
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._host = host
         #: Jobs that are not over.
         self._watched: set[str] = set()
         self._ended = 0
@@ -83,7 +79,7 @@ class Manager:
         if facts.end is not None:
             return False
         _ = await self._records.write("stop", job_id, {"unix_ms": int(time.time() * 1000)})
-        self._tell_supervisor(job_id)
+        self._host.stop(job_id)
         return True
 
     async def delete(self, job_id: str) -> bool:
@@ -115,46 +111,13 @@ class Manager:
         return self._session_dir / "jobs" / states.check_id(job_id)
 
     def _start(self, job_id: str) -> None:
-        # No path of ours in the command line may be another job's: the id is its last argument.
-        self._children[job_id] = subprocess.Popen(
-            [
-                sys.executable, "-P", "-m", "manta.jobs.supervisor", "--control", self._control,
-                "--session-dir", str(self._session_dir), "--uploads", str(self.uploads),
-                "--log", str(self.log_of(job_id)), "--id", job_id,
-            ],
-            stdin=subprocess.DEVNULL, start_new_session=True, cwd="/",
-        )  # fmt: skip
+        self._host.start(job_id)
         self._begin_watch(job_id)
 
     def _begin_watch(self, job_id: str) -> None:
         if job_id not in self._watched:
             self._watched.add(job_id)
             _ = self._tasks.start(self._watch(job_id), name=f"job {job_id}")
-
-    def _tell_supervisor(self, job_id: str) -> None:
-        pid = self._supervisor(job_id)
-        if not pid:
-            return
-        with suppress(ProcessLookupError):
-            watched = os.pidfd_open(pid)
-            try:
-                # What the descriptor stands for stays the same; its number may have been given to another since it was looked up.
-                if self._supervisor(job_id) == pid:
-                    signal.pidfd_send_signal(watched, signal.SIGTERM)
-            finally:
-                os.close(watched)
-
-    def _supervisor(self, job_id: str) -> int:
-        child = self._children.get(job_id)
-        if child is not None:
-            return child.pid if child.poll() is None else 0
-        ours = [b"manta.jobs.supervisor", str(self._session_dir).encode(), job_id.encode()]
-        for name in filter(re.compile("[0-9]+").fullmatch, os.listdir("/proc")):
-            with suppress(OSError):
-                words = Path("/proc", name, "cmdline").read_bytes().split(b"\0")
-                if words[-2:-1] == ours[2:] and ours[0] in words and ours[1] in words:
-                    return int(name)
-        return 0
 
     async def recover(self) -> None:
         """Watch the jobs that a dashboard before this one started. Runs until control has told which."""
@@ -172,22 +135,23 @@ class Manager:
                 await asyncio.sleep(LOOK_S)
 
     async def _watch(self, job_id: str) -> None:
-        while self._supervisor(job_id):  # noqa: ASYNC110 - a process of before has no event
+        while self._host.runs(job_id):  # noqa: ASYNC110 - a process of before has no event
             await asyncio.sleep(LOOK_S)
         while True:
             try:
                 facts = await self._records.read(job_id)
                 if facts.end is None:
                     if facts.run is not None:
-                        _ = groups.kill(facts.run, signal.SIGKILL)
-                    _ = await self._records.write("end", job_id, _gone(stop_wanted=facts.stop is not None))
+                        self._host.kill(facts.run)
+                    gone = _gone(self._host.wrong(job_id), stop_wanted=facts.stop is not None)
+                    _ = await self._records.write("end", job_id, gone)
                 break
             except MantaError as wrong:
                 if wrong.code == "JOB_NOT_FOUND":
                     break
                 log.warning("the end of job %s cannot be written yet: %s", job_id, wrong)
                 await asyncio.sleep(LOOK_S)
-        self._children.pop(job_id, None)
+        self._host.forget(job_id)
         self._watched.discard(job_id)
         self._ended += 1
         if not self._ended % LOOK_AGAIN:
@@ -213,10 +177,13 @@ def _remove_old_logs(folder: Path, known: AbstractSet[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _gone(*, stop_wanted: bool) -> dict[str, Any]:
+def _gone(never_began: str, *, stop_wanted: bool) -> dict[str, Any]:
     if stop_wanted:
         # It was told so before it could listen.
         return {**states.ended(None, stop_wanted=True), "unix_ms": int(time.time() * 1000)}
+    if never_began:
+        message = f"its supervisor could not be started: {never_began}"
+        return {"status": states.FAILED, "message": message, "unix_ms": int(time.time() * 1000)}
     return {
         "status": states.FAILED,
         "message": "the job's supervisor died; what it had started was killed",

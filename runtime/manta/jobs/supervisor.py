@@ -20,8 +20,8 @@ from typing import Any, Final
 from manta.core.errors import MantaError
 from manta.jobs import groups, packages, states
 from manta.jobs.records import Records
-from manta.rpc.v1 import control_pb2_grpc
 from manta.transport import grpc as wire
+from manta.transport.to_control import WayToControl
 
 #: Between SIGTERM and SIGKILL of a job that is to stop, as Ray has it.
 STOP_S: Final = 3.0
@@ -36,8 +36,8 @@ _WAITING: Final = 'read -r begin || exit 125; exec /bin/sh -c "$1" </dev/null'
 class Caller:
     """Calls to control, repeated until it answers."""
 
-    def __init__(self, target: str) -> None:
-        self._stub: Any = control_pb2_grpc.ControlServiceStub(wire.channel(target))
+    def __init__(self, target: str, credentials: Path | None) -> None:
+        self._way = WayToControl(target, os.fspath(credentials) if credentials is not None else None, "worker")
 
     async def ask(self, method: str, request: Any) -> Any:
         """One call, by its name."""
@@ -45,7 +45,7 @@ class Caller:
         deadline = loop.time() + PATIENCE_S
         while True:
             try:
-                return await wire.call(getattr(self._stub, method), request, timeout_s=5.0)
+                return await wire.call(await self._way.method(method), request, token=self._way.token, timeout_s=5.0)
             except MantaError as error:
                 if (
                     error.code not in ("RPC_FAILED", "RPC_TIMEOUT", "CONTROL_STOPPING", "OVERLOADED")
@@ -98,9 +98,17 @@ async def supervise(flags: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    records = Records(Caller(flags.control).ask)
+    records = Records(Caller(flags.control, flags.credentials).ask)
     facts = await records.read(flags.id)
     if facts.end is not None:
+        return
+    if facts.run is not None:
+        # Somebody began it and is gone: what it did must not be done twice.
+        message = "the job's supervisor died after it had begun"
+        await _end(
+            records, flags.id,
+            {"status": states.FAILED, "message": message, "error_type": "JOB_SUPERVISOR_ACTOR_DIED"},
+        )  # fmt: skip
         return
     if stop.is_set() or facts.stop is not None:
         await _end(records, flags.id, states.ended(None, stop_wanted=True))
@@ -162,7 +170,8 @@ def _kill(group: int, number: signal.Signals) -> None:
 def main() -> int:
     """Parse, supervise."""
     parser = argparse.ArgumentParser(prog="python -m manta.jobs.supervisor", description="Supervise one job.")
-    parser.add_argument("--control", required=True, help="gRPC target of control: unix:PATH")
+    parser.add_argument("--control", required=True, help="gRPC target of control: unix:PATH or host:port")
+    parser.add_argument("--credentials", type=Path, help="folder of credentials, where control is host:port")
     parser.add_argument("--session-dir", type=Path, required=True, help="folder of the cluster's session")
     parser.add_argument("--uploads", type=Path, required=True, help="folder of uploads")
     parser.add_argument("--log", type=Path, required=True, help="file for the entrypoint's output")

@@ -38,6 +38,7 @@ def add(parser: argparse.ArgumentParser, usual_port: int) -> None:
     parser.add_argument("--metrics-socket", type=Path, default=None, help="a private Unix socket for the same")
     parser.add_argument("--metrics-token-file", type=Path, default=None, help="a token that may see the metrics")
     parser.add_argument("--metrics-roles-file", type=Path, default=None, help="tokens with roles; each may see them")
+    parser.add_argument("--metrics-no-auth", action="store_true", help="who reaches the port may see the metrics")
     parser.add_argument("--metrics-certificate", type=Path, default=None, help="PEM file: the port speaks TLS")
     parser.add_argument("--metrics-key", type=Path, default=None, help="PEM file of its key")
     parser.add_argument(
@@ -68,14 +69,14 @@ def read(flags: argparse.Namespace, component: str) -> Listen:
         roles_file=flags.metrics_roles_file,
         certificate=flags.metrics_certificate,
         key=flags.metrics_key,
+        open_to_all=flags.metrics_no_auth,
     )
 
 
-def tokens(listen: Listen, session_token: str) -> Sequence[str]:
-    """Tokens that may see the metrics.
+def tokens(listen: Listen) -> Sequence[str]:
+    """The token of the file that the flags name, which may see the metrics.
 
     Raises:
         AuthenticationError: The file holds none.
     """
-    own = (auth.read_token(str(listen.token_file)),) if listen.token_file is not None else ()
-    return (*own, session_token) if session_token else own
+    return (auth.read_token(str(listen.token_file)),) if listen.token_file is not None else ()

@@ -61,19 +61,21 @@ class Door:
         metrics: Makes the text of /metrics.
         content_type: Its type.
         ready: Why the process is not ready; empty when it is.
-        tokens: Valid tokens. None at all lets nobody see the metrics.
+        tokens: Valid tokens, or what says which they are now. None at all lets nobody see the metrics.
         private: The listener is a Unix socket that only its owner can reach: that is the credential.
         roles: Tokens with roles; a viewer's is enough.
         hosts: Names under which the port may be asked for, besides addresses and localhost.
+        open_to_all: Nobody is asked for a token.
     """
 
     metrics: Callable[[], bytes]
     content_type: str
     ready: Callable[[], str]
-    tokens: Sequence[str] = ()
+    tokens: Sequence[str] | Callable[[], Sequence[str]] = ()
     private: bool = False
     hosts: Collection[str] = field(default_factory=tuple)
     roles: TokenFile | None = None
+    open_to_all: bool = False
 
     def answer(self, head: bytes) -> tuple[Response, bool]:
         """The response to a request's head, and whether its body is wanted too (not after HEAD)."""
@@ -104,7 +106,7 @@ class Door:
         return Response(404, b"there is /healthz, /readyz and /metrics\n")
 
     def _metrics(self, headers: dict[str, str]) -> Response:
-        if not self.private:
+        if not self.private and not self.open_to_all:
             scheme, _, shown = headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not self._may_look(shown.strip()):
                 text = b"metrics want a viewer token: Authorization: Bearer ...\n"
@@ -112,7 +114,7 @@ class Door:
         return Response(200, self.metrics(), self.content_type)
 
     def _may_look(self, shown: str) -> bool:
-        if auth.accepts(self.tokens, shown):
+        if auth.accepts(self.tokens() if callable(self.tokens) else self.tokens, shown):
             return True
         try:
             return self.roles is not None and self.roles.role_of(shown) >= TokenRole.VIEWER

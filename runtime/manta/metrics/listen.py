@@ -19,6 +19,7 @@ class Listen:
         certificate: PEM file of a certificate to show: the port then speaks TLS. None for plain HTTP.
         key: Its key.
         hosts: Names under which the port may be asked for, besides addresses and localhost.
+        open_to_all: Nobody is asked for a token.
     """
 
     host: str = "127.0.0.1"
@@ -29,6 +30,7 @@ class Listen:
     roles_file: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    open_to_all: bool = False
 
     @property
     def wanted(self) -> bool:

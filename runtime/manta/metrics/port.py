@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from manta.metrics import endpoint, flags, http, text
@@ -13,7 +13,7 @@ from manta.transport.tokens import TokenFile
 
 @asynccontextmanager
 async def opened(
-    listen: Listen, numbers: Callable[[], bytes], *, unready: Callable[[], str], token: str
+    listen: Listen, numbers: Callable[[], bytes], *, unready: Callable[[], str], token: Callable[[], Sequence[str]]
 ) -> AsyncIterator[int]:
     """Serve for the length of the block, which gets the TCP port; 0 when there is none.
 
@@ -21,7 +21,7 @@ async def opened(
         listen: Where; possibly nowhere.
         numbers: Makes the text of /metrics.
         unready: Why the process is not ready; empty when it is.
-        token: The session's, valid beside those of the token file.
+        token: Says what is valid now beside the token files: the session's, nothing where there is none.
 
     Raises:
         SettingError: The port or the socket cannot be used.
@@ -32,7 +32,15 @@ async def opened(
         return
     text.load()
     roles = TokenFile(str(listen.roles_file), time.time) if listen.roles_file is not None else None
-    valid = flags.tokens(listen, token)
-    door = http.Door(numbers, text.CONTENT_TYPE, unready, valid, hosts=listen.hosts, roles=roles)
+    own = flags.tokens(listen)
+    door = http.Door(
+        numbers,
+        text.CONTENT_TYPE,
+        unready,
+        lambda: (*own, *token()),
+        hosts=listen.hosts,
+        roles=roles,
+        open_to_all=listen.open_to_all,
+    )
     async with endpoint.serve(listen, door) as port:
         yield port

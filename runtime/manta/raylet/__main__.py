@@ -88,6 +88,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int, tu
     parser.add_argument("--prestart", type=int, default=4, help="workers kept ready before the first driver comes")
     parser.add_argument("--drain-grace", type=float, default=60.0, help="seconds that SIGTERM leaves to what runs here")
     metrics.add(parser, usual_port=8090)
+    parser.add_argument("--log-to-stderr", action="store_true", help="what goes to the log goes there too")
     parser.add_argument("--worker-entry", default=None, help=argparse.SUPPRESS)
     flags = parser.parse_args(arguments)
     if flags.door is not None and not flags.credentials:
@@ -103,11 +104,10 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int, tu
         resources["node:__internal_head__"] = to_fixed("node", 1)
     for name, amount in json.loads(flags.resources).items():
         resources[name] = to_fixed(name, amount)
-    token = ""
     if flags.token_file is not None:
-        from manta.transport.auth import read_token
+        from manta.transport.auth import read_tokens
 
-        token = read_token(str(flags.token_file))
+        _ = read_tokens(str(flags.token_file))  # what is wrong with it is said before anything starts
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = resources[GPU] // to_fixed("GPU", 1)
     gpu_ids = tuple(visible.split(","))[:gpus] if visible and len(visible.split(",")) >= gpus else None
@@ -130,7 +130,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int, tu
             memory_period_s=setting("memory_monitor_refresh_ms") / 1000,
             start_timeout_s=setting("worker_register_timeout_seconds"),
             prestart=flags.prestart,
-            token=token,
+            token_file=flags.token_file,
             remove_session_dir=flags.remove_session_dir,
             control_pid=flags.control_pid,
             control_command=flags.control_command,
@@ -138,6 +138,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int, tu
             tls_folder=os.path.abspath(flags.credentials) if flags.credentials else "",
             tls_cluster=read_cluster(flags.credentials) if flags.credentials else "",
             metrics=metrics.read(flags, "raylet"),
+            log_to_stderr=flags.log_to_stderr,
         ),
         flags.ready_fd,
         flags.door,
@@ -199,11 +200,10 @@ def main() -> int:
         print(f"manta.raylet: {wrong}", file=sys.stderr)  # noqa: T201
         return 2
     config.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    logging.basicConfig(
-        filename=config.logs / f"raylet-{config.node_id.hex()[:8]}.log",
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    handlers: list[logging.Handler] = [logging.FileHandler(config.logs / f"raylet-{config.node_id.hex()[:8]}.log")]
+    if config.log_to_stderr:
+        handlers.append(logging.StreamHandler())
+    logging.basicConfig(handlers=handlers, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # Of what our guard, should it be killed, can care for no longer.
     become_subreaper()
     try:

@@ -117,8 +117,20 @@ class Admission:
         elif message.role == pb.ROLE_LEASER:
             self._admit_leaser(client, message)
         else:
-            client.watch = Watch(self._loop, client.pid, lambda _pid: connection.close("the driver's process ended"))
+            self._watch(client)
             self._start(self._admit_driver(client, message), f"admit driver {client.pid}")
+
+    def _watch(self, client: Client) -> None:
+        """See the end of a driver's process, which may be in another container of the pod: never by the number that it says.
+
+        One that the kernel does not show ends with its connection. That is a moment later where a child of its has it, too.
+        """
+        connection = client.connection
+        fd, client.pid_here = connection.peer_process()
+        if fd >= 0 or client.pid_here:
+            client.watch = Watch(
+                self._loop, client.pid_here, lambda _pid: connection.close("the driver's process ended"), fd
+            )
 
     def _what_is_wrong(self, connection: AsyncConnection, message: pb.Hello) -> str:
         if connection.far and message.role not in FAR_ROLES:

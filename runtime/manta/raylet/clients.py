@@ -29,6 +29,8 @@ class Client:
     welcomed: bool = False
     #: It said Goodbye: True when all went well.
     goodbye: bool | None = None
+    #: Its process id as this process sees it, for whoever asks the kernel; 0 for one in another PID namespace or on another node.
+    pid_here: int = 0
     #: Drivers: their end, whoever holds their socket.
     watch: Watch | None = None
     #: Actors whose states it wants to hear of.

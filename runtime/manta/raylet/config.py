@@ -32,7 +32,7 @@ class RayletConfig:
         memory_period_s: Time between two looks at it, seconds; 0 turns it off. Shorter catches faster growth and costs CPU.
         start_timeout_s: How long a worker may take from being asked for until it connects, seconds.
         prestart: Workers kept ready before the first driver comes.
-        token: The session's token for gRPC; empty where the sockets' folder is the credential.
+        token_file: The session's token for gRPC, read again when it changes; None where the sockets' folder is the credential.
         remove_session_dir: The folder goes with the node, logs aside.
         control_pid: Process of a control that this node starts again when it ends; 0 for none (see `child_services`).
         control_command: What it was started as.
@@ -41,6 +41,7 @@ class RayletConfig:
         tls_cluster: The cluster's name in them.
         drain_grace_s: What SIGTERM leaves to what runs here, seconds; then the node is given up.
         metrics: Where health and metrics are; by default nowhere.
+        log_to_stderr: What goes to the log goes there too.
     """
 
     session_dir: Path
@@ -60,7 +61,7 @@ class RayletConfig:
     memory_period_s: float = 0.25
     start_timeout_s: float = 60.0
     prestart: int = 4
-    token: str = ""
+    token_file: Path | None = None
     remove_session_dir: bool = False
     control_pid: int = 0
     control_command: tuple[str, ...] = ()
@@ -69,6 +70,7 @@ class RayletConfig:
     tls_cluster: str = ""
     drain_grace_s: float = 60.0
     metrics: Listen = field(default_factory=Listen)
+    log_to_stderr: bool = False
 
     @property
     def channel_path(self) -> str:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
@@ -19,8 +18,9 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from manta.core.errors import CertificateError, ClusterNotFoundError, MantaError
+from manta.core.errors import MantaError
 from manta.raylet.control_calls import ControlCalls, Done
+from manta.raylet.looking import until_it_listens
 from manta.raylet.refusals import NodeDeclaredDeadError, NotLetInError
 from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
@@ -29,7 +29,6 @@ from manta.rpc.v1 import raylet_pb2 as rpb
 from manta.transport import auth, status
 from manta.transport import grpc as transport
 from manta.transport.channel import PROTOCOL
-from manta.transport.probe import probe
 from manta.transport.tls import TlsFiles
 from manta.version import __version__
 
@@ -40,10 +39,6 @@ Response = TypeVar("Response", bound=Message)
 #: What a stream gives after its last message.
 _EOF: Final[Any] = grpc.aio.EOF
 
-#: Between two looks whether control listens: short, the laptop's first task waits for it; then longer, longest from afar.
-_PROBE_FIRST_S: Final = 0.003
-_PROBE_CAP_S: Final = 0.2
-_PROBE_FAR_CAP_S: Final = 2.0
 #: Refusals of a node that never was let in after which it need not ask again.
 _FINAL: Final = frozenset({"AUTHENTICATION_FAILED", "CERTIFICATE_REFUSED", "VERSION_MISMATCH", "INVALID_REQUEST"})
 #: How long a registration and a heartbeat may take, seconds.
@@ -61,7 +56,7 @@ class ControlLink:
 
     Args:
         target: gRPC target of control.
-        token: The session's token; empty where the socket's folder is the credential.
+        token: Says what the session's tokens are now: the first is shown, none where the socket's folder is the credential.
         node_id: This node.
         describe: Makes the registration as things stand now.
         available: What is free on the node now.
@@ -78,7 +73,7 @@ class ControlLink:
         self,
         target: str,
         *,
-        token: str,
+        token: Callable[[], Sequence[str]],
         node_id: bytes,
         describe: Callable[[], cpb.RegisterNodeRequest],
         available: Callable[[], common.Resources],
@@ -94,7 +89,7 @@ class ControlLink:
         self._files = None if target.startswith("unix:") else files
         #: The cluster that let us in; empty before.
         self._cluster_id = b""
-        self._metadata = auth.metadata(token)
+        self._token = token
         self._node_id = node_id
         self._describe = describe
         self._available = available
@@ -150,7 +145,7 @@ class ControlLink:
             NotLetInError: It never let the node in, and never will.
         """
         while True:
-            await self._wait_until_it_listens()
+            await until_it_listens(self._target, self._files, lambda: bool(self._cluster_id))
             async with self._open_channel():
                 try:
                     await self._register()
@@ -169,43 +164,6 @@ class ControlLink:
         if not self._cluster_id and info.code in _FINAL:
             raise NotLetInError(status.error_of(info)) from lost
 
-    async def _wait_until_it_listens(self) -> None:
-        """Ask the socket itself: gRPC's own waiting between attempts grows beyond what a start may take."""
-        if self._files is not None:
-            await self._probe(self._files)
-            return
-        if not self._target.startswith("unix:"):
-            return
-        pause = _PROBE_FIRST_S
-        while True:
-            probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            probe.setblocking(False)
-            try:
-                probe.connect(self._target.removeprefix("unix:"))
-                return
-            except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
-                await asyncio.sleep(pause)
-                pause = min(_PROBE_CAP_S, pause * 1.1)
-            finally:
-                probe.close()
-
-    async def _probe(self, files: TlsFiles) -> None:
-        pause = _PROBE_CAP_S
-        while True:
-            try:
-                await asyncio.to_thread(probe, self._target, files)
-            except ClusterNotFoundError as away:
-                log.warning("control cannot be reached: %s", away)
-                await asyncio.sleep(pause)
-                pause = min(_PROBE_FAR_CAP_S, pause * 1.5)
-            except CertificateError as wrong:
-                if not self._cluster_id:
-                    raise NotLetInError(wrong) from wrong
-                log.warning("control does not trust us, or we do not trust it: %s", wrong)
-                await asyncio.sleep(_PROBE_FAR_CAP_S)
-            else:
-                return
-
     @asynccontextmanager
     async def _open_channel(self) -> AsyncIterator[None]:
         channel = self._channel = transport.channel(self._target, self._files)
@@ -215,6 +173,10 @@ class ControlLink:
             self._channel = None
             await channel.close(grace=None)
 
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        tokens = self._token()
+        return auth.metadata(tokens[0]) if tokens else ()
+
     async def _register(self) -> None:
         request = self._describe()
         request.request_id = os.urandom(16)
@@ -223,7 +185,7 @@ class ControlLink:
         assert self._channel is not None
         stub = control_pb2_grpc.ControlServiceStub(self._channel)
         response: cpb.RegisterNodeResponse = await stub.RegisterNode(
-            request, timeout=_ATTEMPT_S, metadata=self._metadata
+            request, timeout=_ATTEMPT_S, metadata=self._metadata()
         )
         if self._cluster_id and response.cluster_id != self._cluster_id:
             raise NodeDeclaredDeadError("another cluster answers where its control was")
@@ -235,7 +197,7 @@ class ControlLink:
     async def _stay(self) -> None:
         """Speak, listen and beat; ends with the first of them."""
         assert self._channel is not None
-        stream = control_pb2_grpc.ControlServiceStub(self._channel).Attach(metadata=self._metadata)
+        stream = control_pb2_grpc.ControlServiceStub(self._channel).Attach(metadata=self._metadata())
         tasks = [
             asyncio.create_task(self._speak(stream, self._first()), name="speak"),
             asyncio.create_task(self._listen(stream), name="listen"),

@@ -111,7 +111,7 @@ class Draining:
             return
         self._asked = True
         request = cpb.DrainNodeRequest(
-            request_id=os.urandom(16), node_id=self._node_id, grace_ms=self._grace_ms, reason=reason
+            request_id=os.urandom(16), node_id=self._node_id, grace_ms=self._grace_ms, reason=reason, leaving=True
         )
 
         def done(reply: cpb.LineReply) -> None:

@@ -15,6 +15,7 @@ from manta.rpc.v1 import raylet_pb2 as rpb
 from manta.rpc.v1 import raylet_pb2_grpc
 from manta.transport import grpc as transport
 from manta.transport import status
+from manta.transport.auth import JoinTokens
 from manta.transport.requests import handlers
 
 #: Calls under way may take so much longer when it ends.
@@ -57,7 +58,7 @@ class RayletService(raylet_pb2_grpc.RayletServiceServicer):
 async def serving(config: RayletConfig, describe: Callable[[], dict[str, Any]]) -> AsyncIterator[None]:
     """Answer on the node's socket while the block runs."""
     service = RayletService(node_id=config.node_id, describe=describe)
-    server = transport.server((config.token,) if config.token else None)
+    server = transport.server(None if config.token_file is None else JoinTokens(str(config.token_file)))
     server.add_generic_rpc_handlers((handlers(rpb.DESCRIPTOR.services_by_name["RayletService"], service),))
     server.add_insecure_port(transport.unix_target(config.grpc_path))
     await server.start()

@@ -84,5 +84,7 @@ class Inspection:
                 title = (
                     f"{pb.Role.Name(silent.role).removeprefix('ROLE_').lower()}: did not answer within {_STACKS_S:g} s"
                 )
-                asked.asker.connection.send(pb.StackReply(request_id=asked.request_id, pid=silent.pid, title=title))
+                # Who asks looks the number up: of another container's process it would find somebody else here.
+                pid = silent.pid_here if silent.role == pb.ROLE_DRIVER else silent.pid
+                asked.asker.connection.send(pb.StackReply(request_id=asked.request_id, pid=pid, title=title))
         asked.asker.connection.send(pb.StackReply(request_id=asked.request_id, last=True))

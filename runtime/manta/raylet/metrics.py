@@ -125,7 +125,8 @@ class NodeMetrics:
         yield text.counter("manta_object_store_events", "What happened to objects.", ("event",), happened)
 
     def _process_usage(self) -> Iterator[Metric]:
-        drivers = [client.pid for client in self._clients if client.role == pb.ROLE_DRIVER]
+        # Those of other containers count in theirs.
+        drivers = [client.pid_here for client in self._clients if client.role == pb.ROLE_DRIVER and client.pid_here]
         used = self._components.look(
             {
                 "raylet": (os.getpid(),),
@@ -181,7 +182,7 @@ class NodeMetrics:
         yield text.histogram("manta_task_execution_seconds", "How long they ran.", (), {(): tasks.execution})
 
     def _wires(self) -> Iterator[Metric]:
-        roles: dict[text.Labels, float] = {"driver": 0, "worker": 0, "tool": 0}
+        roles: dict[text.Labels, float] = {"driver": 0, "worker": 0, "leaser": 0, "tool": 0}
         unsent = 0
         for client in self._clients:
             roles[pb.Role.Name(client.role).removeprefix("ROLE_").lower()] += 1

@@ -45,6 +45,7 @@ from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
 from manta.rpc.v1 import raylet_pb2 as rpb
+from manta.transport.auth import JoinTokens
 from manta.transport.channel_aio import AsyncConnection, ChannelServer
 from manta.transport.tls import Tls, TlsFiles
 
@@ -72,6 +73,8 @@ class Raylet:
         #: Control has given it up.
         self.fenced = False
         self._tasks: Supervisor | None = None
+        #: The session's tokens as they are now; none where the sockets' folder is the credential.
+        self._tokens = tuple if config.token_file is None else JoinTokens(str(config.token_file))
         self.last_words = LastWords(self.clients)
         self.services = ChildServices(config.logs / "start.log")
         #: Where health and metrics are; 0 for nowhere, or a Unix socket only.
@@ -208,7 +211,7 @@ class Raylet:
         work = partial(load, self.scheduler, self.clients, self.objects.table, self.exchange)
         self.link = ControlLink(
             config.control,
-            token=config.token,
+            token=self._tokens,
             node_id=config.node_id,
             describe=self._registration,
             available=lambda: common.Resources(amounts=self.scheduler.available()),
@@ -295,7 +298,7 @@ class Raylet:
                 measured=self.measured,
                 services=self.services.statistics,
             )
-            port = opened(config.metrics, metrics.text, unready=self._unready, token=config.token)
+            port = opened(config.metrics, metrics.text, unready=self._unready, token=self._tokens)
             self.metrics_port = await stack.enter_async_context(port)
 
     def _unready(self) -> str:

@@ -70,7 +70,7 @@ def read_tokens(path: str) -> tuple[str, ...]:
     except OSError as error:
         raise AuthenticationError(f"The token file {path} cannot be read: {error.strerror}") from error
     try:
-        if os.fstat(descriptor).st_mode & 0o077:
+        if not is_private(descriptor):
             raise AuthenticationError(f"The token file {path} can be read by others; chmod 600 it")
         tokens = tuple(os.read(descriptor, _MOST_BYTES).decode("ascii", "replace").split())
     finally:
@@ -78,6 +78,40 @@ def read_tokens(path: str) -> tuple[str, ...]:
     if not tokens or any(len(token) != TOKEN_LENGTH or not set(token) <= set("0123456789abcdef") for token in tokens):
         raise AuthenticationError(f"The token file {path} holds no token of {TOKEN_LENGTH} hex digits")
     return tokens
+
+
+def is_private(descriptor: int, mounts: str = "/proc/self/mountinfo") -> bool:
+    """Whether a file holds a secret as it should: nobody but its owner can read it, or it is a Secret that a kubelet has mounted.
+
+    Args:
+        descriptor: The open file.
+        mounts: For tests.
+
+    A pod's Secret is root's and can be read by the pod's group, or by everybody: that is how a process that is not root gets to
+    read it at all, and no program in the container can change it. What keeps others out is that only this container has it
+    mounted. So a file passes if it is root's, nobody else can write to it, and it lies in memory (tmpfs) that is mounted here
+    read-only, which is what a kubelet does and nobody does by mistake: a file on a read-only disk does not pass.
+    """
+    status = os.fstat(descriptor)
+    if not status.st_mode & 0o077:
+        return True
+    if status.st_uid != 0 or status.st_mode & 0o022:
+        return False
+    device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
+    try:
+        with open(mounts) as file:
+            rows = [line.split(" - ", 1) for line in file]
+    except OSError:
+        return False
+    found = False
+    for row in rows:
+        left, right = row[0].split(), row[-1].split()
+        if left[2:3] == [device]:
+            # Wherever else the same memory is mounted in this container: nowhere can it be written to.
+            if len(row) != 2 or right[:1] != ["tmpfs"] or "ro" not in "".join(left[5:6]).split(","):
+                return False
+            found = True
+    return found
 
 
 class JoinTokens:

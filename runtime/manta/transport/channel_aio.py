@@ -76,6 +76,10 @@ class AsyncConnection:
         """Bytes the peer has not taken."""
         return self._connection.unsent_bytes
 
+    def peer_process(self) -> tuple[int, int]:
+        """See `Connection.peer`; nobody for a connection that came from another node."""
+        return (-1, 0) if self.far else self._connection.peer()
+
     def take_descriptors(self) -> list[int]:
         """Descriptors that came with the peer's first bytes; the caller owns them now."""
         return self._connection.take_descriptors()

@@ -19,8 +19,9 @@ async def unasked(method: str, request: Any) -> Any:
 
 
 def test_one_job_too_many_is_refused_before_anything_is_written(tmp_path: Path):
+    host: Any = None
     tasks: Any = None
-    manager = Manager(Records(unasked), "unix:none", tmp_path, tmp_path, tasks)
+    manager = Manager(Records(unasked), host, tmp_path, tmp_path, tasks)
     manager._watched = {f"job-{number}" for number in range(MOST_RUNNING)}
 
     with pytest.raises(OverloadedError, match=f"{MOST_RUNNING} jobs are under way"):

@@ -21,9 +21,9 @@ _AUTHORITY = "authority of "
 class Gateway:
     """One gateway as a driver knows it, and the way there."""
 
-    __slots__ = ("address", "ca", "host", "name", "port", "token")
+    __slots__ = ("address", "ca", "host", "name", "plain", "port", "token")
 
-    def __init__(self, address: str, token: str, ca: bytes | None) -> None:
+    def __init__(self, address: str, token: str, ca: bytes | None, *, plain: bool = False) -> None:
         self.address = address
         self.host, self.port = split(address)
         #: Shown to it; a secret.
@@ -32,6 +32,8 @@ class Gateway:
         self.ca = ca
         #: The name its certificate has to have; empty for the host's.
         self.name = role_name_of(ca) if ca is not None else ""
+        #: It speaks without TLS: who is on the way reads and changes everything.
+        self.plain = plain
 
     @property
     def authority(self) -> str:
@@ -63,6 +65,10 @@ class Gateway:
         from manta.client.remote.diagnose import reason
 
         return reason(self, failed)
+
+    def renew(self) -> bool:
+        """After a refusal: look for something else to show, or to trust; whether there is."""
+        return False
 
     def close(self) -> None:
         """Nobody dials any more. The session that was given it calls this at its end."""

@@ -19,6 +19,8 @@ from manta.transport.http2 import Call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from manta.client.remote.address import Gateway
     from manta.transport.http2 import Ended
     from manta.transport.message_data import WithData
@@ -45,7 +47,9 @@ class Line:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._call = Call(METHOD, gateway.authority, auth.metadata(gateway.token))
-        self._sock: ssl.SSLSocket | None = None
+        self._sock: ssl.SSLSocket | socket.socket | None = None
+        #: How many decrypted bytes wait inside TLS, where no poll sees them.
+        self._pending: Callable[[], int] = int
         self._unsent: deque[bytes | memoryview] = deque()
         self._heard = self._pinged = 0.0
         #: Its descriptor, once it is open.
@@ -93,7 +97,7 @@ class Line:
         self._heard = time.monotonic()
         return gw.ConnectResponse.FromString(messages[0]), messages[1:]
 
-    def _connected(self) -> ssl.SSLSocket:
+    def _connected(self) -> ssl.SSLSocket | socket.socket:
         """TCP and TLS, as far as they go."""
         gateway = self._gateway
         try:
@@ -106,6 +110,8 @@ class Line:
             sock.settimeout(OPEN_S / 2)
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+            if gateway.plain:
+                return sock
             context = gateway.context()
             tls = context.wrap_socket(sock, server_hostname=gateway.name or gateway.host)
         except OSError as failed:  # TLS's are among them
@@ -114,6 +120,7 @@ class Line:
         if tls.selected_alpn_protocol() != "h2":
             tls.close()
             raise no_gateway(gateway, "it speaks no HTTP/2")
+        self._pending = tls.pending
         return tls
 
     def _error(self, ended: Ended) -> errors.MantaError:
@@ -179,7 +186,7 @@ class Line:
         messages: list[bytes] = []
         came = 0
         try:
-            while came < _TURN_BYTES or sock.pending():
+            while came < _TURN_BYTES or self._pending():
                 data = sock.recv(_READ_BYTES)
                 if not data:
                     break

@@ -48,6 +48,7 @@ class DemandRpcs:
                 node_id=node_id,
                 grace_ms=request.grace_ms,
                 reason=convert.name(request.reason, "reason"),
+                leaving=request.leaving,
             )
         )
         row = self._state.nodes.rows.get(node_id)

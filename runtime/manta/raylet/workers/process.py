@@ -106,13 +106,14 @@ class Watch:
 
     __slots__ = ("_fd", "_loop", "_on_end", "pid")
 
-    def __init__(self, loop: AbstractEventLoop, pid: int, on_end: Callable[[int], None]) -> None:
+    def __init__(self, loop: AbstractEventLoop, pid: int, on_end: Callable[[int], None], fd: int = -1) -> None:
+        """Watch a process of this PID namespace by its number, or any by its descriptor, which is the watch's from now on."""
         self.pid = pid
         self._loop = loop
         self._on_end = on_end
         self._fd = -1
         try:
-            self._fd = os.pidfd_open(pid)
+            self._fd = fd if fd >= 0 else os.pidfd_open(pid)
         except ProcessLookupError:
             loop.call_soon(on_end, pid)
             return

@@ -1,0 +1,161 @@
+"""One container from its first word to its last: volumes laid out, the server started, told to end, and its code passed on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import Final
+
+from manta.core.errors import SettingError
+from manta.pod import commands, session
+from manta.pod.ending import Ending, loopback_peers
+from manta.pod.first import First, say
+from manta.pod.jobs import Jobs
+from manta.pod.mounted import Mounted
+from manta.pod.places import Places, make_private
+from manta.pod.settings import Role, Settings
+
+#: How often the Secret is looked at, and, once a signal has come, whether it is time to pass it on, seconds.
+LOOK_S: Final = 1.0
+END_LOOK_S: Final = 0.1
+#: Most that a server says of itself when it is ready.
+_MOST_SAID: Final = 65536
+_READY: Final = b"\1"
+#: Of a shell's: what a process that was killed by a signal is said to have ended with.
+_BY_SIGNAL: Final = 128
+
+
+class Container:
+    """A container's first process.
+
+    Args:
+        settings: What it is.
+        places: Its volumes.
+
+    Raises:
+        SettingError: A volume cannot be used.
+        CertificateError: The Secret lacks something.
+    """
+
+    def __init__(self, settings: Settings, places: Places) -> None:
+        self._settings, self._places = settings, places
+        self._session = places.session(settings.cluster)
+        self._prepare()
+        self._secret = self._mounted()
+        self._ending = Ending(settings.role, settings.grace_s)
+        #: The server's process id, and how it ended.
+        self._server = 0
+        self._ended: int | None = None
+        self._said = self._says = -1
+        self._complained = ""
+
+    def _prepare(self) -> None:
+        make_private(os.path.dirname(self._places.credentials))
+        if self._settings.role is Role.CONTROL:
+            make_private(os.path.dirname(self._places.control_session()))
+            make_private(self._places.control_session())
+            make_private(os.path.join(self._places.state, "control"))
+            return
+        session.make(self._session)
+        if self._settings.role is Role.RAYLET:
+            swept = session.sweep(self._session)
+            if swept:
+                say(f"removed what a raylet before left: {', '.join(swept)}")
+
+    def _mounted(self) -> Mounted:
+        try:
+            return Mounted(self._places.secret, self._places.credentials, commands.needed(self._settings))
+        except OSError as wrong:
+            expected = f"a volume that user {os.getuid()} may write to ({wrong.strerror})"
+            raise SettingError("a folder of this container", self._places.private, expected) from wrong
+
+    def run(self) -> int:
+        """Until the server has ended; the exit status."""
+        environ = {**os.environ, "MANTA_TMPDIR": self._places.run}
+        with First(environ, lambda: self._ending.told(time.monotonic())) as first:
+            jobs = self._jobs(first)
+            self._start(first)
+            looked = time.monotonic()
+            while self._ended is None:
+                first.turn(END_LOOK_S if self._ending.begun else LOOK_S)
+                now = time.monotonic()
+                if now - looked >= LOOK_S:
+                    looked = now
+                    self._look()
+                if self._ended is None and self._ending.due(now, self._others()):
+                    os.kill(self._server, signal.SIGTERM)
+            if jobs is not None and jobs.running:
+                say(f"the raylet's end is that of the jobs beside it: {', '.join(jobs.running)}")
+            if os.getpid() != 1:
+                # Of a first process's the kernel ends them.
+                for pid in first.children:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+        code = self._ended
+        if code < 0:
+            say(f"{self._settings.role} was killed by {_name(-code)}")
+            return _BY_SIGNAL - code
+        return code
+
+    def _start(self, first: First) -> None:
+        words = commands.words(self._settings, self._places)
+        if self._settings.role is Role.RAYLET:
+            self._said, self._says = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            words += ["--ready-fd", str(self._says)]
+        self._server = first.start(words, self._server_ended, inherit=self._says)
+        if self._says >= 0:
+            os.close(self._says)
+            first.watch(self._said, lambda: self._ready(first))
+
+    def _server_ended(self, code: int) -> None:
+        self._ended = code
+
+    def _ready(self, first: First) -> None:
+        said = os.read(self._said, _MOST_SAID)
+        first.forget(self._said)
+        os.close(self._said)
+        if said[:1] == _READY:
+            session.raylet_is_ready(self._session, json.loads(said[1:]), self._settings.control)
+        elif len(said) > 1:
+            from manta.rpc.v1 import common_pb2 as common  # late: only who fails needs it
+
+            say(f"the raylet did not start: {common.ErrorInfo.FromString(said[1:]).message}")
+
+    def _jobs(self, first: First) -> Jobs | None:
+        settings, places = self._settings, self._places
+        if settings.role is not Role.RAYLET or not settings.head:
+            return None
+
+        def supervisor(job_id: str) -> list[str]:
+            from manta.jobs.states import check_id  # late: not every head has jobs
+
+            return commands.supervisor(settings, places, check_id(job_id))
+
+        return Jobs(first, os.path.join(self._session, commands.JOBS_SOCKET), supervisor)
+
+    def _look(self) -> None:
+        if self._secret.look():
+            say("the Secret has changed; its copies were renewed")
+        if self._secret.failure != self._complained:
+            self._complained = self._secret.failure
+            if self._complained:
+                say(f"the Secret has changed and is not used: {self._complained}")
+
+    def _others(self) -> bool:
+        """Whether somebody of this pod is connected to control."""
+        if self._settings.role is not Role.CONTROL or not self._ending.begun:
+            return False
+        tables = []
+        for name in ("tcp", "tcp6"):
+            with suppress(OSError), open(f"/proc/self/net/{name}") as file:
+                tables.append(file.read())
+        return loopback_peers(tables, commands.CONTROL_PORT) > 0
+
+
+def _name(number: int) -> str:
+    with suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"

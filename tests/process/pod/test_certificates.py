@@ -1,0 +1,99 @@
+"""A cluster changes its authority while it runs: two for a while, then the new one's certificates, then the new one alone."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import ssl
+import subprocess
+
+import pytest
+
+from manta.transport.certificates import Role, make_authority, make_leaf, write_pair
+from manta.transport.tls import Tls, TlsFiles
+from tests.process.pod import programs
+from tests.support import pods
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.shared_cluster, pytest.mark.timeout(120)]
+
+
+def shown(cluster, port, context, name):
+    """The serial number of the certificate that a port of the head shows; empty where it is not trusted."""
+    try:
+        with (
+            pods.connected(cluster.worker.host, cluster.head.host.address, port) as sock,
+            context.wrap_socket(sock, server_hostname=name) as secure,
+        ):
+            return secure.getpeercert()["serialNumber"]
+    except OSError:
+        return ""
+
+
+def test_every_server_takes_new_certificates_without_a_restart(cluster):
+    firsts = {container: container.first for container in cluster.containers()}
+    before = {path.name: path.read_bytes() for path in cluster.made.iterdir()}
+    folder, now = cluster.made, datetime.datetime.now(datetime.UTC)
+    renewed = make_authority("c1", now=now)
+
+    (folder / "ca.crt").write_bytes(renewed.certificate + before["ca.crt"])
+    cluster.publish()
+    bundle = TlsFiles.of_role(str(folder), "worker", "c1")
+    for role in Role:
+        names = (cluster.head.host.address,) if role in (Role.GATEWAY, Role.DASHBOARD) else ()
+        pair = make_leaf(renewed, role, "c1", now=now, extra_names=names)
+        write_pair(pair, str(folder / f"{role}.crt"), str(folder / f"{role}.key"))
+    wait_until(lambda: all("were renewed" in container.log() for container in cluster.containers()), what="the bundle")
+    cluster.publish()
+
+    wanted = {
+        role: ssl._ssl._test_decode_cert(str(folder / f"{role}.crt"))["serialNumber"]  # type: ignore[attr-defined]
+        for role in ("control", "gateway", "dashboard")
+    }
+    h2 = Tls(bundle).client()
+    h2.set_alpn_protocols(["h2"])
+    for role, port in (("control", 7600), ("gateway", 7620), ("dashboard", 8265)):
+        wait_until(
+            lambda role=role, port=port: shown(cluster, port, h2, f"{role}.c1.manta") == wanted[role],
+            what=f"{role} to show its new certificate",
+        )
+
+    (folder / "ca.crt").write_bytes(renewed.certificate)
+    cluster.publish()
+    # What shows the old authority's certificate is nobody's any more.
+    write_pair(make_authority("c1", now=now), str(folder / "other.crt"), str(folder / "other.key"))
+    for name in ("worker.crt", "worker.key", "ca.crt"):
+        (cluster.folder / f"old-{name}").write_bytes(before[name])
+    stranger = Tls(
+        TlsFiles(
+            str(folder / "ca.crt"), str(cluster.folder / "old-worker.crt"), str(cluster.folder / "old-worker.key"), "c1"
+        )
+    ).client()
+    stranger.set_alpn_protocols(["h2"])
+    wait_until(lambda: refused(cluster, stranger), what="control to refuse certificates of the old authority")
+
+    # All links are made anew: nodes to control, the gateway's sessions to nodes, the dashboard to control.
+    control = cluster.head.containers["control"]
+    control.kill()
+    control.start()
+    cluster.wait_ready()
+    done = subprocess.run(cluster.driver(programs.TOUR), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["counts"] == [[1, 2, 3], [1, 2, 3]]
+    assert cluster.rest("GET", "/api/jobs/")[0] == 200
+    del firsts[control]
+    assert {container: container.first for container in firsts} == firsts
+    for path in cluster.folder.glob("old-*"):
+        path.unlink()
+
+
+def refused(cluster, context):
+    """Whether control hangs up on who shows that certificate."""
+    try:
+        with (
+            pods.connected(cluster.worker.host, cluster.head.host.address, 7600) as sock,
+            context.wrap_socket(sock, server_hostname="control.c1.manta") as secure,
+        ):
+            return not secure.recv(1)
+    except OSError:
+        return True
