@@ -28,6 +28,10 @@ bench *args:
 kube *args:
     ./dev kube {{args}}
 
+# Build what tests/e2e needs; with `up`, have a kind cluster with the images on it.
+kind *args:
+    ./dev kind {{args}}
+
 # Ten minutes of mixed work with random kills.
 soak *args:
     ./dev soak {{args}}

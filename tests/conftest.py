@@ -15,7 +15,7 @@ from tests.process.outside import why_not
 from tests.support import leaks
 
 TESTS = Path(__file__).resolve().parent
-FOLDERS = ("unit", "sim", "process", "contracts", "kube")
+FOLDERS = ("unit", "sim", "process", "contracts", "kube", "e2e", "charts")
 
 # A test that needs luck is wrong, so examples do not depend on the day; `thorough` looks for new ones (soak, by hand).
 hypothesis.settings.register_profile("standard", deadline=None, derandomize=True, database=None, max_examples=100)

@@ -235,7 +235,7 @@ def check(arguments: Sequence[str]) -> None:
     """Format, lint, types, layers, protos and the fast tests: what to run before each commit."""
     setup()
     failed = static_checks()
-    status = pytest(["tests/unit", "tests/contracts", "-m", "not slow", *SIDE_BY_SIDE, *arguments])
+    status = pytest(["tests/unit", "tests/contracts", "tests/charts", "-m", "not slow", *SIDE_BY_SIDE, *arguments])
     if failed:
         fail(f"not clean: {', '.join(failed)} (shown above)")
     sys.exit(status)
@@ -249,12 +249,14 @@ def test(arguments: Sequence[str]) -> None:
     failed = static_checks()
     if failed:
         say(f"not clean: {', '.join(failed)} (shown above); the tests run all the same, and this run counts as failed")
-    # Minutes, the first time. Where it cannot be built, the tests that need it say why.
-    subprocess.run([python_of(VENV), "-m", "tests.kube.harness.build"], cwd=ROOT, stdout=sys.stderr, check=False)
+    # Minutes, the first time. Where they cannot be built, the tests that need them say why.
+    for program in ("tests.kube.harness.build", "tests.charts.programs"):
+        subprocess.run([python_of(VENV), "-m", program], cwd=ROOT, stdout=sys.stderr, check=False)
     outside = pytest([*OUTSIDE_TOO, "--through-gateway", *SIDE_BY_SIDE])
-    # One control plane serves all of its tests, so these are one after the other.
-    kubernetes = pytest(["tests/kube"])
-    status = pytest(["tests", "--ignore=tests/kube", *SIDE_BY_SIDE])
+    subprocess.run([python_of(VENV), "-m", "tests.e2e.harness"], cwd=ROOT, stdout=sys.stderr, check=False)
+    # One control plane, and one cluster, serves all of its tests, so these are one after the other.
+    kubernetes = pytest(["tests/kube", "tests/e2e"])
+    status = pytest(["tests", "--ignore=tests/kube", "--ignore=tests/e2e", *SIDE_BY_SIDE])
     sys.exit(status or outside or kubernetes or bool(failed))
 
 
@@ -273,13 +275,21 @@ def bench(arguments: Sequence[str]) -> None:
 
 
 def kube(arguments: Sequence[str]) -> None:
-    """Build Kubernetes' control plane for tests/kube, once; `./dev kube up` starts one to try things by hand."""
+    """Build Kubernetes' control plane and helm for tests, once; `./dev kube up` starts one to try things by hand."""
     setup()
     run(python_of(VENV), "-m", "tests.kube.harness.build")
+    run(python_of(VENV), "-m", "tests.charts.programs")
     if arguments:
         # In place of this process: whoever ends it ends the control plane.
         os.chdir(ROOT)
         os.execv(python_of(VENV), [str(python_of(VENV)), "-m", "tests.kube.harness", *arguments])  # noqa: S606 - no shell is meant
+
+
+def kind(arguments: Sequence[str]) -> None:
+    """Build kind's node image, where no registry has it, and the images; `./dev kind up` has a cluster with them."""
+    setup()
+    os.chdir(ROOT)
+    os.execv(python_of(VENV), [str(python_of(VENV)), "-m", "tests.e2e.harness", *arguments])  # noqa: S606 - no shell is meant
 
 
 def soak(arguments: Sequence[str]) -> None:
@@ -295,6 +305,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "test": test,
     "bench": bench,
     "kube": kube,
+    "kind": kind,
     "soak": soak,
 }
 

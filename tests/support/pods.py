@@ -17,7 +17,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,11 @@ class Container:
         return wait_until(
             lambda: next((pid for pid in children(self.first) if module in words_of(pid)), 0), what=f"{module} to start"
         )
+
+    def copy(self, name: str) -> bytes:
+        """A file of the container's own copies of its Secret."""
+        folder = f"/proc/{self.first}/root{self.pod.private}/manta-{os.getuid()}/credentials"
+        return Path(folder, name).read_bytes()
 
     def signal(self, number: signal.Signals) -> None:
         """As the kubelet: to PID 1."""
@@ -224,6 +230,14 @@ class Cluster:
         names = ("ca.crt", "cluster", "worker.crt", "worker.key", "join.token")
         self.secrets["join"].fill({**{name: files[name] for name in names}, "tokens": viewers})
 
+    def republish(self) -> None:
+        """Swap the Secrets, and wait until every container has its copies of the new ones."""
+        self.publish()
+        names = ("ca.crt", "worker.crt", "join.token")
+        wanted = [self.files()[name] for name in names]
+        for container in self.containers():
+            wait_until(partial(_has, container, names, wanted), what=f"{container.role}'s copies")
+
     def token(self, role: str) -> str:
         lines = (self.made / "tokens").read_text().splitlines()
         return next(line.split()[1] for line in lines if line.startswith(role))
@@ -237,11 +251,8 @@ class Cluster:
 
     def wait_ready(self) -> None:
         for container in self.containers():
-            wait_until(
-                lambda container=container: container.ready() or _ended(container),
-                what=f"{container.pod.name}/{container.role} to be ready",
-                timeout_s=START_S,
-            )
+            what = f"{container.pod.name}/{container.role} to be ready"
+            wait_until(partial(_is_ready, container), what=what, timeout_s=START_S)
 
     def containers(self) -> list[Container]:
         return [*self.head.containers.values(), *self.worker.containers.values()]
@@ -274,10 +285,14 @@ class Cluster:
         shutil.rmtree(self.made)
 
 
-def _ended(container: Container) -> bool:
+def _is_ready(container: Container) -> bool:
     code = container.process.poll()
     assert code is None, f"{container.pod.name}/{container.role} ended with {code}: {container.log()}"
-    return False
+    return container.ready()
+
+
+def _has(container: Container, names: Sequence[str], wanted: Sequence[bytes]) -> bool:
+    return [container.copy(name) for name in names] == wanted
 
 
 @contextlib.contextmanager

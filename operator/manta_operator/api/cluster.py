@@ -69,6 +69,8 @@ class Tls:
         max_items=32,
         min_length=1,
         max_length=253,
+        pattern=names.HOST,
+        pattern_says=names.HOST_SAYS,
     )
 
     rules: ClassVar = (

@@ -84,11 +84,26 @@ class JobStatus:
     """What is."""
 
     observed_generation: int | None = field("For which generation of the spec this was said.", default=None)
-    conditions: tuple[Condition, ...] = field("Complete, Failed, Suspended.", default=(), max_items=16, key="type")
+    conditions: tuple[Condition, ...] = field(
+        "Complete, Failed, Suspended; Reconciling while something is waited for and Stalled after a failure, for kstatus.",
+        default=(),
+        max_items=16,
+        key="type",
+    )
     phase: JobPhase | None = field("Where it stands.", default=None)
     submission_id: str | None = field("What the cluster calls it.", default=None, max_length=128)
     attempts: int = field("How often it was started.", default=0)
-    start_time: str | None = field("When it was first started, in RFC 3339.", default=None, max_length=40)
+    failed: int = field("How many of these tries failed.", default=0)
+    interrupted: int = field("How many of these tries were stopped by a suspension.", default=0)
+    handed_to: str | None = field(
+        "The memory of the head to which the next try is being handed.", default=None, max_length=64
+    )
+    next_attempt_time: str | None = field(
+        "Before when it is not tried again, in RFC 3339.", default=None, max_length=40
+    )
+    start_time: str | None = field(
+        "When it first ran, in RFC 3339; after a suspension: when it first ran since.", default=None, max_length=40
+    )
     completion_time: str | None = field("When it ended, in RFC 3339.", default=None, max_length=40)
     exit_code: int | None = field("Of its driver.", default=None)
     message: str | None = field("Why it stands where it does, for people.", default=None, max_length=4096)

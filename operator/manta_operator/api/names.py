@@ -32,6 +32,11 @@ OBJECT: Mapping[str, Any] = {
     "pattern_says": SUBDOMAIN_SAYS,
 }
 
+#: By which somebody is reached: a host's name, perhaps with `*.` before it, or an address. IPv6 has two colons at least: a port
+#: after a name is none.
+HOST = r"^((\*\.)?[0-9A-Za-z]([0-9A-Za-z._-]*[0-9A-Za-z])?|[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)$"
+HOST_SAYS = "must be a host's name or an address, without a port and without a path"
+
 GROUP_VERSION = "manta.compute/v1alpha1"
 GROUP, VERSION = GROUP_VERSION.split("/")
 

@@ -86,6 +86,19 @@ def parse_job(raw: object) -> MantaJob:
     return _parse(MantaJob, job.KIND, raw)
 
 
+def read_status(kind: type[T], raw: object) -> T:
+    """What the operator said of an object before; as if it had said nothing where somebody made something else of it.
+
+    Args:
+        kind: The status's type, all of whose fields have defaults.
+        raw: The object.
+    """
+    status = raw.get("status") if isinstance(raw, Mapping) else None
+    reader = _Reader()
+    read = reader.read(kind, {} if status is None else status, "status")
+    return kind() if reader.problems else read
+
+
 def _parse(kind: type[T], name: str, raw: object) -> T:
     reader = _Reader()
     if not isinstance(raw, Mapping):

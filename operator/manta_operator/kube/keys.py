@@ -31,6 +31,8 @@ class Keys(Generic[K]):
         #: Due keys of each group, oldest first; the groups in the order of their turns.
         self._due: OrderedDict[Hashable, deque[K]] = OrderedDict()
         self._waiting: set[K] = set()
+        #: Since when keys are due; of those with a worker, were.
+        self._since: dict[K, float] = {}
         #: Keys with a worker; True if they came back meanwhile.
         self._held: dict[K, bool] = {}
         #: When a key is due; entries in the heap that differ from this are void.
@@ -48,12 +50,17 @@ class Keys(Generic[K]):
         """Whether nothing is due, with a worker, or due later."""
         return not (self._waiting or self._held or self._at)
 
-    def add(self, key: K) -> None:
+    def due_since(self, key: K) -> float:
+        """Since when a key was due that a worker has just taken."""
+        return self._since.get(key, 0.0)
+
+    def add(self, key: K, now: float = 0.0) -> None:
         """It is due now."""
         self._at.pop(key, None)
         if key in self._held:
             self._held[key] = True
         elif key not in self._waiting:
+            self._since[key] = now
             self._waiting.add(key)
             self._due.setdefault(self._group(key), deque()).append(key)
 
@@ -124,4 +131,4 @@ class Keys(Generic[K]):
 
     def _ripen(self, now: float) -> None:
         while (at := self.next_at()) is not None and at <= now:
-            self.add(heapq.heappop(self._later)[2])
+            self.add(heapq.heappop(self._later)[2], at)

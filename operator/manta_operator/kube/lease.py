@@ -42,6 +42,8 @@ class Leadership:
         self._transport, self._unit = transport, unit
         self._changed = asyncio.Event()
         self._record: Record | None = None
+        #: How often this instance began to lead. What was left undone while it did not is done by whoever sees it grow.
+        self.terms_begun = 0
 
     @property
     def leads(self) -> bool:
@@ -69,6 +71,13 @@ class Leadership:
         while not self.leads:
             self._changed.clear()
             await self._changed.wait()
+
+    async def begun(self, after: int) -> int:
+        """Wait until this instance has begun to lead more often than `after`; how often it has now."""
+        while self.terms_begun <= after:
+            self._changed.clear()
+            await self._changed.wait()
+        return self.terms_begun
 
     async def run(self) -> None:
         """Take the Lease when it is free, and keep it, until cancelled."""
@@ -117,6 +126,7 @@ class Leadership:
             log.warning("lease %s: %s", self.key, error)
             return self.terms.look_s if not self.leads else 0.1
         self._record = written
+        self.terms_begun += not self.leads
         self.tenure.wrote(written, sent)
         return self.terms.renew_s
 

@@ -41,7 +41,7 @@ class Reflector:
     Args:
         transport: Whom to ask.
         resource: The kind.
-        store: What is kept; nobody else writes to it.
+        store: What is kept; others that write to it do so for other namespaces.
         namespace: Empty for all.
         selector: A label selector; objects that leave it are as good as deleted.
         limits: How long things may take.
@@ -68,6 +68,12 @@ class Reflector:
         self._query = {"labelSelector": selector} if selector else {}
         self._limits, self._unit = limits or Limits(), unit
         self._watching = Watching()
+
+    @property
+    def version(self) -> int:
+        """Everything up to this version is in the store; 0 where nothing is, or versions are no numbers."""
+        version = self._watching.version
+        return int(version) if self.synced.is_set() and version.isascii() and version.isdigit() else 0
 
     async def run(self) -> None:
         """Until cancelled. What fails is tried again, for ever; the store then shows what was last seen."""

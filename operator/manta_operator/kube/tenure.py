@@ -37,6 +37,12 @@ class Terms:
         if not (self.renew_s + self.ask_s < self.sure_s and self.sure_s + self.write_s < self.lease_s):
             raise ValueError(f"need renew_s + ask_s < sure_s and sure_s + write_s < lease_s, got {self}")
 
+    @classmethod
+    def of(cls, lease_s: int) -> Terms:
+        """Terms in the proportions of the usual ones."""
+        share = lease_s / 15
+        return cls(lease_s, 2.0 * share, 9.0 * share, 5.0 * share, share, 2.0 * share)
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

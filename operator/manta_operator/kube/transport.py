@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,24 @@ from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
 from manta_operator.kube.errors import KubeError, UnreachableError, api_error
+from manta_operator.kube.requests import Request, request_of
 
 #: Media types of patches.
 APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
 
 #: The longest line of a watch: twice what etcd takes for an object by default, and JSON's overhead.
 LONGEST_LINE = 8 << 20
 #: The most that one answer may have: a page of a list is bounded by its `limit`, and yet.
 LONGEST_ANSWER = 256 << 20
+
+
+#: Is told of each request: what it was, how it ended (an HTTP status, or "unreachable"), and after how many seconds.
+Observer = Callable[[Request, str, float], None]
+
+
+def _nobody(request: Request, code: str, seconds: float) -> None:
+    pass
 
 
 class Transport:
@@ -34,10 +45,11 @@ class Transport:
     Args:
         api: The official client, configured.
         agent: Shown as User-Agent.
+        observe: Is told of each request's end.
     """
 
-    def __init__(self, api: Any, *, agent: str) -> None:
-        self._api = api
+    def __init__(self, api: Any, *, agent: str, observe: Observer = _nobody) -> None:
+        self._api, self._observe = api, observe
         self._headers = {"Accept": "application/json", "User-Agent": agent}
 
     async def call(
@@ -68,6 +80,7 @@ class Transport:
             UnreachableError: No whole answer came in time. A write may have been made.
         """
         request = f"{method} {path}"
+        began, code = time.monotonic(), "unreachable"
         try:
             async with asyncio.timeout(timeout_s):
                 response = await self._send(method, path, query, body, content_type, aiohttp.ClientTimeout(timeout_s))
@@ -75,8 +88,11 @@ class Transport:
                     content = await _whole(response)
                 finally:
                     response.release()
+            code = str(response.status)
         except (aiohttp.ClientError, ApiException, OSError, TimeoutError) as error:
             raise UnreachableError(request, _words(error)) from error
+        finally:
+            self._observe(request_of(method, path), code, time.monotonic() - began)
         return _answer(request, response, content)
 
     @asynccontextmanager
@@ -98,11 +114,15 @@ class Transport:
         """
         request = f"WATCH {path}"
         limits = aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=silence_s)
+        began, code = time.monotonic(), "unreachable"
         try:
             async with asyncio.timeout(connect_s):
                 response = await self._send("GET", path, {**query, "watch": "true"}, None, "application/json", limits)
+            code = str(response.status)
         except (aiohttp.ClientError, ApiException, OSError, TimeoutError) as error:
             raise UnreachableError(request, _words(error)) from error
+        finally:
+            self._observe(request_of("GET", path, watch=True), code, time.monotonic() - began)
         try:
             if response.status >= 300:
                 async with asyncio.timeout(connect_s):
@@ -133,7 +153,11 @@ class Transport:
 
 @asynccontextmanager
 async def connect(
-    kubeconfig: Path | None = None, *, agent: str = "manta-operator", connections: int = 64
+    kubeconfig: Path | None = None,
+    *,
+    agent: str = "manta-operator",
+    connections: int = 64,
+    observe: Observer = _nobody,
 ) -> AsyncIterator[Transport]:
     """Requests with the identity of a kubeconfig, or of the pod's service account where there is none.
 
@@ -141,6 +165,7 @@ async def connect(
         kubeconfig: Its path; None for the pod's own identity.
         agent: Shown as User-Agent.
         connections: The most at the same time; further requests wait. Each watch holds one.
+        observe: Is told of each request's end.
 
     Raises:
         KubeError: There is neither, or it cannot be read.
@@ -159,7 +184,7 @@ async def connect(
     settings.connection_pool_maxsize = connections
     settings.retries = None  # a repeated DELETE is not what was asked for
     async with client.ApiClient(settings) as api:
-        yield Transport(api, agent=agent)
+        yield Transport(api, agent=agent, observe=observe)
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:

@@ -55,7 +55,8 @@ def connect_outside(options: InitOptions, address: str) -> RemoteSession:
     # A cluster without TLS was made so on purpose, and so is a driver that goes there.
     plain = not setting("TLS")
     authorities = None if plain else _authorities(options.given.get("ca"))
-    return _connect_to(Gateway(address, _token(address, options.given.get("token")), authorities, plain=plain), options)
+    gateway = Gateway(address, _token(address, options.given.get("token")), authorities, plain=plain)
+    return _connect_to(gateway, options)
 
 
 def connect_kubernetes(options: InitOptions, address: str) -> RemoteSession:

@@ -149,7 +149,7 @@ class DirectSession(Patient):
         self.send, self.send_bytes = links.send, links.send_bytes
         self.know_actor, self.kill_actor = self.actors.know, self.actors.kill_actor
         self.fill_extra = self.arguments.fill
-        self.control, self.control_async = self.relay.control, self.relay.control_async
+        self.control, self.control_async, self.post = self.relay.control, self.relay.control_async, self.relay.post
         self.capture, self.drain_released, self.perform = counting.capture, counting.drain_released, counting.perform
         self.ref_made, self.ref_received, self.export_ref = (
             counting.ref_made,

@@ -93,6 +93,12 @@ class Relay:
         """
         self.pass_on(method, request.SerializeToString(), then)
 
+    def post(self, method: str, request: Message, then: Callable[[pb.ControlReply], None]) -> None:
+        """See `Session.post`."""
+        with self._session.lock:
+            self._session.check()
+            self.control_async(method, request, then)
+
     def pass_on(self, method: str, payload: bytes, then: Callable[[pb.ControlReply], None]) -> None:
         """`control_async` for a request that is encoded already."""
         if self._session.broken is not None:

@@ -158,6 +158,10 @@ class Session(Protocol):
     def control(self) -> Control:
         """Call control and return its decoded answer."""
 
+    @property
+    def post(self) -> Post:
+        """Have control do something that nobody waits for; what this process asks of control later, control does later."""
+
     # -- references
 
     #: Guards everything below.
@@ -209,6 +213,13 @@ class Control(Protocol):
 
     def __call__(self, method: str, request: Message, reply: Any, timeout_s: float = 30.0) -> Any:
         """Returns the decoded answer; raises what control said, or RpcTimeoutError."""
+
+
+class Post(Protocol):
+    """See `Session.post`."""
+
+    def __call__(self, method: str, request: Message, then: Callable[[pb.ControlReply], None]) -> None:
+        """`then` takes the answer, or an error in its place, under the session's lock; nothing if the session ends before."""
 
 
 class ExportRef(Protocol):

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from manta.control.commands import Command, ForgetNode, OnNode, Publish, Write
+from manta.control.commands import Command, ForgetNode, OnNode, Publish, Table, Write
 from manta.control.errors import LimitExceededError, StoppingError
 from manta.control.events import Event, Tick
 from manta.control.model import Instant
@@ -64,6 +64,8 @@ class Runner:
         self.on_cluster: Callable[[], None] = lambda: None
         #: Called with every event that has changed a table, or what a node's work is; None while nobody wants to hear.
         self.on_changed: Callable[[], None] | None = None
+        #: Called with the id of each placement group that is written anew.
+        self.on_group: Callable[[bytes], None] = lambda _group_id: None
         self._cluster_seen = self._loads_seen = 0
         storage.start(self._committed, self._store_failed)
         self.perform(state.opening)
@@ -116,6 +118,8 @@ class Runner:
                 self.watchers.publish(command.row)
             elif not isinstance(command, Write):
                 self._on_node(command)
+            elif command.table is Table.GROUPS:
+                self.on_group(command.key)
         due = self.state.actors.next_due()
         if due is not None and due < self._sleeps_until:
             self._earlier.set()

@@ -28,7 +28,8 @@ _BY_CODE: Final = {
     "PACKAGES_FULL": 507,
     "PACKAGES_UNWRITABLE": 507,
     "JOB_EXISTS": 400,
-    "RPC_FAILED": 503,
+    "INVALID_RUNTIME_ENV": 400,
+    "RPC_ERROR": 503,
 }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from manta.aio.supervisor import Supervisor
 from manta.dashboard.config import DashboardConfig
@@ -21,6 +22,7 @@ class Context:
         sessions: Who has signed in with a browser.
         cookie: Name of the cookie that says so.
         secure: This server speaks TLS.
+        stopping: Set when this server ends: answers that go on for days end then.
     """
 
     config: DashboardConfig
@@ -29,3 +31,4 @@ class Context:
     sessions: Sessions
     cookie: str
     secure: bool
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)

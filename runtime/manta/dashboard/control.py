@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from manta.core.errors import MantaError
 from manta.dashboard.config import DashboardConfig
+from manta.rpc.v1 import control_pb2 as pb
 from manta.transport import grpc as wire
+from manta.transport.page_address import KEY, NAMESPACE
 from manta.transport.to_control import WayToControl
 
 #: How long control may take for one answer, and how often it is asked.
 ATTEMPT_S: Final = 5.0
 ATTEMPTS: Final = 3
+#: Between two questions whether it is there, while all is well and while it is not.
+EVERY_S: Final = 2.0
+AGAIN_S: Final = 0.25
 
 
 class Control:
@@ -40,10 +46,17 @@ class Control:
                 attempts=ATTEMPTS,
             )
         except MantaError as error:
-            self.failure = str(error) if error.code in ("RPC_FAILED", "RPC_TIMEOUT") else ""
+            self.failure = str(error) if error.code in ("RPC_ERROR", "RPC_TIMEOUT") else ""
             raise
         self.failure = ""
         return answer
+
+    async def stay_told(self) -> None:
+        """Ask now and then, for ever, so that `failure` says how it is although nobody else asks."""
+        while True:
+            with suppress(MantaError):
+                await self.ask("KvGet", pb.KvGetRequest(namespace=NAMESPACE, key=KEY))
+            await asyncio.sleep(AGAIN_S if self.failure else EVERY_S)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from typing import Final
 from aiohttp import web
 
 from manta.dashboard.context import Context
+from manta.dashboard.job_events import JobEvents
 from manta.dashboard.routes import Routes
 from manta.jobs import logs, packages, states
 from manta.jobs.errors import JobRequestError, PackageError, PackagesFullError, PackagesUnwritableError
@@ -30,12 +31,14 @@ _PAUSE_S: Final = 0.2
 
 
 def add(routes: Routes, context: Context) -> None:
-    """/api/jobs and /api/packages."""
+    """/api/jobs, /api/job-events and /api/packages."""
     config = context.config
     uploads = config.packages or config.session_dir / "packages"
     manager = Manager(Records(context.control.ask), _host(context, uploads), config.session_dir, uploads, context.tasks)
     jobs = JobRoutes(manager)
     _ = context.tasks.start(manager.recover(), name="jobs of before")
+    events = JobEvents(manager.feed, config.session_dir.name, context.stopping)
+    routes.get("/api/job-events", events.stream)
     routes.get("/api/jobs/", jobs.list)
     routes.get("/api/jobs/{id}", jobs.get)
     routes.get("/api/jobs/{id}/logs", jobs.logs)

@@ -92,6 +92,7 @@ async def serve(config: DashboardConfig) -> AsyncIterator[Dashboard]:
         )  # fmt: skip
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
+        stack.callback(given.stopping.set)
         server = runner.server
         assert server is not None
         _ = tasks.start(connections.close_idle(), name="idle connections")
@@ -100,6 +101,8 @@ async def serve(config: DashboardConfig) -> AsyncIterator[Dashboard]:
         host, port = listener.getsockname()[:2]
         place = page_address.encode(joined(config.advertise or host, port), secure=certificate is not None)
         await stack.enter_async_context(announced(control, place, tasks))
+        if config.metrics.wanted:
+            _ = tasks.start(control.stay_told(), name="reach")
         metrics = numbers(app, connections)
         health = await stack.enter_async_context(opened(config.metrics, metrics, unready=unready, token=tuple))
         yield Dashboard(listener.getsockname()[1], health)

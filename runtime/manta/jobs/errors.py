@@ -11,6 +11,12 @@ class JobRequestError(MantaError):
     code = "INVALID_REQUEST"
 
 
+class RuntimeEnvError(JobRequestError):
+    """A job's runtime_env is malformed, or wants what is not there; the text names the field."""
+
+    code = "INVALID_RUNTIME_ENV"
+
+
 class JobUnknownError(MantaError):
     """There is no such submitted job."""
 

@@ -27,6 +27,16 @@ class Part(NamedTuple):
         return self.at + len(self.data) < self.size
 
 
+def tail(path: Path, most: int) -> str:
+    """The end of a log, as text; empty when there is no plain file.
+
+    Args:
+        path: The file.
+        most: Bytes at most.
+    """
+    return read(path, -most, most).data.decode(errors="replace")
+
+
 def read(path: Path, at: int, most: int) -> Part:
     """Bytes of a log.
 

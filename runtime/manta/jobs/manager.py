@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from manta.aio.supervisor import Supervisor
 from manta.core.errors import MantaError, OverloadedError
-from manta.jobs import packages, states
+from manta.jobs import logs, packages, states
 from manta.jobs.errors import JobExistsError, JobNotOverError
+from manta.jobs.feed import Feed
 from manta.jobs.hosts import Host
 from manta.jobs.records import Records
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: How often it is looked whether a supervisor lives.
 LOOK_S: Final = 0.5
+#: And whether an entrypoint has begun, which its supervisor writes down.
+BEGINNING_S: Final = 0.1
 #: Jobs that may be under way at a time: each is a supervisor and what its entrypoint starts, on one machine.
 MOST_RUNNING: Final = 256
 #: Jobs that are over and still known, with their logs. Older ones go when so many others have ended since it was last looked.
@@ -42,6 +45,8 @@ class Manager:
     """
 
     def __init__(self, records: Records, host: Host, session_dir: Path, uploads: Path, tasks: Supervisor) -> None:
+        #: What is known of jobs, for those who follow them.
+        self.feed = Feed()
         self._records, self._session_dir = records, session_dir
         self.uploads, self._tasks = uploads, tasks
         self._host = host
@@ -63,14 +68,18 @@ class Manager:
         job_id: str = job["submission_id"]
         job["submitted_unix_ms"] = int(time.time() * 1000)
         if not await self._records.write("job", job_id, job):
-            if not states.same((await self._records.read(job_id)).job, job):
+            facts = await self._records.read(job_id)
+            if not states.same(facts.job, job):
                 raise JobExistsError(job_id)
+            self.feed.put(facts)
             return job_id
+        self.feed.put(states.Facts(job))
         try:
             self._start(job_id)
         except OSError as wrong:
             end = {"status": states.FAILED, "message": f"its supervisor could not be started: {wrong}"}
             _ = await self._records.write("end", job_id, {**end, "unix_ms": int(time.time() * 1000)})
+            self.feed.put(await self._records.read(job_id))
         return job_id
 
     async def stop(self, job_id: str) -> bool:
@@ -78,7 +87,9 @@ class Manager:
         facts = await self._records.read(states.check_id(job_id))
         if facts.end is not None:
             return False
-        _ = await self._records.write("stop", job_id, {"unix_ms": int(time.time() * 1000)})
+        stop = {"unix_ms": int(time.time() * 1000)}
+        _ = await self._records.write("stop", job_id, stop)
+        self.feed.put(states.Facts(facts.job, facts.run, stop))
         self._host.stop(job_id)
         return True
 
@@ -88,6 +99,7 @@ class Manager:
         if facts.end is None:
             raise JobNotOverError(job_id, facts.status)
         await self._records.delete(job_id)
+        self.feed.remove(job_id)
         await asyncio.to_thread(shutil.rmtree, self._home_of(job_id), ignore_errors=True)
         return True
 
@@ -126,8 +138,10 @@ class Manager:
             try:
                 for facts in await self.all():
                     job_id = facts.job["submission_id"]
+                    self.feed.put(facts)
                     if facts.end is None:
                         self._begin_watch(job_id)
+                self.feed.all_read(await self._records.memory())
                 await self._forget_outdated()
                 return
             except MantaError as away:
@@ -135,8 +149,15 @@ class Manager:
                 await asyncio.sleep(LOOK_S)
 
     async def _watch(self, job_id: str) -> None:
-        while self._host.runs(job_id):  # noqa: ASYNC110 - a process of before has no event
-            await asyncio.sleep(LOOK_S)
+        begun = False
+        while self._host.runs(job_id):  # a process of before has no event
+            if not begun:
+                with suppress(MantaError):
+                    # Control is away: the next look will do.
+                    facts = await self._records.read(job_id)
+                    self.feed.put(facts)
+                    begun = facts.run is not None
+            await asyncio.sleep(LOOK_S if begun else BEGINNING_S)
         while True:
             try:
                 facts = await self._records.read(job_id)
@@ -144,10 +165,14 @@ class Manager:
                     if facts.run is not None:
                         self._host.kill(facts.run)
                     gone = _gone(self._host.wrong(job_id), stop_wanted=facts.stop is not None)
-                    _ = await self._records.write("end", job_id, gone)
+                    log_tail = await asyncio.to_thread(logs.tail, self.log_of(job_id), states.MOST_TAIL)
+                    _ = await self._records.write("end", job_id, {**gone, "log_tail": log_tail})
+                    facts = await self._records.read(job_id)
+                self.feed.put(facts)
                 break
             except MantaError as wrong:
                 if wrong.code == "JOB_NOT_FOUND":
+                    self.feed.remove(job_id)
                     break
                 log.warning("the end of job %s cannot be written yet: %s", job_id, wrong)
                 await asyncio.sleep(LOOK_S)
@@ -162,8 +187,9 @@ class Manager:
     async def _forget_outdated(self) -> None:
         """Keep `MOST_KEPT` jobs that are over, and as many logs of jobs that are not known any more."""
         known = {facts.job["submission_id"]: facts for facts in await self.all()}
-        for job_id in states.outdated(known.values(), MOST_KEPT):
+        for job_id in states.outdated(known.values(), MOST_KEPT, now_ms=int(time.time() * 1000)):
             await self._records.delete(job_id)
+            self.feed.remove(job_id)
             del known[job_id]
             await asyncio.to_thread(shutil.rmtree, self._home_of(job_id), ignore_errors=True)
             self.log_of(job_id).unlink(missing_ok=True)

@@ -48,6 +48,16 @@ class Records:
             raise JobUnknownError(job_id)
         return Facts(job, run, stop, end)
 
+    async def memory(self) -> str:
+        """The name of control's memory: another one where everything was forgotten and somebody began anew."""
+        key = _key("memory", "name")
+        request = pb.KvPutRequest(
+            request_id=os.urandom(16), namespace=NAMESPACE, key=key, value=json.dumps(os.urandom(8).hex()).encode()
+        )
+        await self._ask("KvPut", request)  # the first who says one names it
+        answer = await self._ask("KvGet", pb.KvGetRequest(namespace=NAMESPACE, key=key))
+        return str(json.loads(answer.value)) if answer.found else ""
+
     async def is_over(self, job_id: str) -> bool:
         """Whether its end is written, or nothing is any more."""
         return await self._one("end", job_id) is not None or await self._one("job", job_id) is None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from manta.core.options.table import check_runtime_env
-from manta.jobs.errors import JobRequestError
+from manta.jobs.errors import JobRequestError, RuntimeEnvError
 
 Fact = Mapping[str, Any]
 
@@ -26,6 +26,10 @@ FINAL: Final = frozenset({SUCCEEDED, FAILED, STOPPED})
 _ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 MOST_ENTRYPOINT: Final = 100_000
 MOST_METADATA: Final = 1000
+#: Of its output, kept with a job's end: it stays known when the head's disk is gone.
+MOST_TAIL: Final = 4096
+#: A job that ended less than this ago is remembered.
+FRESH_MS: Final = 3_600_000
 #: What of a runtime_env is acted on.
 _FIELDS: Final = frozenset({"env_vars", "working_dir", "py_modules", "config", "excludes"})
 _URI: Final = re.compile(r"(gcs)://([A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\.zip)")
@@ -111,7 +115,7 @@ def check_request(body: object, new_id: str) -> dict[str, Any]:
 
 def _check_environment(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise JobRequestError("runtime_env is an object")
+        raise RuntimeEnvError("runtime_env is an object")
     value = {name: content for name, content in value.items() if not name.startswith("_")}
     try:
         wrong = check_runtime_env({"env_vars": value.get("env_vars")})
@@ -121,10 +125,10 @@ def _check_environment(value: object) -> dict[str, Any]:
     if unknown:
         wrong = f"runtime_env fields {unknown!r:.200} cannot be used yet; those that can are {sorted(_FIELDS)}"
     if wrong:
-        raise JobRequestError(wrong)
+        raise RuntimeEnvError(wrong)
     modules = value.get("py_modules") or []
     if not isinstance(modules, list):
-        raise JobRequestError("runtime_env['py_modules'] is a list of uploads")
+        raise RuntimeEnvError("runtime_env['py_modules'] is a list of uploads")
     for uri in (*([value["working_dir"]] if value.get("working_dir") else []), *modules):
         package_of(uri)
     return value
@@ -138,7 +142,7 @@ def package_of(uri: object) -> str:
     """
     found = _URI.fullmatch(uri) if isinstance(uri, str) else None
     if found is None:
-        raise JobRequestError(f"an upload is named gcs://NAME.zip, not {uri!r:.200}; other URIs are not fetched")
+        raise RuntimeEnvError(f"an upload is named gcs://NAME.zip, not {uri!r:.200}; other URIs are not fetched")
     return found[2]
 
 
@@ -166,15 +170,44 @@ def ended(code: int | None, *, stop_wanted: bool) -> dict[str, Any]:
     }
 
 
-def outdated(jobs: Iterable[Facts], kept: int) -> list[str]:
+def outdated(jobs: Iterable[Facts], kept: int, *, now_ms: int) -> list[str]:
     """Ids of the jobs that are over and are forgotten: those that ended first, so that `kept` of them stay.
+
+    Whoever follows jobs from afar may be cut off for a while, and must find their ends all the same: what ended within the
+    last hour stays too, unless it is ten times as many.
 
     Args:
         jobs: All of them.
         kept: How many that are over stay.
+        now_ms: When; Unix time.
     """
-    over = sorted((one for one in jobs if one.end is not None), key=lambda one: (one.end or {}).get("unix_ms", 0))
-    return [one.job["submission_id"] for one in over[: max(0, len(over) - kept)]]
+    over = sorted((one for one in jobs if one.end is not None), key=_ended_ms)
+    most = len(over) - kept
+    fresh = sum(_ended_ms(one) > now_ms - FRESH_MS for one in over)
+    return [
+        one.job["submission_id"] for one in over[: max(0, min(most, max(len(over) - fresh, len(over) - 10 * kept)))]
+    ]
+
+
+def _ended_ms(facts: Facts) -> int:
+    return int((facts.end or {}).get("unix_ms", 0))
+
+
+def event(facts: Facts) -> dict[str, Any]:
+    """A job as those are told who follow it: what changes, and nothing that they said themselves."""
+    run, end = facts.run or {}, facts.end or {}
+    return {
+        "submission_id": facts.job["submission_id"],
+        "status": facts.status,
+        "stopping": facts.stop is not None,
+        "message": end.get("message") or _TELLING[facts.status],
+        "error_type": end.get("error_type"),
+        "submitted_unix_ms": facts.job.get("submitted_unix_ms"),
+        "began_unix_ms": run.get("unix_ms"),
+        "ended_unix_ms": end.get("unix_ms"),
+        "exit_code": end.get("exit_code"),
+        "log_tail": end.get("log_tail", ""),
+    }
 
 
 def details(facts: Facts) -> dict[str, Any]:

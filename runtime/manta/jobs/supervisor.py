@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from manta.core.errors import MantaError
-from manta.jobs import groups, packages, states
+from manta.jobs import groups, logs, packages, states
 from manta.jobs.records import Records
 from manta.transport import grpc as wire
 from manta.transport.to_control import WayToControl
@@ -48,7 +48,7 @@ class Caller:
                 return await wire.call(await self._way.method(method), request, token=self._way.token, timeout_s=5.0)
             except MantaError as error:
                 if (
-                    error.code not in ("RPC_FAILED", "RPC_TIMEOUT", "CONTROL_STOPPING", "OVERLOADED")
+                    error.code not in ("RPC_ERROR", "RPC_TIMEOUT", "CONTROL_STOPPING", "OVERLOADED")
                     or loop.time() > deadline
                 ):
                     raise
@@ -155,7 +155,8 @@ async def supervise(flags: argparse.Namespace) -> None:
         code = driver.wait()
         loop.remove_reader(watched)
         os.close(watched)
-    await _end(records, flags.id, states.ended(code, stop_wanted=stopping))
+    log_tail = await asyncio.to_thread(logs.tail, flags.log, states.MOST_TAIL)
+    await _end(records, flags.id, {**states.ended(code, stop_wanted=stopping), "log_tail": log_tail})
 
 
 async def _end(records: Records, job_id: str, fact: dict[str, Any]) -> None:

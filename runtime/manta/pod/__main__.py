@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from manta.core.errors import MantaError
-from manta.pod.first import say
+from manta.pod.first import leave
 from manta.pod.places import Places
 from manta.pod.settings import Role
 
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         container = Container(settings.read(role, os.environ, capacity), places)
     except MantaError as wrong:
-        say(" ".join(str(wrong).split()))
+        leave(" ".join(str(wrong).split()))
         return EXIT_WRONG
     return container.run()
 

@@ -12,7 +12,7 @@ from typing import Final
 from manta.core.errors import SettingError
 from manta.pod import commands, session
 from manta.pod.ending import Ending, loopback_peers
-from manta.pod.first import First, say
+from manta.pod.first import First, leave, say
 from manta.pod.jobs import Jobs
 from manta.pod.mounted import Mounted
 from manta.pod.places import Places, make_private
@@ -79,13 +79,13 @@ class Container:
             jobs = self._jobs(first)
             self._start(first)
             looked = time.monotonic()
-            while self._ended is None:
+            while self._runs():
                 first.turn(END_LOOK_S if self._ending.begun else LOOK_S)
                 now = time.monotonic()
                 if now - looked >= LOOK_S:
                     looked = now
                     self._look()
-                if self._ended is None and self._ending.due(now, self._others()):
+                if self._runs() and self._ending.due(now, self._others()):
                     os.kill(self._server, signal.SIGTERM)
             if jobs is not None and jobs.running:
                 say(f"the raylet's end is that of the jobs beside it: {', '.join(jobs.running)}")
@@ -94,9 +94,9 @@ class Container:
                 for pid in first.children:
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
-        code = self._ended
+        code = self._ended or 0
         if code < 0:
-            say(f"{self._settings.role} was killed by {_name(-code)}")
+            leave(f"{self._settings.role} was killed by {_name(-code)}")
             return _BY_SIGNAL - code
         return code
 
@@ -113,6 +113,9 @@ class Container:
     def _server_ended(self, code: int) -> None:
         self._ended = code
 
+    def _runs(self) -> bool:
+        return self._ended is None
+
     def _ready(self, first: First) -> None:
         said = os.read(self._said, _MOST_SAID)
         first.forget(self._said)
@@ -122,7 +125,7 @@ class Container:
         elif len(said) > 1:
             from manta.rpc.v1 import common_pb2 as common  # late: only who fails needs it
 
-            say(f"the raylet did not start: {common.ErrorInfo.FromString(said[1:]).message}")
+            leave(f"the raylet did not start: {common.ErrorInfo.FromString(said[1:]).message}")
 
     def _jobs(self, first: First) -> Jobs | None:
         settings, places = self._settings, self._places

@@ -28,6 +28,7 @@ _USUAL_GRACE_S: Final = 25.0
 _LONGEST_GRACE_S: Final = 24 * 3600.0
 _MIB: Final = 1 << 20
 _NOT_SAID: Final = -1.0
+_NO_LABELS: Final[Mapping[str, str]] = {}
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}")
 
 
@@ -104,7 +105,7 @@ def read(role: Role, environ: Mapping[str, str], found: Callable[[], Capacity]) 
     name = read("MANTA_POD_NAME", _text, "the pod's name (metadata.name)")
     group = HEAD if role is not Role.RAYLET else read("MANTA_GROUP", _text, "the worker group's name, or 'head'")
     memory, store = _memory(read, found) if role is Role.RAYLET else (0, 0)
-    labels = dict(read("MANTA_NODE_LABELS", _labels, 'labels as a JSON object, like {"zone": "a"}', {}))
+    labels = read("MANTA_NODE_LABELS", _labels, 'labels as a JSON object, like {"zone": "a"}', _NO_LABELS)
     return Settings(
         role=role,
         pod_name=name,

@@ -329,7 +329,8 @@ class Raylet:
             self.refused = refused.cause
             self.end(f"control does not let the node in: {refused}")
         except NodeDeclaredDeadError as dead:
-            self.fenced = True
+            # One that is leaving has said so itself, and this is only the answer.
+            self.fenced = not self.ended.done()
             self.end(f"control has declared the node dead: {dead}")
 
     # ---- what others tell us

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from manta.transport.auth import write_private
@@ -96,7 +96,7 @@ def make_leaf(
     """Make a role's certificate, for serving and for dialling.
 
     Args:
-        authority: Who signs.
+        authority: Who signs; made by make_authority, or somebody's own with a key of RSA or of an elliptic curve.
         role: Whom it speaks for.
         cluster: The cluster's name in certificates.
         now: When; aware.
@@ -104,8 +104,8 @@ def make_leaf(
     """
     signer = serialization.load_pem_private_key(authority.key, password=None)
     issuer = x509.load_pem_x509_certificate(authority.certificate)
-    if not isinstance(signer, ec.EllipticCurvePrivateKey):
-        raise TypeError("the authority's key is not one that make_authority makes")
+    if not isinstance(signer, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise TypeError("the authority's key is neither RSA nor of an elliptic curve")
     key = ec.generate_private_key(ec.SECP256R1())
     name = role_name(role, cluster)
     built = (
@@ -121,7 +121,8 @@ def make_leaf(
         .issuer_name(issuer.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _EARLY)
+        # Never before or after its authority.
+        .not_valid_before(max(now - _EARLY, issuer.not_valid_before_utc))
         .not_valid_after(min(now + datetime.timedelta(days=LEAF_DAYS), issuer.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
@@ -130,7 +131,7 @@ def make_leaf(
         )
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name), *_names(extra_names)]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+        .add_extension(_identifier_of(issuer), critical=False)
         .sign(signer, hashes.SHA256())
     )
     return _pair(built, key)
@@ -141,6 +142,15 @@ def write_pair(pair: KeyPair, certificate_path: str, key_path: str) -> None:
     # The key first: a reader that finds the certificate finds its key too.
     write_private(key_path, pair.key)
     write_private(certificate_path, pair.certificate, mode=0o644)
+
+
+def _identifier_of(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """What certificates say of who signed them. It must be what the authority calls itself, or they are not taken for its own."""
+    try:
+        own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())  # type: ignore[arg-type]
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
 def _common_name(text: str) -> str:

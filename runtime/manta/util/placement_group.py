@@ -5,11 +5,13 @@ The module can be called: `manta.util.placement_group([...])` is `manta.util.pla
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from types import ModuleType
 
 from manta.client import current
+from manta.client.waiter import Waiter
 from manta.core.bundles import BUNDLE, BUNDLE_SHARE, MOST_BUNDLES, group_of, in_group
 from manta.core.ids import PlacementGroupID
 from manta.core.resources import CPU, GPU, MEMORY, UNIT, to_fixed, to_floats
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manta.client.refs import ObjectRef
+    from manta.client.session import Session
+    from manta.core.errors import MantaError
     from manta.core.resources import ResourceSet
+    from manta.rpc.v1 import channel_pb2 as pb
     from manta.rpc.v1 import control_pb2 as ctl
 
 __all__ = [
@@ -32,6 +37,14 @@ __all__ = [
     "remove_placement_group",
 ]
 
+log = logging.getLogger("manta")
+
+#: One wait of control's for a group, the first and later ones, seconds; shorter than a call's time.
+_FIRST_WAIT_S, _WAIT_S = 1.0, 20.0
+#: How long control may take to take a group, seconds.
+_MADE_S = 70.0
+#: Pause before control is asked again that could not take one more wait, seconds.
+_AGAIN_S = 0.05
 _STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 
 
@@ -55,6 +68,10 @@ class PlacementGroup:
     ) -> None:
         self.id = id
         self.bundle_cache = bundle_cache
+        #: Whether control has taken it; None for a handle of a group that it has.
+        self._making: _Making | None = None
+        #: It ends with this process, and nobody else knows it by a name.
+        self._ours = False
 
     @property
     def is_empty(self) -> bool:
@@ -77,16 +94,51 @@ class PlacementGroup:
         """A ref that is there once every bundle is held; its value is this group."""
         import manta
 
+        self._made()
         share = {f"{BUNDLE}_group_{self.id.hex()}": BUNDLE_SHARE / UNIT}
         task = manta.remote(_itself).options(num_cpus=0, name="bundle_reservation_check_func", resources=share)
         return task.remote(self)
 
     def wait(self, timeout_seconds: float = 30) -> bool:
-        """Whether every bundle is held within that time."""
-        import manta
+        """Whether every bundle is held within that time; False also for a group that was removed.
 
-        ready, _ = manta.wait([self.ready()], timeout=timeout_seconds)
-        return bool(ready)
+        Raises:
+            ValueError: There was no such group, or it was removed long ago.
+        """
+        from manta.core.errors import OverloadedError
+        from manta.rpc.v1 import control_pb2 as ctl
+
+        session = current.require()
+        deadline = session.now() + timeout_seconds
+        if self._making is not None and self._making.session is not session:
+            self._made()
+        # Soon once, to say what keeps it waiting; then patiently.
+        longest, said = _FIRST_WAIT_S, ""
+        while True:
+            left_s = min(longest, max(0.0, deadline - session.now()))
+            request = ctl.WaitPlacementGroupRequest(group_id=self.id.binary(), timeout_ms=int(1000 * left_s))
+            try:
+                answer = _call("WaitPlacementGroup", request, ctl.WaitPlacementGroupResponse)
+            except ValueError:
+                if self._making is None:
+                    raise
+                # Control was restarted, and took the two in another order; or it did not want the group, and this says why.
+                self._made()
+            except OverloadedError:
+                # Many wait on this node; it is a moment until one is done.
+                session.wait_for(Waiter(), f"placement group {self.id.hex()}", min(deadline, session.now() + _AGAIN_S))
+            else:
+                self._making = None
+                if answer.group.state == ctl.PLACEMENT_GROUP_STATE_CREATED:
+                    return True
+                if answer.group.state == ctl.PLACEMENT_GROUP_STATE_REMOVED:
+                    return False
+                longest, reason = _WAIT_S, answer.group.waiting_reason
+                if reason.startswith("infeasible") and reason != said:
+                    said = reason
+                    log.warning("Placement group %s waits: %s", self.id.hex(), reason)
+            if session.now() >= deadline:
+                return False
 
     def check(self, wanted: ResourceSet, placement: ResourceSet, index: int, what: str) -> None:
         """Whether that can ever run in one of the bundles.
@@ -94,6 +146,7 @@ class PlacementGroup:
         Raises:
             ValueError: It cannot, or there is no such bundle.
         """
+        self._made()
         specs = self.bundle_specs
         if not -1 <= index < len(specs):
             raise ValueError(
@@ -120,6 +173,16 @@ class PlacementGroup:
         """What something that needs `wanted` asks for in this group."""
         return in_group(wanted.amounts(), self.id.binary(), index)
 
+    def _made(self) -> None:
+        """Wait until control has taken the group that was made here.
+
+        Raises:
+            MantaError: It does not want it; says why.
+        """
+        if self._making is not None:
+            self._making.wait(self.id)
+            self._making = None
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PlacementGroup) and self.id == other.id
 
@@ -130,7 +193,52 @@ class PlacementGroup:
         return f"PlacementGroup({self.id.hex()})"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # Wherever it gets to, control knows it.
+        self._made()
         return PlacementGroup, (self.id, self.bundle_cache)
+
+
+class _Making:
+    """A group that control has been told of and has not answered yet: making many takes no more than telling it of each."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._error: MantaError | None = None
+        self._waiters: list[Waiter] = []
+        self._done = False
+
+    def answered(self, frame: pb.ControlReply) -> None:
+        """By control, or in its place. Under the session's lock."""
+        from manta.transport.convert import error_from_proto
+
+        if frame.HasField("error"):
+            self._error = error_from_proto(frame.error)
+            log.error("A placement group was not made: %s", self._error)
+        self._done = True
+        for waiter in self._waiters:
+            self.session.finish(waiter)
+
+    def wait(self, group_id: PlacementGroupID) -> None:
+        """Until it is answered.
+
+        Raises:
+            MantaError: What the answer says, or that there was none.
+        """
+        waiter, session = Waiter(), self.session
+        with session.lock:
+            if not self._done:
+                session.check()
+                self._waiters.append(waiter)
+                session.flush()
+        if not self._done:
+            session.wait_for(waiter, f"control's answer to placement group {group_id.hex()}", session.now() + _MADE_S)
+        if self._error is not None:
+            raise _as_users_know_it(self._error)
+        if not self._done:
+            session.check()
+            from manta.core.errors import RpcTimeoutError
+
+            raise RpcTimeoutError(f"control did not answer CreatePlacementGroup within {_MADE_S} s")
 
 
 def _itself(group: PlacementGroup) -> PlacementGroup:
@@ -200,8 +308,14 @@ def placement_group(
         hard = tuple(parse(selector) for selector in bundle_label_selector)
         info.selectors.extend(strategy_to_proto(ANYWHERE.replace(hard=hard)).hard)
     request = ctl.CreatePlacementGroupRequest(request_id=os.urandom(16), group=info)
-    _call("CreatePlacementGroup", request, ctl.CreatePlacementGroupResponse)
-    return PlacementGroup(group_id, [to_floats(bundle) for bundle in amounts])
+    group = PlacementGroup(group_id, [to_floats(bundle) for bundle in amounts])
+    if name or info.detached:
+        # Its name may be taken; and what outlives us is there when we say so.
+        _call("CreatePlacementGroup", request, ctl.CreatePlacementGroupResponse)
+    else:
+        group._ours, group._making = True, _Making(session)
+        session.post("CreatePlacementGroup", request, group._making.answered)
+    return group
 
 
 def _checked(bundles: Any) -> list[dict[str, float]]:
@@ -238,9 +352,12 @@ def _call(method: str, request: Any, response: Any) -> Any:
     try:
         return current.require().control(method, request, response)
     except MantaError as error:
-        if error.code in ("PLACEMENT_GROUP_NOT_FOUND", "PLACEMENT_GROUP_ALREADY_EXISTS", "INVALID_REQUEST"):
-            raise ValueError(str(error)) from None
-        raise
+        raise _as_users_know_it(error) from None
+
+
+def _as_users_know_it(error: MantaError) -> Exception:
+    theirs = ("PLACEMENT_GROUP_NOT_FOUND", "PLACEMENT_GROUP_ALREADY_EXISTS", "INVALID_REQUEST")
+    return ValueError(str(error)) if error.code in theirs else error
 
 
 def _info(group_id: PlacementGroupID) -> ctl.PlacementGroupInfo:
@@ -258,7 +375,16 @@ def remove_placement_group(placement_group: PlacementGroup) -> None:
     if not isinstance(placement_group, PlacementGroup):
         raise TypeError(f"remove_placement_group takes a PlacementGroup, but received {type(placement_group)}")
     request = ctl.RemovePlacementGroupRequest(request_id=os.urandom(16), group_id=placement_group.id.binary())
-    _call("RemovePlacementGroup", request, ctl.RemovePlacementGroupResponse)
+    if placement_group._ours:
+        # Should we end before control has heard of it, the group ends with us.
+        current.require().post("RemovePlacementGroup", request, _removed)
+    else:
+        _call("RemovePlacementGroup", request, ctl.RemovePlacementGroupResponse)
+
+
+def _removed(frame: pb.ControlReply) -> None:
+    if frame.HasField("error"):
+        log.error("A placement group was not removed: %s", frame.error.message)
 
 
 def get_placement_group(placement_group_name: str) -> PlacementGroup:
@@ -292,6 +418,7 @@ def placement_group_table(placement_group: PlacementGroup | None = None) -> dict
     from manta.rpc.v1 import control_pb2 as ctl
 
     if placement_group is not None:
+        placement_group._made()
         return _row(_info(placement_group.id))
     answer = _call("ListPlacementGroups", ctl.ListPlacementGroupsRequest(), ctl.ListPlacementGroupsResponse)
     return {info.group_id.hex(): _row(info) for info in answer.groups}

@@ -8,6 +8,7 @@ import json
 import ssl
 import tempfile
 import urllib.parse
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -100,6 +101,17 @@ class Api:
         except ValueError:
             said = {"message": content.decode(errors="replace")}
         return Answer(answer.status, said if isinstance(said, dict) else {"message": str(said)})
+
+    def watch(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
+        """Events of a watch until the server ends it, which `timeoutSeconds` bounds; nothing else can be asked meanwhile."""
+        where = f"{path}?{urllib.parse.urlencode({**query, 'watch': 'true'})}"
+        try:
+            self._connection.request("GET", where, None, {"Accept": "application/json", "User-Agent": "manta-tests"})
+            answer = self._connection.getresponse()
+            for line in answer:
+                yield json.loads(line)
+        finally:
+            self._connection.close()
 
     def get(self, path: str, **query: str) -> Answer:
         """Read."""

@@ -34,12 +34,14 @@ class Request:
         path: Without the query.
         query: Parameters.
         write: How many writes there have been with this one; 0 for reads.
+        change: The same, of writes that are no renewals of a Lease, nor tries that change nothing.
     """
 
     method: str
     path: str
     query: dict[str, str]
     write: int
+    change: int = 0
 
     @property
     def watches(self) -> bool:
@@ -154,31 +156,48 @@ class FaultProxy:
         kubeconfig: Leads to it.
         requests: Every request that came, oldest first.
         writes: How many of them were writes.
+        changes: How many of those were no renewals of a Lease, nor tries that change nothing.
     """
 
     def __init__(self, upstream: str, session: aiohttp.ClientSession) -> None:
         self.kubeconfig = Path()
         self.requests: list[Request] = []
-        self.writes = 0
+        self.writes = self.changes = 0
         self._upstream, self._session = upstream, session
         self._faults: list[Fault] = []
+        #: By path, a whole list that is told instead of the next one there; it has to be of an older version.
+        self.replayed: dict[str, dict[str, Any]] = {}
         self._on_write: tuple[int, Callable[[], None]] | None = None
+        self._on_change: tuple[int, Callable[[], None]] | None = None
 
     def add(self, fault: Fault) -> Fault:
         """From now on; of several that match a request, the first that is not used up."""
         self._faults.append(fault)
         return fault
 
+    def replay(self, lists: dict[str, dict[str, Any]]) -> None:
+        """Answer the next list of each path with one from the past, as a server may that is behind the others."""
+        self.replayed.update(lists)
+
     def after_write(self, number: int, do: Callable[[], None]) -> None:
         """When the write of this number has been made, call `do`, and never answer: kill whoever asked for it there."""
         self._on_write = (number, do)
+
+    def after_change(self, number: int, do: Callable[[], None]) -> None:
+        """As `after_write`, but renewals of Leases are not counted: they come whenever their time has come."""
+        self._on_change = (number, do)
 
     async def handle(self, incoming: web.Request) -> web.StreamResponse:
         """One request."""
         is_write = incoming.method in {"POST", "PUT", "PATCH", "DELETE"}
         self.writes += is_write
-        request = Request(incoming.method, incoming.path, dict(incoming.query), self.writes if is_write else 0)
+        changes = is_write and "/leases" not in incoming.path and "dryRun" not in incoming.query
+        self.changes += changes
+        change = self.changes if changes else 0
+        request = Request(incoming.method, incoming.path, dict(incoming.query), self.writes if is_write else 0, change)
         self.requests.append(request)
+        if request.lists and (past := self.replayed.pop(request.path, None)) is not None:
+            return web.json_response(past)
         act = self._act(request)
         match act:
             case Refuse():
@@ -198,9 +217,10 @@ class FaultProxy:
             if request.watches and answer.status == 200:
                 return await self._watch(incoming, answer, act)
             content = await answer.read()
-        if self._on_write is not None and request.write == self._on_write[0]:
-            self._on_write[1]()
-            return _cut(incoming)
+        for counted, on in ((request.write, self._on_write), (request.change, self._on_change)):
+            if on is not None and counted == on[0]:
+                on[1]()
+                return _cut(incoming)
         if isinstance(act, LoseAnswer):
             return _cut(incoming)
         return web.Response(status=answer.status, body=content, content_type=answer.content_type)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import manta
+from manta.core.ids import PlacementGroupID
 from manta.exceptions import ActorDiedError, ActorPlacementGroupRemoved, TaskPlacementGroupRemoved
 from manta.util.placement_group import (
     PlacementGroup,
@@ -62,6 +64,11 @@ def stay(ledger: Ledger, gate: Gate):
     return manta.get_runtime_context().get_node_id()
 
 
+@manta.remote
+def waits_for(group: PlacementGroup) -> bool:
+    return group.wait(30)
+
+
 def inside(group: PlacementGroup, index: int = -1, capture: bool | None = None) -> PlacementGroupSchedulingStrategy:
     return PlacementGroupSchedulingStrategy(group, index, capture)
 
@@ -100,9 +107,10 @@ def test_bundles_are_laid_out_as_the_strategy_says(nodes, strategy, bundles, dif
     wait_until(lambda: free() == 6.0, what="its resources to be free")
 
 
-def test_what_never_fits_waits_and_is_said_by_name(nodes):
+def test_what_never_fits_waits_and_is_said_by_name(nodes, caplog):
     group = placement_group([{"CPU": 1}] * 4, strategy="STRICT_SPREAD")
-    assert not group.wait(0.3)
+    assert not group.wait(1.1)
+    assert f"Placement group {group.id.hex()} waits: infeasible: 3 nodes can never hold STRICT_SPREAD" in caplog.text
     row = placement_group_table(group)
     assert (row["state"], row["stats"]["scheduling_state"]) == (
         "PENDING",
@@ -125,6 +133,31 @@ def test_a_group_waits_until_there_is_room_for_all_of_it(nodes, tmp_path):
         == places(group)[1]
     )
     remove_placement_group(group)
+
+
+def test_many_are_made_and_removed_without_waiting_for_each(nodes):
+    """Control is told of each in order: whatever is asked of it next sees what was done before."""
+    made = [placement_group([{"CPU": 0.01}]) for _ in range(300)]
+    table = placement_group_table()
+    assert all(group.id.hex() in table for group in made)
+    assert all(group.wait(20) for group in made)
+    for group in made:
+        remove_placement_group(group)
+    table = placement_group_table()
+    assert {table[group.id.hex()]["state"] for group in made} == {"REMOVED"}
+    again = placement_group([{"CPU": 0.01}])
+    assert pickle.loads(pickle.dumps(again)) == again
+    remove_placement_group(again)
+
+
+def test_a_wait_ends_when_its_group_is_removed_and_lends_its_cpu_meanwhile(nodes):
+    group = placement_group([{"CPU": 1}] * 4, strategy="STRICT_SPREAD")
+    waits = [waits_for.remote(group) for _ in range(6)]
+    assert manta.get(where.remote(), timeout=20), "there is a CPU although six tasks hold all and wait"
+    remove_placement_group(group)
+    assert manta.get(waits, timeout=20) == [False] * 6
+    with pytest.raises(ValueError, match="is not known"):
+        PlacementGroup(PlacementGroupID(bytes(14) + group.id.binary()[14:])).wait(5)
 
 
 def test_nobody_else_gets_what_a_group_holds(nodes, tmp_path):

@@ -1,14 +1,15 @@
-"""A cluster changes its authority while it runs: two for a while, then the new one's certificates, then the new one alone."""
+"""A cluster changes its authority and its join token while it runs: both for a while, then the new ones alone."""
 
 from __future__ import annotations
 
 import datetime
 import json
-import ssl
 import subprocess
 
 import pytest
+from cryptography import x509
 
+from manta.transport.auth import new_token
 from manta.transport.certificates import Role, make_authority, make_leaf, write_pair
 from manta.transport.tls import Tls, TlsFiles
 from tests.process.pod import programs
@@ -19,15 +20,15 @@ pytestmark = [pytest.mark.shared_cluster, pytest.mark.timeout(120)]
 
 
 def shown(cluster, port, context, name):
-    """The serial number of the certificate that a port of the head shows; empty where it is not trusted."""
+    """The serial number of the certificate that a port of the head shows; 0 where it is not trusted."""
     try:
         with (
             pods.connected(cluster.worker.host, cluster.head.host.address, port) as sock,
             context.wrap_socket(sock, server_hostname=name) as secure,
         ):
-            return secure.getpeercert()["serialNumber"]
+            return int(secure.getpeercert()["serialNumber"], 16)
     except OSError:
-        return ""
+        return 0
 
 
 def test_every_server_takes_new_certificates_without_a_restart(cluster):
@@ -37,17 +38,18 @@ def test_every_server_takes_new_certificates_without_a_restart(cluster):
     renewed = make_authority("c1", now=now)
 
     (folder / "ca.crt").write_bytes(renewed.certificate + before["ca.crt"])
-    cluster.publish()
+    join = new_token()
+    pods.private_file(folder / "join.token", f"{join}\n{before['join.token'].decode()}\n")
+    cluster.republish()
     bundle = TlsFiles.of_role(str(folder), "worker", "c1")
     for role in Role:
         names = (cluster.head.host.address,) if role in (Role.GATEWAY, Role.DASHBOARD) else ()
         pair = make_leaf(renewed, role, "c1", now=now, extra_names=names)
         write_pair(pair, str(folder / f"{role}.crt"), str(folder / f"{role}.key"))
-    wait_until(lambda: all("were renewed" in container.log() for container in cluster.containers()), what="the bundle")
-    cluster.publish()
+    cluster.republish()
 
     wanted = {
-        role: ssl._ssl._test_decode_cert(str(folder / f"{role}.crt"))["serialNumber"]  # type: ignore[attr-defined]
+        role: x509.load_pem_x509_certificate((folder / f"{role}.crt").read_bytes()).serial_number
         for role in ("control", "gateway", "dashboard")
     }
     h2 = Tls(bundle).client()
@@ -59,9 +61,9 @@ def test_every_server_takes_new_certificates_without_a_restart(cluster):
         )
 
     (folder / "ca.crt").write_bytes(renewed.certificate)
-    cluster.publish()
+    pods.private_file(folder / "join.token", f"{join}\n")
+    cluster.republish()
     # What shows the old authority's certificate is nobody's any more.
-    write_pair(make_authority("c1", now=now), str(folder / "other.crt"), str(folder / "other.key"))
     for name in ("worker.crt", "worker.key", "ca.crt"):
         (cluster.folder / f"old-{name}").write_bytes(before[name])
     stranger = Tls(
@@ -72,7 +74,7 @@ def test_every_server_takes_new_certificates_without_a_restart(cluster):
     stranger.set_alpn_protocols(["h2"])
     wait_until(lambda: refused(cluster, stranger), what="control to refuse certificates of the old authority")
 
-    # All links are made anew: nodes to control, the gateway's sessions to nodes, the dashboard to control.
+    # All links are made anew, by new certificates and the new token: of nodes, of the gateway's sessions, of the dashboard.
     control = cluster.head.containers["control"]
     control.kill()
     control.start()

@@ -62,6 +62,32 @@ def test_a_worker_waits_for_its_head_and_a_pod_that_is_deleted_leaves_in_good_or
     word.unlink()
 
 
+def test_the_head_s_raylet_is_drained_alone(cluster, sandbox):
+    """Its container is told to end while the cluster goes on: what runs there without retries ends, then it leaves."""
+    cluster.start()
+    cluster.wait_ready()
+    raylet, word = cluster.head.containers["raylet"], sandbox.path / "word"
+    code = programs.UNTIL.replace('resources={"far": 1}', 'resources={"node:__internal_head__": 0.1}') % str(word)
+    driver = subprocess.Popen(cluster.driver(code), stdout=subprocess.PIPE, text=True)
+    assert driver.stdout.readline() == "running\n"
+    wait_until(
+        lambda: "manta_leases 1.0" in raylet.ask("/metrics", cluster.token("viewer"))[1],
+        what="the task to run",
+        timeout_s=30,
+    )
+    raylet.signal(signal.SIGTERM)
+    wait_until(lambda: "is being drained" in raylet.log(), what="the drain to begin")
+    word.touch()
+    assert len(driver.stdout.readline()) > 50
+    assert driver.wait(30) == 0
+    driver.stdout.close()
+    assert raylet.wait() == 0
+    assert "it was drained" in raylet.log()
+    raylet.start()
+    cluster.wait_ready()
+    word.unlink()
+
+
 def test_a_container_ends_with_its_server_s_code_and_buries_orphans(cluster):
     cluster.start("control", worker=False)
     control = cluster.head.containers["control"]

@@ -7,7 +7,9 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,6 +166,35 @@ def test_a_job_whose_supervisor_is_killed_has_failed_and_leaves_nothing(cluster)
     wait_until(lambda: not sleepers(cluster, "4711.2"), what="its process to be gone")
 
 
+def test_who_starts_jobs_starts_nothing_else(cluster):
+    """Its socket takes ids of jobs; garbage ends its own connection and nothing more."""
+    first = cluster.head.containers["raylet"].first
+    path = str(cluster.head.session / "jobs.sock")
+    for garbage in (b"\n", b"{\n", b"[" * 4000 + b"\n", b"x" * 10_000, b"\xff\n"):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(10)
+            sock.connect(path)
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(garbage)
+            with contextlib.suppress(ConnectionError), sock.makefile("rb") as lines:
+                assert json.loads(lines.readline()) == {"running": []}
+                assert lines.readline() == b""
+    with socket.socket(socket.AF_UNIX) as sock, sock.makefile("rb") as lines:
+        sock.settimeout(10)
+        sock.connect(path)
+        assert json.loads(lines.readline()) == {"running": []}
+        for harmless in ({"start": 1}, {"stop": "unknown"}, {"kill": {"group": 1}}, {}, 7, "start"):
+            sock.sendall(json.dumps(harmless).encode() + b"\n")
+        for wrong in ("../x", "--id", "a b", ""):
+            sock.sendall(json.dumps({"start": wrong}).encode() + b"\n")
+            assert json.loads(lines.readline())["failed"] == wrong
+        # One that control does not know: its supervisor has nothing to do.
+        sock.sendall(b'{"start": "unknown"}\n')
+        assert json.loads(lines.readline()) == {"started": "unknown"}
+        assert json.loads(lines.readline()) == {"ended": "unknown"}
+    assert cluster.head.containers["raylet"].first == first
+
+
 def test_a_dashboard_that_is_started_again_finds_the_jobs_that_run(cluster):
     begun(cluster, "kept", "sleep 4711.3")
     dashboard = cluster.head.containers["dashboard"]
@@ -181,7 +212,7 @@ def test_tools_in_the_raylet_s_container_find_the_cluster(cluster):
         raylet = pod.containers["raylet"]
         words = ["nsenter", "--target", str(raylet.first), "--all", "env", f"MANTA_TMPDIR={pod.run}"]
         done = subprocess.run(
-            [*words, "python", "-m", "manta.cli", "list", "nodes", "-o", "json"],
+            [*words, sys.executable, "-m", "manta.cli", "list", "nodes", "-o", "json"],
             capture_output=True, text=True, timeout=30, check=False,
             env={**os.environ, "PYTHONPATH": f"{pods.ROOT / 'runtime'}"},
         )  # fmt: skip
@@ -195,7 +226,9 @@ def test_control_that_is_started_again_takes_nothing_from_what_runs(cluster):
         before = ids(cluster)
         control = cluster.head.containers["control"]
         control.kill()
-        wait_until(lambda: not cluster.worker.containers["raylet"].ready(), what="the worker to miss control")
+        for container in cluster.containers():
+            if container is not control:
+                wait_until(lambda container=container: not container.ready(), what=f"{container.role} to miss control")
         assert cluster.worker.containers["raylet"].ask("/healthz")[0] == 200
         control.start()
         cluster.wait_ready()

@@ -169,3 +169,11 @@ def test_who_watches_the_demand_is_woken_by_what_changes(monkeypatch):
         assert control.runner.on_changed is None
 
     asyncio.run(main())
+
+
+def test_the_head_s_own_node_is_drained_where_it_is_leaving_itself():
+    """In a pod: its process was told to end, and the cluster does not end with it. A tool is refused as ever."""
+    name, fields = drain(HEAD)
+    control, (reply,) = drained((name, {**fields, "leaving": True}))
+    assert reply.drain.state == control_pb2.DRAIN_STATE_DRAINING
+    assert HEAD not in {view.node_id for view in control.state.nodes.views()}

@@ -174,6 +174,7 @@ ROWS = {
         {"group_id": GROUP}, (("CreatePlacementGroup", bundles(b"h" * 14 + JOB, name="group")),)
     ),
     "GetPlacementGroup": Row({"group_id": GROUP}),
+    "WaitPlacementGroup": Row({"group_id": GROUP, "timeout_ms": 1}),
     "ListPlacementGroups": Row(),
     # Of a node that is not there, so that the answer does not wait for one.
     "AskNodes": Row({"query": b"?", "node_ids": [OTHER_NODE]}),
@@ -235,7 +236,7 @@ def test_every_mutating_request_carries_an_id():
     exempt = {"Heartbeat", "ReportActor", "Watch", "WatchDemand", "Attach", "ClusterResources", "GetStatistics"}
     exempt |= {"AskNodes", "AnswerQuestion"}  # an answer repeats the question's key
     for name, method in METHODS.items():
-        reads = name.startswith(("Get", "List")) or name in ("KvGet", "KvKeys", "KvScan", "KvExists")
+        reads = name.startswith(("Get", "List", "Wait")) or name in ("KvGet", "KvKeys", "KvScan", "KvExists")
         assert ("request_id" in method.input_type.fields_by_name) == (not reads and name not in exempt), name
 
 

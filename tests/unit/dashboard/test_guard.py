@@ -105,3 +105,13 @@ def test_a_session_is_worth_what_its_token_is_now():
 def test_a_token_goes_before_a_session():
     assert guard.credential(head(session="open", authorization="Bearer wrong"), TokenRole.VIEWER).status == 401
     assert guard.credential(head(session="over", method="POST", authorization="Bearer admin"), TokenRole.ADMIN) is None
+
+
+def test_where_nobody_is_asked_for_a_token_other_sites_are_refused_all_the_same():
+    """A page in somebody's browser must not run jobs there either."""
+    free = Guard(role_of, "http", open_to_all=True)
+    for shown in ("", "Bearer nonsense"):
+        assert free.credential(head(method="POST", authorization=shown), TokenRole.ADMIN) is None
+    assert free.stranger(head(host="evil.example")).status == 421
+    assert free.stranger(head(fetch_site="cross-site")).status == 403
+    assert free.stranger(head(origin="http://evil.example")).status == 403

@@ -49,8 +49,18 @@ def test_an_id_is_a_files_name_and_nothing_else(hostile):
 def test_of_those_that_are_over_the_first_to_end_are_forgotten():
     jobs = [states.Facts({"submission_id": str(at)}, end={"unix_ms": -at}) for at in range(5)]
     jobs.append(states.Facts({"submission_id": "runs"}, run={}))
-    assert states.outdated(jobs, 2) == ["4", "3", "2"]
-    assert states.outdated(jobs, 5) == []
+    later = states.FRESH_MS + 1
+    assert states.outdated(jobs, 2, now_ms=later) == ["4", "3", "2"]
+    assert states.outdated(jobs, 5, now_ms=later) == []
+
+
+def test_what_ended_within_the_hour_is_known_for_those_who_were_cut_off():
+    """As long as it is not ten times as many as stay anyway."""
+    jobs = [states.Facts({"submission_id": str(at)}, end={"unix_ms": at}) for at in range(20)]
+    now_ms = states.FRESH_MS + 14
+    assert states.outdated(jobs, 2, now_ms=now_ms) == [str(at) for at in range(15)]
+    assert states.outdated(jobs, 1, now_ms=0) == [str(at) for at in range(10)]
+    assert states.outdated(jobs, 2, now_ms=0) == []
 
 
 def made(*entries):

@@ -83,3 +83,23 @@ def test_other_sites_pages_are_refused(header):
 )
 def test_what_is_no_request_of_ours_gets_an_answer_too(head, status):
     assert status == _ask(head)[0]
+
+
+def test_where_nobody_is_asked_for_a_token_other_sites_are_refused_all_the_same():
+    door = Door(lambda: b"numbers", "text/plain", str, open_to_all=True)
+    for head, status in (
+        (_get("/metrics"), 200),
+        (_get("/metrics", "Authorization: Bearer nonsense"), 200),
+        (_get("/metrics", host="evil.example"), 421),
+        (_get("/metrics", "Origin: http://evil.example"), 403),
+    ):
+        assert door.answer(head.encode())[0].status == status
+
+
+def test_tokens_may_change_while_the_port_is_open():
+    valid = [TOKEN]
+    door = Door(lambda: b"numbers", "text/plain", str, lambda: valid)
+    head = _get("/metrics", f"Authorization: Bearer {TOKEN}").encode()
+    assert door.answer(head)[0].status == 200
+    valid[:] = ["cd" * 32]
+    assert door.answer(head)[0].status == 401

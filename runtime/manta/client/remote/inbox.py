@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from google.protobuf.message import Message
+
     from manta.client.remote.session import RemoteSession
 
 #: Messages of workers' lines that may wait to be printed.
@@ -169,6 +171,14 @@ class Requests:
         number = self.number(then)
         self._waiters[number] = reply
         return number, reply
+
+    def post(self, method: str, request: Message, then: Callable[[pb.ControlReply], None]) -> None:
+        """See `Session.post`."""
+        session = self._session
+        with session.lock:
+            session.check()
+            payload, number = request.SerializeToString(), self.number(then)
+            session.say(gw.DriverAction(control=pb.ControlCall(request_id=number, method=method, payload=payload)))
 
     def forget(self, number: int) -> None:
         """Nobody waits for the answer any more."""

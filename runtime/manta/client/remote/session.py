@@ -99,6 +99,7 @@ class RemoteSession(Patient):
         self.outbox = Outbox(lambda: self.pump.schedule(self.now() + GATHER_S), self.pump.finish)
         self.say = self.outbox.say
         self.requests = Requests(self)
+        self.post = self.requests.post
         self.store = RemoteStore(self)
         self.counting = RemoteCounting(self)
         self.capture, self.perform = self.counting.capture, self.counting.perform

@@ -5,12 +5,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Final
+
 from manta.control import convert, events
 from manta.control.groups.convert import group, to_group
-from manta.control.groups.model import GroupId
+from manta.control.groups.model import GroupId, GroupState
 from manta.control.runner import Runner
 from manta.control.services.requests import request_id
 from manta.rpc.v1 import control_pb2 as pb
+
+#: Longest wait for a group, seconds; who wants to wait longer asks again.
+MOST_WAIT_S: Final = 30.0
+#: What is waited for.
+_SETTLED: Final = frozenset({GroupState.CREATED, GroupState.REMOVED})
 
 
 class GroupRpcs:
@@ -18,6 +26,9 @@ class GroupRpcs:
 
     def __init__(self, runner: Runner) -> None:
         self._runner, self._state = runner, runner.state
+        #: Who waits for a group, by its id.
+        self._waits: dict[bytes, set[asyncio.Event]] = {}
+        runner.on_group = self._changed
 
     def CreatePlacementGroup(
         self, request: pb.CreatePlacementGroupRequest, cause: str
@@ -42,6 +53,31 @@ class GroupRpcs:
         else:
             found = groups.get(GroupId(convert.identifier(request.group_id, 18, "group_id")))
         return pb.GetPlacementGroupResponse(group=to_group(found))
+
+    async def WaitPlacementGroup(
+        self, request: pb.WaitPlacementGroupRequest, cause: str
+    ) -> pb.WaitPlacementGroupResponse:
+        groups = self._state.groups
+        group_id = GroupId(convert.identifier(request.group_id, 18, "group_id"))
+        changed = asyncio.Event()
+        waits = self._waits.setdefault(group_id, set())
+        waits.add(changed)
+        try:
+            async with asyncio.timeout(min(MOST_WAIT_S, request.timeout_ms / 1000)):
+                while groups.get(group_id).state not in _SETTLED:
+                    changed.clear()
+                    await changed.wait()
+        except TimeoutError:
+            pass
+        finally:
+            waits.discard(changed)
+            if not waits:
+                self._waits.pop(group_id, None)
+        return pb.WaitPlacementGroupResponse(group=to_group(groups.get(group_id)))
+
+    def _changed(self, group_id: bytes) -> None:
+        for changed in self._waits.get(group_id, ()):
+            changed.set()
 
     def ListPlacementGroups(self, request: pb.ListPlacementGroupsRequest, cause: str) -> pb.ListPlacementGroupsResponse:
         return pb.ListPlacementGroupsResponse(groups=map(to_group, self._state.groups.rows.values()))

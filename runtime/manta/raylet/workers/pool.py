@@ -270,6 +270,7 @@ class WorkerProcesses:
     async def close(self) -> None:
         """End everything: factories, workers, and whatever they started."""
         self._closing = True
+        living = {worker_id.hex()[:8] for worker_id in self._workers}
         for factory in self._all_factories.values():
             factory.close()
         deadline = self._loop.time() + _STOP_S
@@ -296,8 +297,16 @@ class WorkerProcesses:
                     process.kill(pid)
             self.reap()
             await asyncio.sleep(0.002)
+        self._remove_sockets(living)
 
     # ---- inside
+
+    def _remove_sockets(self, living: set[str]) -> None:
+        """Remove what the last workers listened on; a node whose start failed has nobody else who would. Names bear ids."""
+        for path in Path(self._raylet).parent.glob("*-*.sock"):
+            if path.name.partition("-")[2][:8] in living:
+                with suppress(OSError):
+                    path.unlink()
 
     async def _until(self, done: Callable[[], bool], deadline: float) -> None:
         """Wait for ends until there have been enough, or the time is over."""

@@ -15,7 +15,7 @@ from manta.core.errors import KubeconfigError, MissingPackageError
 from tests.unit.client.kube import kubeconfigs
 
 
-def access(text, context="", path="/home/u/.kube/config"):
+def access(text, context="", path="/users/u/.kube/config"):
     return kubeconfig.access([(path, yaml.safe_load(text))], context)
 
 
@@ -33,7 +33,7 @@ def changed(text, kind, **fields):
 
 def test_kinds():
     assert access(kubeconfigs.KIND) == Access(
-        source="context 'kind-kind' of /home/u/.kube/config",
+        source="context 'kind-kind' of /users/u/.kube/config",
         server="https://127.0.0.1:41235",
         kubectl=" --context kind-kind",
         authority=kubeconfigs.CA,
@@ -107,12 +107,12 @@ def test_teleports_has_another_name_and_a_proxy_and_a_plugin_beside_it():
 
     assert found.server_name == "kube-teleport-proxy-alpn.teleport.example.com"
     assert found.proxy == "http://proxy.example.com:3128"
-    assert (found.user.plugin.command, found.user.plugin.interactive) == ("/home/u/.kube/./bin/tsh", "Never")
+    assert (found.user.plugin.command, found.user.plugin.interactive) == ("/users/u/.kube/./bin/tsh", "Never")
 
 
 def test_kubectls_proxy_is_asked_anonymously():
     assert access(kubeconfigs.KUBECTL_PROXY) == Access(
-        source="context 'proxy' of /home/u/.kube/config", server="http://localhost:8001", kubectl=" --context proxy"
+        source="context 'proxy' of /users/u/.kube/config", server="http://localhost:8001", kubectl=" --context proxy"
     )
 
 
@@ -213,7 +213,7 @@ def test_acting_as_somebody_else():
 def test_a_file_of_a_token_goes_before_a_token():
     user = access(changed(kubeconfigs.RANCHER, "user", tokenFile="token")).user
 
-    assert (user.token, user.token_file) == ("", "/home/u/.kube/token")
+    assert (user.token, user.token_file) == ("", "/users/u/.kube/token")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_file_of_a_token_goes_before_a_token():
 def test_what_cannot_be_used_is_named(text, says):
     with pytest.raises(KubeconfigError, match=says) as refused:
         access(text)
-    assert "/home/u/.kube/config" in str(refused.value)
+    assert "/users/u/.kube/config" in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a driver outside pays for Kubernetes' port-forward: `python -m benchmarks.forwarding`.
+"""What a driver outside pays for Kubernetes' port-forward: `python -m benchmarks.kubernetes.forwarding`.
 
 The same driver beside itself: by the gateway's own address, and by k8s:// through an API server. Without arguments that server is
 the tests' stand-in, in a process of its own: it has no more to do for a byte than a real one, and is Python where that is Go.
@@ -98,7 +98,15 @@ def own() -> Iterator[tuple[str, str]]:
         gateway.cluster(Path(folder), store_bytes=500 << 20, name=kube_api.UID) as door,
     ):
         os.environ |= {name: text for name, text in door.environment.items() if name != "MANTA_ADDRESS"}
-        command = [sys.executable, "-m", "benchmarks.forwarding", "--serve", folder, str(door.port), door.submitter]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.kubernetes.forwarding",
+            "--serve",
+            folder,
+            str(door.port),
+            door.submitter,
+        ]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None
             assert server.stdin is not None

@@ -1,0 +1,86 @@
+# The two images. In the root of the checkout:
+#
+#   docker build --target runtime  --tag manta:0.1.0-py3.12 .
+#   docker build --target operator --tag manta-operator:0.1.0 .
+#
+# BASE is any image whose `python3` is 3.11 or newer with a pip; drivers need the same minor version, so tags carry it:
+#
+#   docker build --target runtime --build-arg BASE=python:3.13-slim --tag manta:0.1.0-py3.13 .
+#
+# Packages of yours go on top (with the base's pip, as the image has none): FROM manta:..., USER 0,
+# RUN python3 -m pip --python /opt/manta/bin/python install ..., USER 65532:65532.
+
+ARG BASE=python:3.12-slim
+
+# --- an environment on the base's own interpreter, and a pip beside it ---
+FROM ${BASE} AS build
+# Where no index answers: a folder `wheelhouse` in the context, and PIP_FIND_LINKS=/wheelhouse PIP_NO_INDEX=1. Its pip serves a base without.
+ARG PIP_NO_INDEX
+ARG PIP_FIND_LINKS
+ENV PIP_NO_INDEX=${PIP_NO_INDEX} PIP_FIND_LINKS=${PIP_FIND_LINKS} \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+COPY LICENSE wheelhous[e] /wheelhouse/
+RUN python3 -m venv --without-pip /opt/manta \
+ && echo 'manta:x:65532:65532:manta:/tmp:/usr/sbin/nologin' >> /etc/passwd \
+ && echo 'manta:x:65532:' >> /etc/group \
+ && printf '#!/bin/sh\nPYTHONPATH=$(echo /wheelhouse/pip-*.whl) exec python3 -m pip "$@"\n' > /usr/local/bin/pip-of-build \
+ && printf '%s\n' \
+    'import sys, tomllib' \
+    'project = tomllib.load(open(sys.argv[1], "rb"))["project"]' \
+    'wanted = project["dependencies"] + sum((project["optional-dependencies"][name] for name in sys.argv[2:]), [])' \
+    'print("\n".join(one for one in wanted if not one.startswith("manta-")))' > /usr/local/lib/requirements.py \
+ && chmod 755 /usr/local/bin/pip-of-build
+WORKDIR /src
+
+# --- what others publish, in layers of its own: another line of our code does not download it again ---
+FROM build AS runtime-packages
+COPY pyproject.toml ./
+RUN python3 /usr/local/lib/requirements.py pyproject.toml numpy > requirements.txt \
+ && pip-of-build --python /opt/manta/bin/python install --requirement requirements.txt
+
+FROM build AS operator-packages
+COPY pyproject.toml ./
+COPY operator/pyproject.toml operator/
+RUN python3 /usr/local/lib/requirements.py pyproject.toml > requirements.txt \
+ && python3 /usr/local/lib/requirements.py operator/pyproject.toml >> requirements.txt \
+ && pip-of-build --python /opt/manta/bin/python install --requirement requirements.txt
+
+# --- our wheels, with the protobuf code that the build generates ---
+FROM build AS wheels
+COPY LICENSE README.md pyproject.toml hatch_build.py ./
+COPY proto proto
+COPY runtime runtime
+COPY operator operator
+RUN pip-of-build wheel --no-deps --wheel-dir /wheels . ./operator
+
+FROM runtime-packages AS runtime-environment
+COPY --from=wheels /wheels /wheels
+RUN pip-of-build --python /opt/manta/bin/python install --no-deps --no-index /wheels/manta_executor-*.whl
+
+FROM operator-packages AS operator-environment
+COPY --from=wheels /wheels /wheels
+RUN pip-of-build --python /opt/manta/bin/python install --no-deps --no-index /wheels/*.whl
+
+# --- the images: nothing but the base, two lines in its lists of users and groups, and the environment ---
+FROM ${BASE} AS runtime
+COPY --from=build /etc/passwd /etc/group /etc/
+COPY --from=runtime-environment /opt/manta /opt/manta
+ENV PATH=/opt/manta/bin:${PATH} HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+LABEL org.opencontainers.image.title="manta" \
+      org.opencontainers.image.description="Tasks, actors and shared-memory objects: control, gateway, dashboard, raylets and jobs" \
+      org.opencontainers.image.licenses="Apache-2.0"
+USER 65532:65532
+WORKDIR /tmp
+ENTRYPOINT []
+CMD ["python"]
+
+FROM ${BASE} AS operator
+COPY --from=build /etc/passwd /etc/group /etc/
+COPY --from=operator-environment /opt/manta /opt/manta
+ENV PATH=/opt/manta/bin:${PATH} HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+LABEL org.opencontainers.image.title="manta-operator" \
+      org.opencontainers.image.description="Manta's Kubernetes operator" \
+      org.opencontainers.image.licenses="Apache-2.0"
+USER 65532:65532
+WORKDIR /tmp
+ENTRYPOINT ["python", "-m", "manta_operator"]

@@ -1,0 +1,1 @@
+"""How long people wait on Kubernetes: `python -m benchmarks.kubernetes`."""

@@ -1,0 +1,54 @@
+"""Our custom resources as kinds of objects, and which objects of other kinds are ours."""
+
+from __future__ import annotations
+
+from manta_operator.api import cluster, job
+from manta_operator.api.definitions import CLUSTER, JOB
+from manta_operator.api.names import GROUP, VERSION
+from manta_operator.builders.labels import CLUSTER as CLUSTER_LABEL
+from manta_operator.builders.labels import MANAGED_BY
+from manta_operator.kube import trimming
+from manta_operator.kube.caches import Cached
+from manta_operator.kube.resources import (
+    CLAIMS,
+    NETWORK_POLICIES,
+    NODES,
+    PODS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    Resource,
+)
+from manta_operator.kube.store import label, owners
+from manta_operator.kube.writer import MANAGER
+
+CLUSTERS = Resource(GROUP, VERSION, CLUSTER.plural, cluster.KIND)
+JOBS = Resource(GROUP, VERSION, JOB.plural, job.KIND)
+
+#: Of the objects that the operator made.
+OURS = f"{MANAGED_BY}={MANAGER}"
+
+#: Indexes of children's stores.
+BY_OWNER, BY_CLUSTER, BY_NODE = "owner", "cluster", "node"
+
+#: What a cluster is made of.
+CHILDREN = (PODS, SERVICES, SECRETS, CLAIMS, NETWORK_POLICIES, SERVICE_ACCOUNTS)
+
+
+def cached(*, nodes: bool) -> list[Cached]:
+    """The kinds of which the operator has copies.
+
+    Args:
+        nodes: Whether it may look at nodes, which are in no namespace.
+    """
+    indexes = {BY_OWNER: owners, BY_CLUSTER: label(CLUSTER_LABEL)}
+    kinds = [Cached(CLUSTERS), Cached(JOBS)]
+    for resource in CHILDREN:
+        if resource is PODS:
+            on_node = {BY_NODE: lambda pod: [name] if (name := pod["spec"].get("nodeName")) else []}
+            kinds.append(Cached(PODS, OURS, {**indexes, **on_node}, trimming.pod))
+        else:
+            kinds.append(Cached(resource, OURS, indexes))
+    if nodes:
+        kinds.append(Cached(NODES, trim=trimming.node, needed=False))
+    return kinds

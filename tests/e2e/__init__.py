@@ -1,0 +1,1 @@
+"""Tests of the whole on a real Kubernetes with real nodes: README.md."""

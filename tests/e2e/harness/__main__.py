@@ -1,0 +1,64 @@
+"""`./dev kind` builds what a cluster needs; `./dev kind up` has one with the images on it until Ctrl-C, to try things with."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.e2e.harness import images, kept, node_image, programs, ways
+from tests.e2e.harness.cluster import CommandError, cluster
+from tests.e2e.harness.kept import CannotMakeError
+from tests.e2e.harness.ways import Way
+
+
+def build() -> None:
+    """What takes long, once."""
+    taken = ways.way()
+    if missing := ways.what_is_missing(taken):
+        raise CannotMakeError(missing)
+    if taken is Way.APART:
+        programs.have(programs.KIND)
+        kept.say(f"the node image is {node_image.have()}")
+        kept.say(f"the project's images are {images.have_archive()}")
+
+
+def up(folder: Path) -> None:
+    """One until Ctrl-C."""
+    began = time.monotonic()
+    with cluster(folder) as running:
+        kept.say(f"ready in {time.monotonic() - began:.0f} s. Next, in another terminal:")
+        repository, _, tag = running.images.operator.rpartition(":")
+        print(
+            f"export KUBECONFIG={running.kubeconfig} PATH={Path(running.kubectl_path).parent}:$PATH\n"
+            f"helm install manta-operator charts/manta-operator --namespace manta-system --create-namespace \\\n"
+            f"  --set image.repository={repository} --set image.tag={tag}\n"
+            f"helm install demo charts/manta-cluster --set image={running.images.runtime}\n"
+            f"kubectl wait --for=condition=Ready mantacluster/demo --timeout=120s",
+            flush=True,
+        )
+        signal.pause()
+
+
+def main() -> int:
+    """Read the command line."""
+    arguments = sys.argv[1:]
+    if arguments[:1] not in ([], ["up"]) or len(arguments) > 2:
+        print("usage: ./dev kind [up [FOLDER]]", file=sys.stderr)
+        return 2
+    try:
+        build()
+        if arguments:
+            up(Path(arguments[1]).resolve() if len(arguments) == 2 else Path(tempfile.mkdtemp(prefix="manta-kind-")))
+    except KeyboardInterrupt:
+        return 0
+    except (CannotMakeError, CommandError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

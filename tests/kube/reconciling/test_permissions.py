@@ -1,0 +1,82 @@
+"""The operator asks for what its role allows, for nothing else, and for all of it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+from manta_operator.builders.labels import ROTATE_TOKENS
+from manta_operator.kinds import CLUSTERS
+from manta_operator.kube.resources import PODS, SECRETS, SERVICES
+from manta_operator.permissions import TABLE
+from tests.kube.harness.operator import operator
+from tests.kube.reconciling.runs import behind, settled, until
+from tests.kube.reconciling.states import NAME, cluster
+
+
+def asked(kube, user):
+    """What a user has asked the API server for, and whether anything was refused for want of a permission."""
+    calls = [call for call in kube.audit() if call.user == user]
+    rows, refused = set(), []
+    for call in calls:
+        if not call.resource:
+            continue
+        resource = f"{call.resource}/{call.subresource}" if call.subresource else call.resource
+        rows.add((call.group, resource, call.verb))
+        if call.code == 403:
+            refused.append((call.verb, resource, call.uri))
+    return rows, refused
+
+
+def volume(place):
+    """A volume that is the head's: nothing here makes any."""
+    spec = {
+        "capacity": {"storage": "10Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "hostPath": {"path": "/nowhere"},
+        "claimRef": {"namespace": place.namespace, "name": f"{NAME}-head"},
+        "persistentVolumeReclaimPolicy": "Retain",
+    }
+    body = {"metadata": {"name": f"pv-{place.namespace}"}, "spec": spec}
+    assert place.api.create("/api/v1/persistentvolumes", body).ok
+
+
+def brought(place):
+    """A Secret with tokens of the user's own."""
+    tokens = {role: secrets.token_hex(32) for role in ("viewer", "submitter", "admin", "join")}
+    body = {"metadata": {"name": "mine"}, "stringData": tokens}
+    assert place.api.create(place.path(SECRETS), body).ok
+
+
+def test_the_role_is_what_is_asked_for(kube, may, place, tmp_path):
+    """A life in which everything happens: the audit log has each row of the table, and nothing beside it."""
+    user = f"operator-{secrets.token_hex(4)}"
+    may(user)
+
+    async def body():
+        async with behind(kube, kube.kubeconfig_of(user), tmp_path) as proxy:
+            with operator(proxy.kubeconfig, tmp_path, lease_namespace=place.namespace) as process:
+                volume(place)
+                brought(place)
+                place.apply(cluster(storage="pvc", auth={"existingSecret": "mine"}))
+                await settled(place, process)
+                place.apply(cluster(replicas=1, image="manta:2", storage="pvc"))
+                await settled(place, process)
+                place.patch(PODS, f"{NAME}-head", {"metadata": {"labels": {"app.kubernetes.io/managed-by": "me"}}})
+                await until(lambda: len(place.pods()) == 2 and place.settled(), "labels are back")
+                place.apply(cluster(replicas=1, image="manta:2", storage="pvc", networkPolicy={"enabled": False}))
+                await settled(place, process)
+                place.patch(CLUSTERS, NAME, {"metadata": {"annotations": {ROTATE_TOKENS: "now"}}})
+                place.delete(SERVICES, f"{NAME}-gateway")
+                await until(lambda: place.get(SERVICES, f"{NAME}-gateway"), "the Service is back")
+                await settled(place, process)
+                place.delete(CLUSTERS, NAME)
+                await until(place.gone, "all of it is gone")
+                assert process.end() == 0
+
+    asyncio.run(body())
+    rows, refused = asked(kube, user)
+    table = {(one.group, one.resource, verb) for one in TABLE for verb in one.verbs}
+    assert refused == []
+    assert rows - table == set(), "asked for, and not in the table"
+    assert table - rows == set(), "in the table, and never asked for"

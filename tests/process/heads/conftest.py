@@ -1,0 +1,11 @@
+"""The operator's side of a head's HTTP server, without an API server."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def folder_for_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Settle pytest's own folder before a module's sandbox changes where temporary files go."""
+    tmp_path_factory.getbasetemp()
