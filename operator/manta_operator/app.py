@@ -10,21 +10,29 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+import aiohttp
+
 from manta.aio.supervisor import Supervisor
 from manta_operator import health
 from manta_operator.builders.build import Build
+from manta_operator.builders.labels import Manifest
 from manta_operator.cluster.plan import plan
-from manta_operator.cluster.reconciler import ClusterReconciler
+from manta_operator.cluster.reconciler import ClusterReconciler, of_child
 from manta_operator.control.links import Links
-from manta_operator.controllers import Controller, Running
+from manta_operator.controllers import Controller, Running, Watched
 from manta_operator.credentials.making import Makers
-from manta_operator.kinds import CLUSTERS, cached
+from manta_operator.heads.client import connections
+from manta_operator.heads.following import Heads
+from manta_operator.job.actions import Event as JobEvent
+from manta_operator.job.reconciler import JobReconciler
+from manta_operator.job.submission import PREFIX
+from manta_operator.kinds import CLUSTERS, JOBS, cached
 from manta_operator.kube.caches import Caches
 from manta_operator.kube.errors import NotLeaderError
 from manta_operator.kube.lease import Leadership
-from manta_operator.kube.recorder import Recorder
+from manta_operator.kube.recorder import Recorder, Told
 from manta_operator.kube.reflector import Limits, Reflector
-from manta_operator.kube.resources import PODS, Key
+from manta_operator.kube.resources import PODS, SECRETS, Key, key_of
 from manta_operator.kube.tenure import Terms
 from manta_operator.kube.transport import Transport, connect
 from manta_operator.kube.writer import Writer
@@ -53,8 +61,9 @@ class Parts:
         metrics: Numbers.
         tasks: Parent of whatever runs as long as the operator does.
         settings: What the operator was told.
+        sessions: Connections to heads.
+        fence: Raises NotLeaderError unless this instance leads for so many seconds more.
         wake: Has a controller, by its name, look after an object soon.
-        leads: Whether this instance leads now; whoever does something that is no write through `writer` asks first.
     """
 
     caches: Caches
@@ -65,8 +74,16 @@ class Parts:
     metrics: Metrics
     tasks: Supervisor
     settings: Settings
+    sessions: aiohttp.ClientSession
+    fence: Callable[[float], None]
     wake: Callable[[str, Key], None]
-    leads: Callable[[], bool]
+
+    async def tell_of_job(self, job: Manifest, event: JobEvent) -> None:
+        """Tell people something about a MantaJob."""
+        regarding = {"apiVersion": JOBS.api_version, "kind": JOBS.kind, "metadata": job["metadata"]}
+        told = Told(event.reason, event.message, warning=event.type == "Warning")
+        if await self.recorder.tell(regarding, told):
+            self.metrics.events.labels(event.type, event.reason).inc()
 
 
 def controllers(parts: Parts) -> list[Controller]:
@@ -86,7 +103,24 @@ def controllers(parts: Parts) -> list[Controller]:
         parts.metrics,
         lambda seen, now: plan(seen, now, build, makes),
     )
-    return [clusters.controller()]
+    jobs = JobReconciler(
+        parts.caches,
+        parts.writer,
+        lambda changed: Heads(parts.sessions, parts.tasks, PREFIX, changed),
+        lambda key: parts.wake("job", key),
+        fence=parts.fence,
+        tell=parts.tell_of_job,
+    )
+
+    def of_cluster(obj: Manifest) -> list[Key]:
+        return [job for cluster in of_child(obj) for job in jobs.on(cluster)]
+
+    watched = (
+        Watched(CLUSTERS, lambda obj: jobs.on(key_of(obj))),
+        Watched(PODS, of_cluster),
+        Watched(SECRETS, of_cluster),
+    )
+    return [clusters.controller(), Controller("job", JOBS, watched, jobs.reconcile)]
 
 
 class Operator:
@@ -114,8 +148,13 @@ class Operator:
         self._running: dict[str, Running] = {}
         self._ending = False
 
-    def observe(self, tasks: Supervisor) -> None:
-        """Begin to read, to lead and to work."""
+    def start(self, tasks: Supervisor, sessions: aiohttp.ClientSession) -> None:
+        """Begin to read, to lead and to work.
+
+        Args:
+            tasks: Parent of all that runs.
+            sessions: Connections to heads.
+        """
         links = Links(tasks, lambda key: self._wake("cluster", key))
         self.metrics.links.set_function(lambda: len(links))
         recorder = Recorder(self.writer, self.settings.identity, time.monotonic)
@@ -128,8 +167,9 @@ class Operator:
             self.metrics,
             tasks,
             self.settings,
+            sessions,
+            self._fence,
             self._wake,
-            self._leads,
         )
         self._count()
         for controller in controllers(parts):
@@ -241,8 +281,9 @@ async def serve(
                     host=settings.host,
                 )
             )
+        sessions = await stack.enter_async_context(connections())
         tasks = await stack.enter_async_context(Supervisor())
-        operator.observe(tasks)
+        operator.start(tasks, sessions)
         try:
             yield operator
         finally:

@@ -49,7 +49,9 @@ TABLE: tuple[Permission, ...] = (
     # Where the admission plugin OwnerReferencesPermissionEnforcement is on (OpenShift), whoever says that an owner's end waits
     # for what it owns must be allowed to set the owner's finalizers. Nothing sets any.
     Permission(_MANTA, "mantaclusters/finalizers", (), unseen=("update",)),
-    Permission(_MANTA, "mantajobs", ("list", "watch")),
+    # Finalizers are set and taken away; one whose time is over is deleted.
+    Permission(_MANTA, "mantajobs", ("delete", "list", "patch", "watch")),
+    Permission(_MANTA, "mantajobs/status", ("patch",)),
     # Labels that somebody took from them are put back: hence the patch.
     Permission("", "pods", ("create", "delete", "get", "list", "patch", "watch")),
     Permission("", "secrets", ("create", "get", "list", "patch", "watch")),

@@ -24,6 +24,7 @@ from manta_operator.kube.recorder import Recorder, Told
 from manta_operator.kube.resources import PODS, Key, Resource, key_of
 from manta_operator.kube.transport import Transport
 from manta_operator.kube.writer import Writer
+from manta_operator.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Application:
         recorder: Who tells people.
         link: The tie to the cluster's control, if there is one.
         wrote: Is told of each object as it is after a write.
-        failed: Is told of each write that failed: the kind's plural, and why.
+        metrics: Counts what was told and what failed.
         wall: Seconds since 1970.
     """
 
@@ -53,12 +54,12 @@ class Application:
         recorder: Recorder,
         link: Link | None,
         wrote: Callable[[Resource, Manifest], None],
-        failed: Callable[[str, str], None],
+        metrics: Metrics,
         wall: Callable[[], float],
     ) -> None:
         self._seen, self._memory = seen, memory
         self._writer, self._transport, self._recorder, self._link = writer, transport, recorder, link
-        self._wrote, self._failed, self._wall = wrote, failed, wall
+        self._wrote, self._metrics, self._wall = wrote, metrics, wall
         #: Whether something was learnt that another plan should know at once.
         self.news = False
         #: What may do if it is done again: the first of it.
@@ -208,7 +209,9 @@ class Application:
     async def _tell(self, event: Event) -> None:
         regarding = {"apiVersion": CLUSTERS.api_version, "kind": CLUSTERS.kind, "metadata": self._seen.raw["metadata"]}
         try:
-            await self._recorder.tell(regarding, Told(event.reason, event.message, warning=event.type == "Warning"))
+            told = Told(event.reason, event.message, warning=event.type == "Warning")
+            if await self._recorder.tell(regarding, told):
+                self._metrics.events.labels(event.type, event.reason).inc()
         except NotLeaderError as error:
             self._not_leading = error
 
@@ -273,7 +276,7 @@ class Application:
 
     def _went_wrong(self, error: KubeError, resource: Resource, name: str, group: str, *, remember: bool) -> Outcome:
         why = why_of(error)
-        self._failed(resource.plural, why.value)
+        self._metrics.failures.labels(resource.plural, why.value).inc()
         log.warning("%s: %s %s: %s", self._seen.key, resource.plural, name, error)
         if why is Why.TEMPORARY or not remember:
             self.temporary = self.temporary or error

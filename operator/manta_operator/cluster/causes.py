@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from manta_operator.builders.labels import Manifest
+from manta_operator.builders.labels import HEAD, Manifest
 from manta_operator.cluster.pods import Pod, Standing
-from manta_operator.cluster.reading import condition, number, part, parts, seconds, text
+from manta_operator.cluster.reading import condition, is_former, number, part, parts, seconds, text
 from manta_operator.cluster.seen import Drain
 
 #: How long after a crash a container that runs again, and is not ready, is still said to be unready because of it.
@@ -151,11 +151,24 @@ def _containers(pod: Pod) -> list[Mapping[str, Any]]:
     return [*parts(pod.raw, "status", "initContainerStatuses"), *parts(pod.raw, "status", "containerStatuses")]
 
 
+def taken(what: str, there: Manifest, cluster: str) -> Cause:
+    """A name that is needed is another object's.
+
+    Args:
+        what: The object, for people.
+        there: It.
+        cluster: Whose name it is.
+    """
+    if is_former(there, cluster):
+        words = f"{what} is of a former cluster of this name; a new one is made when it is gone"
+        return Cause(reason="Terminating", message=words, fault=False)
+    words = f"{what} is somebody else's, and left alone: delete it, or call the cluster otherwise"
+    return Cause(reason="NameTaken", message=words)
+
+
 def _foreign(pod: Pod) -> Cause:
-    return Cause(
-        reason="NameTaken",
-        message=f"{pod.name} is a pod that this cluster has not made, and leaves alone: delete it, or call the cluster otherwise",
-    )
+    name = pod.name.removesuffix(f"-{pod.group}" if pod.group == HEAD else f"-{pod.group}-{pod.slot}")
+    return taken(f"the pod {pod.name}", pod.raw, name)
 
 
 def _going(pod: Pod) -> Cause:

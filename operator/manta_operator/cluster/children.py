@@ -11,7 +11,7 @@ from manta_operator.builders import children, claims, labels
 from manta_operator.builders.build import Build
 from manta_operator.builders.labels import Manifest
 from manta_operator.cluster.actions import Apply, Create, Delete
-from manta_operator.cluster.causes import Cause
+from manta_operator.cluster.causes import Cause, taken
 from manta_operator.cluster.differs import differs, stamped
 from manta_operator.cluster.reading import controller, part, text
 from manta_operator.cluster.refusals import Refusal, Why, standing_in_the_way
@@ -93,20 +93,18 @@ def belongs(there: Manifest, wanted: Manifest) -> bool:
 
 def refused(refusal: Refusal) -> Cause:
     """What stands in the way, for people."""
+    what = f"{refusal.name} ({refusal.plural})"
+    words = (
+        f"{what} is somebody else's, and left alone: delete it, or call the cluster otherwise"
+        if refusal.why is Why.NAME_TAKEN
+        else f"{what} was refused: {refusal.message}"
+    )
     return Cause(
         reason=_REASONS[refusal.why],
-        message=_taken(refusal.plural, refusal.name) if refusal.why is Why.NAME_TAKEN else _said(refusal),
+        message=words,
         fault=refusal.why is not Why.TEMPORARY,
         until=refusal.again_at,
     )
-
-
-def _said(refusal: Refusal) -> str:
-    return f"{refusal.name} ({refusal.plural}) was refused: {refusal.message}"
-
-
-def _taken(plural: str, name: str) -> str:
-    return f"{name} ({plural}) is somebody else's, and left alone: delete it, or call the cluster otherwise"
 
 
 def _secrets(todo: Upkeep, seen: Seen, cluster: MantaCluster, now: float, build: Build, makes: Makes) -> None:
@@ -174,7 +172,7 @@ def _apply(
             todo.applies.append(Apply(resource=resource, manifest=wanted))
         return
     if not belongs(there, wanted):
-        todo.causes.append(Cause(reason="NameTaken", message=_taken(resource.plural, wanted["metadata"]["name"])))
+        todo.causes.append(taken(f"{wanted['metadata']['name']} ({resource.plural})", there, seen.key.name))
         return
     if text(there, "metadata", "deletionTimestamp") or not differs(there, wanted):
         return

@@ -25,9 +25,11 @@ _KEYS = ("name", "uid", "port", "key", "ip")
 
 
 def stamped(wanted: Manifest) -> Manifest:
-    """An object with the hash of itself."""
-    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+    """An object with the hash of itself. Whose it is counts, not by which UID: the same of another cluster has the same hash."""
     metadata = wanted["metadata"]
+    owned = {**metadata, "ownerReferences": len(metadata.get("ownerReferences") or ())}
+    text = json.dumps({**wanted, "metadata": owned}, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     annotations = {**(metadata.get("annotations") or {}), APPLIED: digest}
     return {**wanted, "metadata": {**metadata, "annotations": annotations}}
 

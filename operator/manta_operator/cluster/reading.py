@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
+from manta_operator.api.cluster import KIND
 from manta_operator.builders.labels import Manifest
 
 
@@ -58,3 +59,9 @@ def condition(obj: Manifest, kind: str) -> Mapping[str, Any]:
 def controller(obj: Manifest) -> Mapping[str, Any]:
     """The owner reference of whoever is in charge of an object; empty if nobody is."""
     return next((one for one in parts(obj, "metadata", "ownerReferences") if one.get("controller")), {})
+
+
+def is_former(obj: Manifest, cluster: str) -> bool:
+    """Whether an object that is not a cluster's own is of a former cluster of its name, and so goes by itself."""
+    owner = controller(obj)
+    return owner.get("kind") == KIND and owner.get("name") == cluster

@@ -58,7 +58,7 @@ class ClusterReconciler:
 
     def controller(self) -> Controller:
         """For `app`."""
-        children = tuple(Watched(resource, _of_child) for resource in CHILDREN)
+        children = tuple(Watched(resource, of_child) for resource in CHILDREN)
         return Controller("cluster", CLUSTERS, (*children, Watched(NODES, self._on_node)), self.reconcile)
 
     async def reconcile(self, key: Key) -> float | None:
@@ -92,7 +92,7 @@ class ClusterReconciler:
             recorder=self._recorder,
             link=self._links.get(key),
             wrote=lambda resource, obj: self._wrote(key, resource, obj),
-            failed=lambda kind, reason: self._metrics.failures.labels(kind, reason).inc(),
+            metrics=self._metrics,
             wall=self._wall,
         )
         await application.perform(decided)
@@ -125,13 +125,13 @@ class ClusterReconciler:
     def _on_node(self, node: Manifest) -> list[Key]:
         """The clusters with pods on a node."""
         pods = self._caches[PODS].by(BY_NODE, node["metadata"]["name"])
-        return list(dict.fromkeys(key for pod in pods for key in _of_child(pod)))
+        return list(dict.fromkeys(key for pod in pods for key in of_child(pod)))
 
 
 _owner = owned_by(CLUSTERS.kind)
 
 
-def _of_child(obj: Manifest) -> list[Key]:
+def of_child(obj: Manifest) -> list[Key]:
     """Whose an object is, and whose its labels say it is: a name that is free again is news for either."""
     metadata = obj["metadata"]
     named = (metadata.get("labels") or {}).get(CLUSTER_LABEL)

@@ -95,7 +95,7 @@ async def rests(*proxies: FaultProxy) -> None:
         for one in proxy.requests
         if one.change > count
     ]
-    assert late == []
+    assert late == [], f"written at rest: {late}"
 
 
 def unchanged(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]], besides: Iterable[str] = ()) -> None:

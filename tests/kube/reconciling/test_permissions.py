@@ -6,7 +6,8 @@ import asyncio
 import secrets
 
 from manta_operator.builders.labels import ROTATE_TOKENS
-from manta_operator.kinds import CLUSTERS
+from manta_operator.job.seen import FINALIZER
+from manta_operator.kinds import CLUSTERS, JOBS
 from manta_operator.kube.resources import PODS, SECRETS, SERVICES
 from manta_operator.permissions import TABLE
 from tests.kube.harness.operator import operator
@@ -48,6 +49,19 @@ def brought(place):
     assert place.api.create(place.path(SECRETS), body).ok
 
 
+async def a_job(place):
+    """One that was stopped before and ended long ago: its finalizer is taken away, and then it is."""
+    job = {
+        "metadata": {"name": "j", "finalizers": [FINALIZER]},
+        "spec": {"clusterRef": {"name": NAME}, "entrypoint": "true", "ttlSecondsAfterFinished": 0, "suspend": True},
+    }
+    assert place.api.create(place.path(JOBS), job).ok
+    await until(lambda: (place.get(JOBS, "j") or {}).get("status", {}).get("phase") == "Suspended", "it waits")
+    ended = {"phase": "Succeeded", "startTime": "2026-01-01T00:00:00Z", "completionTime": "2026-01-01T00:00:01Z"}
+    place.patch(JOBS, "j", {"status": ended}, "status")
+    await until(lambda: place.get(JOBS, "j") is None, "its time is over")
+
+
 def test_the_role_is_what_is_asked_for(kube, may, place, tmp_path):
     """A life in which everything happens: the audit log has each row of the table, and nothing beside it."""
     user = f"operator-{secrets.token_hex(4)}"
@@ -70,6 +84,7 @@ def test_the_role_is_what_is_asked_for(kube, may, place, tmp_path):
                 place.delete(SERVICES, f"{NAME}-gateway")
                 await until(lambda: place.get(SERVICES, f"{NAME}-gateway"), "the Service is back")
                 await settled(place, process)
+                await a_job(place)
                 place.delete(CLUSTERS, NAME)
                 await until(place.gone, "all of it is gone")
                 assert process.end() == 0

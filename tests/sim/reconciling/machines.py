@@ -32,6 +32,12 @@ class Machines:
         self.server, self.chance = server, chance
         self.hosts = {name: Host(name) for name in (f"node-{number}" for number in range(hosts))}
         self.raylets: dict[str, ControlNode] = {}
+        #: Until when control does not answer the operator, although it works; and until when it works for nobody.
+        self.deaf_until = self.down_until = 0.0
+        #: Nodes that control would not drain, and whether it would refuse now.
+        self.refused: dict[str, str] = {}
+        self.refuses = False
+        self._now = 0.0
         self._ids = itertools.count(1)
         for host in self.hosts.values():
             server.put("nodes", node(host.name))
@@ -40,18 +46,27 @@ class Machines:
     def control_up(self) -> bool:
         """Whether control answers."""
         head = self.server.objects["pods"].get(HEAD)
-        return head is not None and _ready(head) and self._works(head)
+        return self._now >= self.down_until and head is not None and _ready(head) and self._works(head)
 
-    def control(self, now: float, silent_since: float) -> Control:
+    @property
+    def control_answers(self) -> bool:
+        """Whether it answers the operator."""
+        return self.control_up and self._now >= self.deaf_until
+
+    def control(self, silent_since: float) -> Control:
         """What control says."""
-        if not self.control_up:
+        if not self.control_answers:
             return Control(silent="no answer", silent_since=silent_since)
-        return Control(nodes=tuple(self.raylets.values()))
+        return Control(nodes=tuple(self.raylets.values()), refused=dict(self.refused))
 
     def drain(self, node_id: str, grace_s: float, now: float) -> None:
         """Control is asked to."""
         raylet = self.raylets.get(node_id)
-        if self.control_up and raylet is not None and raylet.alive and raylet.drain is Drain.NONE:
+        if not self.control_answers or raylet is None or not raylet.alive or raylet.drain is not Drain.NONE:
+            return
+        if self.refuses:
+            self.refused[node_id] = "no other node would take its work"
+        else:
             self.raylets[node_id] = replace(raylet, drain=Drain.DRAINING, deadline=now + grace_s)
 
     def raylet_of(self, pod_uid: str) -> ControlNode | None:
@@ -65,6 +80,7 @@ class Machines:
             now: The time.
             eager: How likely it is that what can happen does, 0 to 1.
         """
+        self._now = now
         for host in list(self.hosts.values()):
             self._host(host, now)
         for name in list(self.server.objects["pods"]):
@@ -125,7 +141,7 @@ class Machines:
         elif pod["status"]["phase"] == "Pending":
             self._run(name, now)
         elif pod["status"]["phase"] == "Running":
-            up = name == HEAD or (self.control_up and self._register(pod))
+            up = now >= self.down_until if name == HEAD else self.control_up and self._register(pod)
             if up != _ready(pod):
                 self._set_ready(name, now, ready=up)
 
@@ -134,7 +150,13 @@ class Machines:
         pod["status"] |= {
             "phase": "Running",
             "containerStatuses": [
-                {"name": one["name"], "ready": False, "restartCount": 0, "state": {"running": {"startedAt": at(now)}}}
+                {
+                    "name": one["name"],
+                    "image": one.get("image", ""),
+                    "ready": False,
+                    "restartCount": 0,
+                    "state": {"running": {"startedAt": at(now)}},
+                }
                 for one in pod["spec"]["containers"]
             ],
         }

@@ -129,7 +129,7 @@ class Operator:
                 self._cluster = parse_cluster(raw)
             except InvalidObjectError as error:
                 self._cluster = error
-        if self.machines.control_up:
+        if self.machines.control_answers:
             self.silent_since = None
         elif self.silent_since is None:
             self.silent_since = self.clock()
@@ -143,7 +143,7 @@ class Operator:
             policies=tuple(objects["networkpolicies"].values()),
             accounts=tuple(objects["serviceaccounts"].values()),
             nodes=objects["nodes"],
-            control=self.machines.control(self.clock(), self.silent_since or 0.0),
+            control=self.machines.control(self.silent_since or 0.0),
             refusals=tuple(self.refusals.values()),
             checked=self.checked,
         )

@@ -69,6 +69,7 @@ class World:
         self.machines = Machines(self.server, self.chance, hosts=3)
         self.makes = Makes()
         self.truth: dict[str, str] | None = None
+        self._born = 0
         self.operators: list[Operator] = []
         self.writes = 0
         raw = cluster(*(spec["workerGroups"] if spec else [self.a_group(name) for name in GROUPS[:2]]))
@@ -108,6 +109,7 @@ class World:
         for _ in range(rounds):
             self.now += self.chance.choice((0.1, 1.0, 1.0, 5.0, 30.0))
             self.machines.step(self.now, eager=0.4)
+            self._collect(0.5)
             if self.chance.random() < 0.25:
                 self.chance.choice(self.FAULTS)(self)
             for operator in self.operators:
@@ -127,6 +129,7 @@ class World:
         for _ in range(limit):
             version = self.server.version
             self.machines.step(self.now, eager=1.0)
+            self._collect(1.0)
             for operator in self.operators:
                 operator.look(1.0)
                 while not operator.idle:
@@ -141,7 +144,10 @@ class World:
 
     def heal(self) -> None:
         """Whatever is broken is put right, and strangers take theirs away."""
-        self.server.quota = None
+        self.server.quota, self.machines.refuses = None, False
+        for one in self.raw["spec"]["workerGroups"]:
+            if one["replicas"] < 0:
+                self._set_spec(workerGroups=[])
         for host in list(self.machines.hosts.values()):
             if not host.kubelet:
                 self.chance.choice((lambda h: self.machines.start(h, self.now), self.machines.remove))(host)
@@ -181,6 +187,44 @@ class World:
                 raw["metadata"]["annotations"] = {"manta.compute/restart": str(self.now)}
         raw["metadata"]["generation"] += 1
         self.server.put("mantaclusters", raw)
+
+    def _set_spec(self, **spec: Any) -> None:
+        raw = self.server.change("mantaclusters", CLUSTER)
+        raw["spec"] |= spec
+        raw["metadata"]["generation"] += 1
+        self.server.put("mantaclusters", raw)
+
+    def broken_spec(self) -> None:
+        """A spec that nobody can read: written by an older definition, or by none."""
+        self._set_spec(workerGroups=[group("w", -1)])
+
+    def made_anew(self) -> None:
+        """The cluster is deleted, and another one of its name is made; what the first one had goes, sooner or later."""
+        self.truth, self._born = None, self._born + 1
+        raw = self.server.change("mantaclusters", CLUSTER)
+        self.server.gone("mantaclusters", CLUSTER)
+        raw["metadata"] |= {"uid": f"cluster-uid-{self._born}", "generation": 1, "creationTimestamp": at(self.now)}
+        raw.pop("status", None)
+        self.server.put("mantaclusters", raw)
+
+    def _collect(self, eager: float) -> None:
+        """What has an owner that is no more is deleted."""
+        uid = self.raw["metadata"]["uid"]
+        for kind, objects in self.server.objects.items():
+            for name, obj in list(objects.items()):
+                owners = obj["metadata"].get("ownerReferences") or ()
+                if any(one["uid"] != uid for one in owners) and self.chance.random() < eager:
+                    self.server.delete(kind, name, obj["metadata"]["uid"], "", self.now)
+
+    def control_is_ill(self) -> None:
+        """It does not answer the operator for a while, or nobody; or it refuses drains."""
+        match self.chance.choice(("deaf", "down", "refuses")):
+            case "deaf":
+                self.machines.deaf_until = self.now + self.chance.choice((5, 300))
+            case "down":
+                self.machines.down_until = self.now + self.chance.choice((5, 120))
+            case "refuses":
+                self.machines.refuses = not self.machines.refuses
 
     def pod_ends(self) -> None:
         """A pod fails, or is evicted."""
@@ -251,6 +295,9 @@ class World:
         stranger_edits,
         stranger_comes,
         quota,
+        broken_spec,
+        made_anew,
+        control_is_ill,
     )
 
     def _a_pod(self) -> str:
@@ -271,10 +318,12 @@ class World:
         if kind == "secrets" and name == AUTHORITY:
             raise AssertionError("the authority is made once, and nobody has asked for another")
         there = self.server.objects[kind].get(name)
-        if there is None or (isinstance(action, Delete) and there["metadata"]["uid"] != action.uid):
-            return  # gone, or refused
+        if there is None or there["metadata"]["uid"] != action.uid:
+            return  # refused, or looked at before anything is applied
         owners = there["metadata"].get("ownerReferences") or ()
-        assert any(one["uid"] == self.raw["metadata"]["uid"] for one in owners), f"{name} is a stranger's"
+        assert any(one["uid"] == (operator.seen or self).raw["metadata"]["uid"] for one in owners), (
+            f"{kind} {name} is a stranger's: {owners}, {action}"
+        )
         if isinstance(action, Delete) and kind == "pods" and name != HEAD:
             self._not_undrained(operator, action, there)
 
@@ -282,12 +331,14 @@ class World:
         """A careful operator never makes more workers than are wanted, those that go as long as they are not deleted included."""
         assert operator.seen is not None
         spec = operator.seen.raw["spec"]
+        if operator.seen.uid != self.raw["metadata"]["uid"]:
+            return  # of a cluster that is no more: it goes as it came
         desired = next((one["replicas"] for one in spec["workerGroups"] if one["name"] == action.group), 0)
         now = [
             one["metadata"]["name"]
             for one in self.server.objects["pods"].values()
             if one["metadata"]["name"].startswith(f"{CLUSTER}-{action.group}-")
-            and "ownerReferences" in one["metadata"]
+            and (one["metadata"].get("ownerReferences") or [{}])[0].get("uid") == operator.seen.uid
             and "deletionTimestamp" not in one["metadata"]
             and one["status"]["phase"] in ("Pending", "Running")
             and self._answers(one, operator)
@@ -316,17 +367,21 @@ class World:
         raylets = [one for one in self.machines.raylets.values() if one.pod_uid == action.uid]
         working = [one for one in raylets if one.alive and (one.drain is Drain.NONE or self.now < one.deadline)]
         drained = any(one.drain is Drain.DRAINED for one in raylets)
-        silent = not self.machines.control_up or (
-            operator.silent_since is not None and self.now >= operator.silent_since + SILENT_S
-        )
-        if silent or drained or not self._answers(there, operator):
+        since = operator.silent_since
+        silent = not self.machines.control_up or (since is not None and self.now >= since + SILENT_S)
+        if (
+            silent
+            or drained
+            or not self._answers(there, operator)
+            or any(one.id in self.machines.refused for one in raylets)
+        ):
             return
         assert not working, f"{action.name} is deleted ({action.why}) while it works: {working}"
 
     def check(self) -> None:
         """At every moment: keys and tokens are those that were made first."""
         secret = self.server.objects["secrets"].get(AUTHORITY)
-        if secret is not None:
+        if secret is not None and secret["metadata"]["ownerReferences"][0]["uid"] == self.raw["metadata"]["uid"]:
             self.truth = self.truth or secret["data"]
             assert secret["data"] == self.truth, "authority or tokens changed"
 

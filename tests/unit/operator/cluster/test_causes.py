@@ -47,7 +47,8 @@ PULL = "demo-w-0: the image manta:1 of raylet cannot be pulled: not found"
 @pytest.mark.parametrize(
     ("raw", "reason", "fault", "words"),
     [
-        (pod(owner=None), "NameTaken", True, "leaves alone"),
+        (pod(owner=None), "NameTaken", True, "left alone"),
+        (pod(owner="the uid of another"), "Terminating", False, "of a former cluster of this name"),
         (pod(going=True), "Terminating", False, "is being deleted"),
         (pod(phase="Failed", reason="Evicted", message="low on memory"), "Evicted", True, "low on memory"),
         (pod(phase="Succeeded"), "PodSucceeded", True, "has ended"),
