@@ -96,7 +96,7 @@ def test_the_documented_permissions_are_enough_to_get_to_the_pod(api, demo, jane
     allow(api, demo, jane, *documented_rules())
     cluster = opening.open_cluster(f"k8s://{demo}/demo")
     try:
-        assert (cluster.token, cluster.authority) == ("ab" * 32, b"a certificate")
+        assert (cluster.shown.token, cluster.shown.authority) == ("ab" * 32, b"a certificate")
         with pytest.raises(
             errors.PortForwardError, match=f"MantaCluster {demo}/demo cannot be reached: its head has no pod"
         ):

@@ -324,7 +324,8 @@ class RemoteSession(Patient):
             except errors.MantaError as refused:
                 again.close()
                 last = refused
-                break
+                if not (isinstance(refused, errors.AuthenticationError) and self._gateway.renew()):
+                    break
             time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - spreads drivers out
             pause = min(2 * pause, AGAIN_CAP_S)
         with self.lock:
