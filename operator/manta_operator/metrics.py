@@ -123,10 +123,6 @@ def _of(counts: Callable[[], Mapping[str, int]], what: str) -> float:
     return float(counts()[what])
 
 
-def _of(counts: Callable[[], Mapping[str, int]], what: str) -> float:
-    return float(counts()[what])
-
-
 class Clusters(Collector):
     """What the clusters' status says. Made anew from the clusters there are, so that nothing is left of those that are gone."""
 
