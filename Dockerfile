@@ -23,27 +23,31 @@ COPY LICENSE wheelhous[e] /wheelhouse/
 RUN python3 -m venv --without-pip /opt/manta \
  && echo 'manta:x:65532:65532:manta:/tmp:/usr/sbin/nologin' >> /etc/passwd \
  && echo 'manta:x:65532:' >> /etc/group \
- && printf '#!/bin/sh\nPYTHONPATH=$(echo /wheelhouse/pip-*.whl) exec python3 -m pip "$@"\n' > /usr/local/bin/pip-of-build \
+ && for wheel in /wheelhouse/pip-*.whl; do [ ! -e "$wheel" ] || python3 -m zipfile -e "$wheel" /usr/local/lib/pip-of-build; done \
+ && printf '#!/bin/sh\nPYTHONPATH=/usr/local/lib/pip-of-build exec python3 -m pip "$@"\n' > /usr/local/bin/pip-of-build \
  && printf '%s\n' \
     'import sys, tomllib' \
     'project = tomllib.load(open(sys.argv[1], "rb"))["project"]' \
     'wanted = project["dependencies"] + sum((project["optional-dependencies"][name] for name in sys.argv[2:]), [])' \
     'print("\n".join(one for one in wanted if not one.startswith("manta-")))' > /usr/local/lib/requirements.py \
- && chmod 755 /usr/local/bin/pip-of-build
+ && chmod 755 /usr/local/bin/pip-of-build && pip-of-build --version
 WORKDIR /src
 
-# --- what others publish, in layers of its own: another line of our code does not download it again ---
-FROM build AS runtime-packages
-COPY pyproject.toml ./
-RUN python3 /usr/local/lib/requirements.py pyproject.toml numpy > requirements.txt \
- && pip-of-build --python /opt/manta/bin/python install --requirement requirements.txt
-
-FROM build AS operator-packages
+# --- what others publish, in layers that stay the same as long as the lists do, whatever else the project files say ---
+FROM build AS requirements
 COPY pyproject.toml ./
 COPY operator/pyproject.toml operator/
-RUN python3 /usr/local/lib/requirements.py pyproject.toml > requirements.txt \
- && python3 /usr/local/lib/requirements.py operator/pyproject.toml >> requirements.txt \
- && pip-of-build --python /opt/manta/bin/python install --requirement requirements.txt
+RUN python3 /usr/local/lib/requirements.py pyproject.toml numpy > /runtime.txt \
+ && python3 /usr/local/lib/requirements.py pyproject.toml > /operator.txt \
+ && python3 /usr/local/lib/requirements.py operator/pyproject.toml >> /operator.txt
+
+FROM build AS runtime-packages
+COPY --from=requirements /runtime.txt ./
+RUN pip-of-build --python /opt/manta/bin/python install --requirement runtime.txt
+
+FROM build AS operator-packages
+COPY --from=requirements /operator.txt ./
+RUN pip-of-build --python /opt/manta/bin/python install --requirement operator.txt
 
 # --- our wheels, with the protobuf code that the build generates ---
 FROM build AS wheels

@@ -101,6 +101,20 @@ def test_ci_runs_the_command_that_the_readme_names():
     assert re.search(r"^\./dev quickstart\b", readme, flags=re.MULTILINE)
 
 
+def test_workflows_run_what_documents_name_by_actions_that_cannot_change():
+    """A tag of somebody else's repository can be moved; a commit cannot. And what they run is what people run."""
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    lines = [line.strip().removeprefix("- ") for path in workflows for line in path.read_text().splitlines()]
+    used = [line for line in lines if line.startswith("uses:")]
+    assert used
+    assert [line for line in used if not re.fullmatch(r"uses: [\w./-]+@[0-9a-f]{40} # v[\d.]+", line)] == []
+    ran = [line for line in lines if line.startswith("run:") and ("./dev" in line or ".ci/" in line)]
+    assert [line.split()[-1] if ".ci" in line else line.removeprefix("run: ") for line in ran] == [
+        "./dev check",
+        ".ci/run",
+    ]
+
+
 def test_the_picture_of_the_layers_is_the_one_that_is_checked():
     """ARCHITECTURE.md draws what import-linter executes."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]

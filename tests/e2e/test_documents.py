@@ -105,6 +105,8 @@ def test_the_pages_work_as_they_stand(kubernetes: Cluster, reader: Reader):
     assert "[0, 1, 4, 9, 16, 25, 36, 49]" in printed, "the Job's driver got its result"
     assert "'CPU'" in printed, "the driver on this machine has seen the cluster"
 
+    assert "'CPU'" in reader.types("connect.md")
+
     printed = reader.types("monitoring.md")
     assert "manta-operator-dashboard-cluster" in printed
     assert kubernetes.get("podmonitor", "demo")["spec"]["podMetricsEndpoints"]

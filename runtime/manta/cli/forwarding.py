@@ -49,27 +49,33 @@ def show_dashboard(address: str, port: int | None, output: str) -> int:
             raise cluster.forward.failure or SilentError(
                 f"{address}: the dashboard does not answer: {failed}"
             ) from None
-        ticket = tickets.make(cluster.token, time.time(), os.urandom(tickets.NONCE_BYTES))
-        _say(cluster.name, url, f"{url}/sign-in?ticket={ticket}", certificate, output)
+        link = url
+        if cluster.shown.token:
+            ticket = tickets.make(cluster.shown.token, time.time(), os.urandom(tickets.NONCE_BYTES))
+            link = f"{url}/sign-in?ticket={ticket}"
+        _say(cluster.name, url, link, certificate, output)
         threading.Event().wait()
     finally:
         cluster.close()
     return 0
 
 
-def _certificate(url: str, context: ssl.SSLContext) -> str:
-    """The fingerprint of its certificate as browsers show it, of a dashboard that answers."""
+def _certificate(url: str, context: ssl.SSLContext | None) -> str:
+    """The fingerprint of its certificate as browsers show it, of a dashboard that answers; empty for one without TLS."""
     where = urlsplit(url)
     assert where.hostname is not None
-    connection = http.client.HTTPSConnection(where.hostname, where.port, context=context, timeout=_ANSWER_S)
+    if context is None:
+        connection = http.client.HTTPConnection(where.hostname, where.port, timeout=_ANSWER_S)
+    else:
+        connection = http.client.HTTPSConnection(where.hostname, where.port, context=context, timeout=_ANSWER_S)
     try:
         connection.request("GET", "/healthz")
-        tls = connection.sock
-        der = tls.getpeercert(binary_form=True) if isinstance(tls, ssl.SSLSocket) else None
+        sock = connection.sock
+        der = sock.getpeercert(binary_form=True) if isinstance(sock, ssl.SSLSocket) else None
         connection.getresponse().read()
     finally:
         connection.close()
-    digest = hashlib.sha256(der or b"").hexdigest().upper()
+    digest = hashlib.sha256(der).hexdigest().upper() if der else ""
     return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
 
 
@@ -77,9 +83,11 @@ def _say(name: str, url: str, link: str, certificate: str, output: str) -> None:
     if output == "json":
         print(json.dumps({"url": url, "sign_in": link, "certificate_sha256": certificate}, indent=2), flush=True)
         return
-    print(
-        f"The page of MantaCluster {name} is at {url} until Ctrl-C\n\n"
-        f"  sign in          once, within ten minutes:\n      {link}\n"
-        f"  certificate      the cluster's own, which browsers warn of; its SHA-256 is\n      {certificate}",
-        flush=True,
-    )
+    lines = [f"The page of MantaCluster {name} is at {url} until Ctrl-C"]
+    if link != url:
+        lines.append(f"\n  sign in          once, within ten minutes:\n      {link}")
+    if certificate:
+        lines.append(
+            f"  certificate      the cluster's own, which browsers warn of; its SHA-256 is\n      {certificate}"
+        )
+    print("\n".join(lines), flush=True)

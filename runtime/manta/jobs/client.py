@@ -111,8 +111,8 @@ class JobSubmissionClient:
         self.close = weakref.finalize(self, cluster.close)
         try:
             self._address, self._context = cluster.dashboard()
-            if not self._shows_token:
-                self._headers["Authorization"] = f"Bearer {cluster.token}"
+            if not self._shows_token and cluster.shown.token:
+                self._headers["Authorization"] = f"Bearer {cluster.shown.token}"
             self._ask("GET", "/api/version")
         except BaseException as failed:
             self.close()

@@ -123,8 +123,7 @@ class Raylet:
             self.start(self.logs.run(), "logs")
             self.start(self._memory_watch().run(), "memory")
             if config.parent_pid:
-                loop = asyncio.get_running_loop()
-                watch = Watch(loop, config.parent_pid, lambda _pid: self.end("its driver has ended"))
+                watch = Watch(self.ended.get_loop(), config.parent_pid, lambda _pid: self.end("its driver has ended"))
                 stack.callback(watch.close)
             if config.control_pid:
                 self.services.keep_control(config.control_pid, config.control_command)
@@ -329,8 +328,7 @@ class Raylet:
             self.refused = refused.cause
             self.end(f"control does not let the node in: {refused}")
         except NodeDeclaredDeadError as dead:
-            # One that is leaving has said so itself, and this is only the answer.
-            self.fenced = not self.ended.done()
+            self.fenced = not self.ended.done()  # else it has said itself that it leaves, and this is the answer
             self.end(f"control has declared the node dead: {dead}")
 
     # ---- what others tell us

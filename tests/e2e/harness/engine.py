@@ -80,6 +80,7 @@ def engine(folder: Path, *, data: Path | None = None, doors: Sequence[socket.soc
         doors: Listening sockets made outside: whoever connects reaches the same port inside.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dockerd.pid").unlink(missing_ok=True)  # a folder may be used again, and nobody else's is
     address, log, group = folder / "docker.sock", folder / "dockerd.log", f"manta-e2e-{secrets.token_hex(4)}"
     kept, state = data or folder / "data", folder / "state"
     command = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import threading
@@ -11,7 +12,9 @@ import pytest
 
 import manta
 from manta.core import errors
+from manta.transport.auth import new_token, write_private
 from tests.process.forwarding.conftest import ADDRESS
+from tests.support import kube_api
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.shared_cluster
@@ -221,8 +224,6 @@ def test_arguments_go_before_the_secret(api, door):
 
 
 def test_a_cluster_that_is_not_ready_yet_is_waited_for(api, caplog):
-    from tests.support import kube_api
-
     path = "/apis/manta.compute/v1alpha1/namespaces/default/mantaclusters/demo"
     status = api.objects[path]["status"]
     status["conditions"] = [kube_api.condition("Available", "False", "HeadPending", "no node fits")]
@@ -233,8 +234,6 @@ def test_a_cluster_that_is_not_ready_yet_is_waited_for(api, caplog):
 
     thread = threading.Thread(target=be_ready)
     thread.start()
-    import logging
-
     logging.getLogger("manta").propagate = True
     manta.init(ADDRESS, configure_logging=False)
     thread.join()
@@ -242,6 +241,25 @@ def test_a_cluster_that_is_not_ready_yet_is_waited_for(api, caplog):
     assert manta.get(double.remote(2)) == 4
     waited = [record.message for record in caplog.records if "waiting" in record.message]
     assert waited == ["MantaCluster default/demo takes no drivers yet: HeadPending: no node fits; waiting for it"]
+
+
+def test_a_token_that_was_changed_meanwhile_is_read_anew(driver, door):
+    assert manta.get(double.remote(1)) == 2
+    tokens = door.folder / "tokens"
+    before, new = tokens.read_bytes(), new_token()
+    write_private(str(tokens), f"submitter {new}\n".encode())
+    try:
+        driver.put_cluster(kube_api.available(), token=new, authority=(door.folder / "ca.pem").read_bytes())
+
+        def is_cut_and_comes_back():
+            driver.cut()  # until the gateway has looked at its file again
+            manta.get(double.remote(2))
+            return [path for path in driver.requests if "/secrets/" in path][1:]
+
+        wait_until(is_cut_and_comes_back, what="the old token to be refused")
+    finally:
+        write_private(str(tokens), before)
+    assert manta.get(double.remote(3)) == 6
 
 
 PROGRAM = """

@@ -118,9 +118,12 @@ class Raylet:
 class Client:
     """A process on the channel, played by the test."""
 
-    def __init__(self, path: str, role: int, *, pid: int | None = None, **hello: Any) -> None:
+    def __init__(
+        self, path: str, role: int, *, pid: int | None = None, sock: socket.socket | None = None, **hello: Any
+    ) -> None:
         self.worker_id = os.urandom(28)
-        self.connection = Connection.dial(path)
+        # Another process may have dialled: then that one is who is connected.
+        self.connection = Connection.dial(path) if sock is None else Connection(sock)
         self.connection.settimeout(WAIT_S)
         self.unread: list[Frame] = []
         hello.setdefault("python", ".".join(map(str, sys.version_info[:3])))

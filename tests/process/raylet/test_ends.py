@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,16 @@ from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
 from tests.process.raylet.node import Lease, gone, parent_of, send_signal
 from tests.support.waiting import wait_until
+
+#: Connects, gives the socket away, and stays.
+CONNECTS = """
+import socket, sys, time
+sock = socket.socket(socket.AF_UNIX)
+sock.connect(sys.argv[1])
+with socket.socket(fileno=int(sys.argv[2])) as taker:
+    socket.send_fds(taker, [b"x"], [sock.fileno()])
+time.sleep(1000)
+"""
 
 
 def everything(lease: Lease) -> list[int]:
@@ -51,9 +62,14 @@ def test_what_another_worker_started_lives_on(raylet):
 
 
 def test_a_killed_driver_takes_its_workers_with_it(raylet):
-    """Its socket may be held open by a child; its process is what counts."""
-    stand_in = subprocess.Popen(["sleep", "1000"])
-    driver = raylet.driver(pid=stand_in.pid)
+    """Its socket may be held open by another process; the one that connected is what counts."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        stand_in = subprocess.Popen(
+            [sys.executable, "-c", CONNECTS, raylet.channel, str(theirs.fileno())], pass_fds=(theirs.fileno(),)
+        )
+        _, (descriptor,), _, _ = socket.recv_fds(ours, 1, 1)
+    driver = raylet.driver(sock=socket.socket(fileno=descriptor))
     lease = driver.lease()
     started = [lease.pid, *everything(lease)]
 
@@ -63,6 +79,18 @@ def test_a_killed_driver_takes_its_workers_with_it(raylet):
     wait_until(lambda: all(map(gone, started)), what="its worker is gone, and what that started")
     wait_until(lambda: raylet.status()["jobs"] == 0, what="its job is over")
     driver.close()
+
+
+def test_what_a_driver_says_of_its_process_is_not_believed(raylet):
+    """In a pod it may be in another container, where numbers mean others: its number here may be anybody's, or nobody's."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    other = subprocess.Popen(["sleep", "1000"])
+    drivers = [raylet.driver(pid=pid) for pid in (ended.pid, other.pid, 1 << 22)]
+    other.kill()
+    other.wait()
+    for driver in drivers:
+        driver.goodbye()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

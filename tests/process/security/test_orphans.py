@@ -29,7 +29,9 @@ class Records:
         return True
 
 supervisor.Records = Records
-flags = argparse.Namespace(control="unix:none", id="job", session_dir=folder, uploads=folder, log=folder / "log")
+flags = argparse.Namespace(
+    control="unix:none", credentials=None, id="job", session_dir=folder, uploads=folder, log=folder / "log"
+)
 asyncio.run(supervisor.supervise(flags))
 """
 

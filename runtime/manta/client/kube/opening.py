@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from manta.client.kube import kubeconfig, resource, tls
 from manta.client.kube.address import KubeAddress, parse
@@ -46,36 +47,43 @@ ASK_S: Final = 2 * ANSWER_S + 5.0
 Say = Callable[[str], None]
 
 
+@dataclass(slots=True)
+class Shown:
+    """What a cluster is shown, and trusted by, and where each is from, for people.
+
+    Attributes:
+        token: A secret; empty for a cluster that wants none.
+        token_from: Where that is from.
+        authority: PEM of who vouches for its gateway and its dashboard; empty for one without TLS.
+        authority_from: Where that is from.
+    """
+
+    token: str = field(default="", repr=False)
+    token_from: str = "the argument token"  # noqa: S105 - where one is from
+    authority: bytes = b""
+    authority_from: str = "the argument ca"
+
+
 class Cluster:
     """A MantaCluster that takes drivers, and a way to its head. `close` ends that way.
 
     Args:
         forward: The way.
         address: What was asked for.
-        namespace: Where it is.
-        uid: Which object it is; also its name in certificates.
-        token: Shown to its gateway or dashboard; a secret.
-        token_from: Where that is from, for people.
-        authority: PEM of who vouches for them.
-        authority_from: Where that is from.
+        found: The MantaCluster.
+        shown: What it is shown.
+        secret: The Secret from which some of that is; empty if none is.
     """
 
     def __init__(
-        self,
-        forward: Forward,
-        address: KubeAddress,
-        namespace: str,
-        uid: str,
-        *,
-        token: str,
-        token_from: str,
-        authority: bytes,
-        authority_from: str,
+        self, forward: Forward, address: KubeAddress, found: Mapping[str, Any], shown: Shown, secret: str
     ) -> None:
-        self.forward, self.address = forward, address
-        self.namespace, self.uid = namespace, uid
-        self.token, self.token_from = token, token_from
-        self.authority, self.authority_from = authority, authority_from
+        self.forward, self.address, self.shown = forward, address, shown
+        self.namespace = forward.cluster[0]
+        #: Which object it is; also its name in certificates.
+        self.uid = resource.uid(found)
+        self.plain = not resource.has_tls(found)
+        self._secret = secret
 
     @property
     def name(self) -> str:
@@ -86,19 +94,37 @@ class Cluster:
         """For a driver's session, which closes it."""
         return ForwardedGateway(self)
 
-    def dashboard(self, local_port: int = 0) -> tuple[str, ssl.SSLContext]:
-        """The URL under which its dashboard is reached from this machine until `close`, and how TLS is spoken there.
+    def dashboard(self, local_port: int = 0) -> tuple[str, ssl.SSLContext | None]:
+        """The URL under which its dashboard is reached from this machine until `close`, and how TLS is spoken there, if it is.
 
         Raises:
             OSError: The port is taken.
         """
         port = self.forward.listen(resource.DASHBOARD_PORT, local_port)
+        if self.plain:
+            return f"http://{LOOPBACK}:{port}", None
         return f"https://{LOOPBACK}:{port}", self.context("dashboard")
+
+    def renew(self) -> bool:
+        """Read its Secret again, after a refusal; whether there is something new to show."""
+        if not self._secret:
+            return False
+        try:
+            token, authority = _credentials(self.forward, self.namespace, self._secret)
+        except MantaError:
+            return False
+        shown, before = self.shown, (self.shown.token, self.shown.authority)
+        where = f"Secret {self.namespace}/{self._secret}"
+        if shown.token_from == where:
+            shown.token = token
+        if shown.authority_from == where:
+            shown.authority = authority
+        return before != (shown.token, shown.authority)
 
     def refused(self, refusal: AuthenticationError) -> ForwardedTokenError:
         """What it means that it does not take the token."""
         return ForwardedTokenError(
-            f"MantaCluster {self.name} was reached and does not take the token of {self.token_from}: {refusal.message}",
+            f"MantaCluster {self.name} was reached and does not take the token of {self.shown.token_from}: {refusal.message}",
             self.address.text,
         )
 
@@ -106,7 +132,7 @@ class Cluster:
         """What it means that a process of its head does not prove who it is."""
         return ForwardedCertificateError(
             f"what was reached as the {role} of MantaCluster {self.name} does not prove to be {self.certificate_name(role)}: "
-            f"{why}. The authority is that of {self.authority_from}",
+            f"{why}. The authority is that of {self.shown.authority_from}",
             self.address.text,
         )
 
@@ -117,7 +143,7 @@ class Cluster:
     def context(self, role: str) -> tls.NamedContext:
         """TLS with a process of its head."""
         try:
-            return tls.named(self.certificate_name(role), self.authority)
+            return tls.named(self.certificate_name(role), self.shown.authority)
         except ssl.SSLError:
             raise self.stranger(role, "there is no certificate in the authority") from None
 
@@ -134,7 +160,7 @@ class ForwardedGateway(Gateway):
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.address = cluster.address.text
-        self.token, self.ca = cluster.token, cluster.authority
+        self.token, self.ca, self.plain = cluster.shown.token, cluster.shown.authority, cluster.plain
         self.name = self.host = cluster.certificate_name("gateway")
         self.port = resource.GATEWAY_PORT
 
@@ -153,6 +179,12 @@ class ForwardedGateway(Gateway):
         if isinstance(failed, ssl.SSLCertVerificationError):
             return self.cluster.stranger("gateway", failed.verify_message)
         return self.cluster.forward.failure or super().reason(failed)
+
+    def renew(self) -> bool:
+        """Look for a new token and a new authority, after a refusal."""
+        changed = self.cluster.renew()
+        self.token, self.ca = self.cluster.shown.token, self.cluster.shown.authority
+        return changed
 
     def close(self) -> None:
         """End the way there."""
@@ -188,33 +220,26 @@ def open_cluster(
     namespace = wanted.namespace or access.namespace
     forward = Forward(access, address)
     try:
-        uid = _wait_for(forward, namespace, wanted.name, say)
-        forward.cluster = (namespace, wanted.name, uid)
-        token_from, authority_from = "the argument token", "the argument ca"
-        if token is None or ca is None:
+        found = _wait_for(forward, namespace, wanted.name, say)
+        forward.cluster = (namespace, wanted.name, resource.uid(found))
+        shown, secret = Shown(token or "", authority=ca or b""), ""
+        wants_token = token is None and resource.asks_for_token(found)
+        wants_authority = ca is None and resource.has_tls(found)
+        if wants_token or wants_authority:
             secret = f"{wanted.name}-{role}"
-            shown, authority = _credentials(forward, namespace, secret)
-            if token is None:
-                token, token_from = shown, f"Secret {namespace}/{secret}"
-            if ca is None:
-                ca, authority_from = authority, f"Secret {namespace}/{secret}"
-        return Cluster(
-            forward,
-            wanted,
-            namespace,
-            uid,
-            token=token,
-            token_from=token_from,
-            authority=ca,
-            authority_from=authority_from,
-        )
+            found_token, found_authority = _credentials(forward, namespace, secret)
+            if wants_token:
+                shown.token, shown.token_from = found_token, f"Secret {namespace}/{secret}"
+            if wants_authority:
+                shown.authority, shown.authority_from = found_authority, f"Secret {namespace}/{secret}"
+        return Cluster(forward, wanted, found, shown, secret)
     except BaseException:
         forward.close()
         raise
 
 
-def _wait_for(forward: Forward, namespace: str, name: str, say: Say) -> str:
-    """The UID of a cluster, once it takes drivers."""
+def _wait_for(forward: Forward, namespace: str, name: str, say: Say) -> dict[str, Any]:
+    """A cluster, once it takes drivers."""
     deadline = time.monotonic() + READY_S
     said = ""
     path = resource.clusters_path(namespace, name)
@@ -225,7 +250,7 @@ def _wait_for(forward: Forward, namespace: str, name: str, say: Say) -> str:
             raise _absent(forward, namespace, name, absent) from None
         standing = resource.standing(cluster)
         if standing.open:
-            return resource.uid(cluster)
+            return cluster
         text = f"MantaCluster {namespace}/{name} takes no drivers yet: {standing.text}"
         if standing.final:
             raise ClusterNotReadyError(
@@ -260,7 +285,7 @@ def _absent(forward: Forward, namespace: str, name: str, absent: AbsentError) ->
 def _credentials(forward: Forward, namespace: str, name: str) -> tuple[str, bytes]:
     """Token and authority of a Secret."""
 
-    async def read(server: Server) -> dict[str, object]:
+    async def read(server: Server) -> dict[str, Any]:
         return await server.get(resource.secret_path(namespace, name))
 
     try:

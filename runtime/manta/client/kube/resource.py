@@ -96,6 +96,16 @@ def uid(cluster: Mapping[str, Any]) -> str:
     return str(_fields(cluster, "metadata").get("uid") or "")
 
 
+def has_tls(cluster: Mapping[str, Any]) -> bool:
+    """Whether its gateway and its dashboard speak TLS."""
+    return _fields(_fields(cluster, "spec"), "tls").get("enabled") is not False
+
+
+def asks_for_token(cluster: Mapping[str, Any]) -> bool:
+    """Whether they want a token."""
+    return _fields(_fields(cluster, "spec"), "auth").get("mode") != "none"
+
+
 def names(clusters: Mapping[str, Any]) -> list[str]:
     """Of the objects of a list."""
     return sorted(str(_fields(one, "metadata").get("name")) for one in _objects(clusters.get("items")))

@@ -66,6 +66,10 @@ class Gateway:
 
         return reason(self, failed)
 
+    def renew(self) -> bool:
+        """After a refusal: look for something else to show, or to trust; whether there is."""
+        return False
+
     def close(self) -> None:
         """Nobody dials any more. The session that was given it calls this at its end."""
 

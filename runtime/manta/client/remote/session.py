@@ -318,13 +318,14 @@ class RemoteSession(Patient):
                     self._use(again, more)
                 self.pump.attend()
                 return
-            except (errors.RpcError, errors.ClusterNotFoundError) as failed:
+            except (errors.RpcError, errors.ClusterNotFoundError, errors.KubeconfigError) as failed:
                 again.close()
                 last = failed
             except errors.MantaError as refused:
                 again.close()
                 last = refused
-                break
+                if not (isinstance(refused, errors.AuthenticationError) and self._gateway.renew()):
+                    break
             time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - spreads drivers out
             pause = min(2 * pause, AGAIN_CAP_S)
         with self.lock:
