@@ -15,24 +15,22 @@ import aiohttp
 from manta.aio.supervisor import Supervisor
 from manta_operator import health
 from manta_operator.builders.build import Build
-from manta_operator.builders.labels import Manifest
 from manta_operator.cluster.plan import plan
-from manta_operator.cluster.reconciler import ClusterReconciler, of_child
+from manta_operator.cluster.reconciler import ClusterReconciler
 from manta_operator.control.links import Links
-from manta_operator.controllers import Controller, Running, Watched
+from manta_operator.controllers import Controller, Running
 from manta_operator.credentials.making import Makers
 from manta_operator.heads.client import connections
 from manta_operator.heads.following import Heads
-from manta_operator.job.actions import Event as JobEvent
 from manta_operator.job.reconciler import JobReconciler
 from manta_operator.job.submission import PREFIX
-from manta_operator.kinds import CLUSTERS, JOBS, cached
+from manta_operator.kinds import CLUSTERS, cached
 from manta_operator.kube.caches import Caches
 from manta_operator.kube.errors import NotLeaderError
 from manta_operator.kube.lease import Leadership
-from manta_operator.kube.recorder import Recorder, Told
+from manta_operator.kube.recorder import Recorder
 from manta_operator.kube.reflector import Limits, Reflector
-from manta_operator.kube.resources import PODS, SECRETS, Key, key_of
+from manta_operator.kube.resources import PODS, Key
 from manta_operator.kube.tenure import Terms
 from manta_operator.kube.transport import Transport, connect
 from manta_operator.kube.writer import Writer
@@ -61,9 +59,9 @@ class Parts:
         metrics: Numbers.
         tasks: Parent of whatever runs as long as the operator does.
         settings: What the operator was told.
-        sessions: Connections to heads.
-        fence: Raises NotLeaderError unless this instance leads for so many seconds more.
         wake: Has a controller, by its name, look after an object soon.
+        leads: Whether this instance leads now; whoever does something that is no write through `writer` asks first.
+        heads: Connections to heads.
     """
 
     caches: Caches
@@ -74,23 +72,16 @@ class Parts:
     metrics: Metrics
     tasks: Supervisor
     settings: Settings
-    sessions: aiohttp.ClientSession
-    fence: Callable[[float], None]
     wake: Callable[[str, Key], None]
-
-    async def tell_of_job(self, job: Manifest, event: JobEvent) -> None:
-        """Tell people something about a MantaJob."""
-        regarding = {"apiVersion": JOBS.api_version, "kind": JOBS.kind, "metadata": job["metadata"]}
-        told = Told(event.reason, event.message, warning=event.type == "Warning")
-        if await self.recorder.tell(regarding, told):
-            self.metrics.events.labels(event.type, event.reason).inc()
+    leads: Callable[[], bool]
+    heads: aiohttp.ClientSession
 
 
 def controllers(parts: Parts) -> list[Controller]:
     """Everything that the operator looks after. A new kind is a line here."""
     settings, makes = parts.settings, Makers()
     build = Build(
-        operator_namespace=settings.lease_namespace,
+        operator_namespace=settings.namespace,
         metrics_namespaces=settings.metrics_namespaces,
         cluster_domain=settings.cluster_domain,
     )
@@ -106,21 +97,12 @@ def controllers(parts: Parts) -> list[Controller]:
     jobs = JobReconciler(
         parts.caches,
         parts.writer,
-        lambda changed: Heads(parts.sessions, parts.tasks, PREFIX, changed),
+        parts.recorder,
+        partial(Heads, parts.heads, parts.tasks, PREFIX),
         lambda key: parts.wake("job", key),
-        fence=parts.fence,
-        tell=parts.tell_of_job,
+        leads=parts.leads,
     )
-
-    def of_cluster(obj: Manifest) -> list[Key]:
-        return [job for cluster in of_child(obj) for job in jobs.on(cluster)]
-
-    watched = (
-        Watched(CLUSTERS, lambda obj: jobs.on(key_of(obj))),
-        Watched(PODS, of_cluster),
-        Watched(SECRETS, of_cluster),
-    )
-    return [clusters.controller(), Controller("job", JOBS, watched, jobs.reconcile)]
+    return [clusters.controller(), jobs.controller()]
 
 
 class Operator:
@@ -147,17 +129,13 @@ class Operator:
         self._transport = transport
         self._running: dict[str, Running] = {}
         self._ending = False
+        self._leading: asyncio.Task[None] | None = None
 
-    def start(self, tasks: Supervisor, sessions: aiohttp.ClientSession) -> None:
-        """Begin to read, to lead and to work.
-
-        Args:
-            tasks: Parent of all that runs.
-            sessions: Connections to heads.
-        """
+    def observe(self, tasks: Supervisor, heads: aiohttp.ClientSession) -> None:
+        """Begin to read, to lead and to work."""
         links = Links(tasks, lambda key: self._wake("cluster", key))
         self.metrics.links.set_function(lambda: len(links))
-        recorder = Recorder(self.writer, self.settings.identity, time.monotonic)
+        recorder = Recorder(self.writer, self.settings.identity, time.monotonic, self.metrics.told)
         parts = Parts(
             self.caches,
             self._transport,
@@ -167,15 +145,15 @@ class Operator:
             self.metrics,
             tasks,
             self.settings,
-            sessions,
-            self._fence,
             self._wake,
+            self._leads,
+            heads,
         )
         self._count()
         for controller in controllers(parts):
             self._running[controller.name] = Running(controller, self.caches, self._leads, self.metrics)
         self.caches.start(tasks)
-        _ = tasks.start(self.leadership.run(), name="lease")
+        self._leading = tasks.start(self.leadership.run(), name="lease")
         _ = tasks.start(self._lead(tasks), name="leading")
 
     @property
@@ -186,6 +164,10 @@ class Operator:
     async def end(self) -> None:
         """Begin no more writes, let those under way end, and let the next instance lead at once."""
         self._ending = True
+        if self._leading is not None:
+            # Else it would find the Lease free, and take it.
+            self._leading.cancel()
+            await asyncio.wait([self._leading])
         loop = asyncio.get_running_loop()
         until = loop.time() + LAST_WRITES_S
         while self.writer.under_way and loop.time() < until:  # noqa: ASYNC110 - once, at the end
@@ -281,9 +263,9 @@ async def serve(
                     host=settings.host,
                 )
             )
-        sessions = await stack.enter_async_context(connections())
+        heads = await stack.enter_async_context(connections())
         tasks = await stack.enter_async_context(Supervisor())
-        operator.start(tasks, sessions)
+        operator.observe(tasks, heads)
         try:
             yield operator
         finally:

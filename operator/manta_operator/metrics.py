@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from manta_operator.kube.recorder import Told
 from manta_operator.kube.requests import Request
 from manta_operator.version import __version__
 
@@ -63,7 +64,7 @@ class Metrics:
             buckets=_QUICK,
             **make,
         )
-        self.events = Counter("manta_operator_events", "Events told about objects.", ["type", "reason"], **make)
+        self._events = Counter("manta_operator_events", "Events told about objects.", ["type", "reason"], **make)
         self.failures = Counter(
             "manta_operator_action_failures",
             "Writes that failed, by kind of object and reason.",
@@ -91,6 +92,10 @@ class Metrics:
         self._calls.labels(request.verb, request.resource, code).inc()
         self._call_seconds.labels(request.verb).observe(seconds)
 
+    def told(self, told: Told) -> None:
+        """An event about an object was sent."""
+        self._events.labels("Warning" if told.warning else "Normal", told.reason).inc()
+
     def queue(self, controller: str, length: Callable[[], int]) -> None:
         """Show how long a controller's queue is."""
         self._queue_length.labels(controller).set_function(length)
@@ -112,10 +117,6 @@ class Metrics:
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""
         return generate_latest(self.registry)
-
-
-def _of(counts: Callable[[], Mapping[str, int]], what: str) -> float:
-    return float(counts()[what])
 
 
 def _of(counts: Callable[[], Mapping[str, int]], what: str) -> float:

@@ -49,7 +49,7 @@ TABLE: tuple[Permission, ...] = (
     # Where the admission plugin OwnerReferencesPermissionEnforcement is on (OpenShift), whoever says that an owner's end waits
     # for what it owns must be allowed to set the owner's finalizers. Nothing sets any.
     Permission(_MANTA, "mantaclusters/finalizers", (), unseen=("update",)),
-    # Finalizers are set and taken away; one whose time is over is deleted.
+    # Patched for its finalizer, deleted when its time after the end is over.
     Permission(_MANTA, "mantajobs", ("delete", "list", "patch", "watch")),
     Permission(_MANTA, "mantajobs/status", ("patch",)),
     # Labels that somebody took from them are put back: hence the patch.

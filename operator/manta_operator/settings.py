@@ -21,6 +21,7 @@ class Settings:
 
     Attributes:
         namespaces: Where it looks after things; none for everywhere. With some it needs no ClusterRole, and sees no nodes.
+        namespace: Its own: from there clusters' controls are reached.
         lease_namespace: Where the Lease is by which one of several instances leads.
         lease_name: Its name. Two operators for different namespaces have different ones.
         lease_s: How long after its last sign of life a leader is taken for gone.
@@ -34,6 +35,7 @@ class Settings:
     """
 
     namespaces: tuple[str, ...] = ()
+    namespace: str = "manta-system"
     lease_namespace: str = "manta-system"
     lease_name: str = "manta-operator"
     lease_s: int = 15
@@ -108,6 +110,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         parser.error(f"--lease-seconds is between 3 and 600, not {flags.lease_seconds}")
     return Settings(
         namespaces=namespaces,
+        namespace=_own_namespace(environment),
         lease_namespace=flags.lease_namespace,
         lease_name=flags.lease_name,
         lease_s=flags.lease_seconds,

@@ -6,6 +6,7 @@ import re
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from manta_operator.kube.recorder import Told
 from manta_operator.kube.requests import Request
 from manta_operator.metrics import Metrics
 from tests.charts import queries
@@ -37,7 +38,7 @@ def told() -> list[tuple[str, dict[str, str]]]:
     metrics.reconcile_seconds.labels("cluster").observe(1)
     metrics.queue_seconds.labels("cluster").observe(1)
     metrics.pod_seconds.labels("scheduled").observe(1)
-    metrics.events.labels("Warning", "OOMKilled").inc()
+    metrics.told(Told("OOMKilled", "a worker's memory was full", warning=True))
     metrics.failures.labels("Pod", "Forbidden").inc()
     return [
         (sample.name, {"manta_cluster" if label == "cluster" else label: text for label, text in sample.labels.items()})

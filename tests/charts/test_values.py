@@ -105,6 +105,31 @@ def test_every_value_is_used(chart):
     assert unused == []
 
 
+def test_every_field_of_a_cluster_can_be_said():
+    """But for those that are not built yet. A new field of the spec is a new value of the chart."""
+    said = set()
+
+    def look(values):
+        for value in values:
+            said.update(filter(None, (value.spec, value.each)))
+            look(value.children)
+
+    def missing(schema, path=()):
+        name = ".".join(path)
+        if name in said or name == "image":  # the chart puts it together
+            return []
+        refused = [
+            rule["message"].split()[0]
+            for rule in schema.get("x-kubernetes-validations", ())
+            if "not built" in rule["message"]
+        ]
+        inner = {field: one for field, one in schema.get("properties", {}).items() if field not in refused}
+        return [one for field, found in inner.items() for one in missing(found, (*path, field))] if inner else [name]
+
+    look(chart_values.read((CHARTS["manta-cluster"] / "values.yaml").read_text()))
+    assert missing(chart_values.spec_of(chart_values.DEFINITION.read_text())) == []
+
+
 @pytest.mark.parametrize("chart", CHARTS.values(), ids=CHARTS)
 def test_versions_are_one(chart):
     """Charts, their parts, the operator and the runtime are released together."""

@@ -62,8 +62,12 @@ def definitions(api: Api) -> None:
         answer = api.apply(f"{path}/{definition.name}", manifest)
         assert answer.ok, answer.message
     for definition in ALL:
-        wait_until(partial(_established, api, f"{path}/{definition.name}"), what=f"{definition.name} is established")
-        wait_until(partial(_served, api, definition.plural), what=f"{definition.plural} are served")
+        wait_until(
+            partial(_established, api, f"{path}/{definition.name}"),
+            timeout_s=60.0,
+            what=f"{definition.name} is established",
+        )
+        wait_until(partial(_served, api, definition.plural), timeout_s=60.0, what=f"{definition.plural} are served")
 
 
 def _served(api: Api, plural: str) -> bool:
@@ -71,7 +75,7 @@ def _served(api: Api, plural: str) -> bool:
 
 
 def _established(api: Api, path: str) -> bool:
-    conditions = api.get(path).body.get("status", {}).get("conditions", [])
+    conditions = (api.get(path).body.get("status") or {}).get("conditions") or []
     return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
 

@@ -119,21 +119,38 @@ def test_each_of_the_documented_permissions_is_needed_and_missed_by_name(api, de
     refused(errors.PortForwardError, address, "its head has no pod now")
 
 
-def test_a_pod_that_has_no_node_is_not_reached_and_says_so(api, demo, kube, monkeypatch):
-    monkeypatch.setenv("KUBECONFIG", str(kube.kubeconfig))
+def test_to_forward_a_port_is_a_permission_of_its_own(api, demo, jane):
+    """The API server's words come with it, though the WebSocket that it refuses has no room for them."""
+    allow(api, demo, jane, *documented_rules()[:3])
+    head(api, demo, "Running")
+    refused(
+        errors.KubernetesForbiddenError,
+        f"k8s://{demo}/demo",
+        f'User "{jane}" cannot get resource "pods/portforward"',
+        f"auth can-i get pods/demo-head --subresource portforward -n {demo}",
+    )
+
+
+def head(api, namespace, phase):
+    """The head's pod, without a node."""
     labels = {"manta.compute/cluster": "demo", "app.kubernetes.io/component": "head"}
     pod = {
         "metadata": {"name": "demo-head", "labels": labels},
         "spec": {"containers": [{"name": "gateway", "image": "manta:test"}], "automountServiceAccountToken": False},
     }
-    path = f"/api/v1/namespaces/{demo}/pods"
+    path = f"/api/v1/namespaces/{namespace}/pods"
     made(api.create(path, pod))
+    body = {"status": {"phase": phase}}
+    made(api.call("PATCH", f"{path}/demo-head/status", body, content_type="application/merge-patch+json"))
+
+
+def test_a_pod_that_has_no_node_is_not_reached_and_says_so(api, demo, kube, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(kube.kubeconfig))
+    head(api, demo, "Pending")
     refused(errors.PortForwardError, f"k8s://{demo}/demo", "its head's pod demo-head is Pending")
-    status = {"status": {"phase": "Running"}}
-    made(api.call("PATCH", f"{path}/demo-head/status", status, content_type="application/merge-patch+json"))
-    refused(
-        errors.KubernetesUnreachableError, f"k8s://{demo}/demo", "GET /api/v1/namespaces/", "pods/demo-head/portforward"
-    )
+    made(api.delete(f"/api/v1/namespaces/{demo}/pods/demo-head", gracePeriodSeconds="0"))
+    head(api, demo, "Running")
+    refused(errors.KubernetesUnreachableError, f"k8s://{demo}/demo", "answered 400", "does not have a host assigned")
 
 
 def test_a_missing_cluster_and_a_missing_kind_are_told_apart(api, demo, kube, monkeypatch):

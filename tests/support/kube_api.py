@@ -196,6 +196,8 @@ class KubeApi:
             what = request.path.rstrip("/").split("/")[-2:]
             return _status(403, "Forbidden", f'{what[0]} "{what[1]}" is forbidden: User "jane" cannot get resource')
         if request.path.endswith("/portforward"):
+            if request.headers.get("Accept", "*/*") != "*/*":
+                return web.Response(status=406)  # as a real one does, without a word
             return await self._forward(request)
         found = self.objects.get(request.path)
         if found is None:

@@ -210,8 +210,7 @@ class Application:
         regarding = {"apiVersion": CLUSTERS.api_version, "kind": CLUSTERS.kind, "metadata": self._seen.raw["metadata"]}
         try:
             told = Told(event.reason, event.message, warning=event.type == "Warning")
-            if await self._recorder.tell(regarding, told):
-                self._metrics.events.labels(event.type, event.reason).inc()
+            await self._recorder.tell(regarding, told)
         except NotLeaderError as error:
             self._not_leading = error
 

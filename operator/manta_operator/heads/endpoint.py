@@ -35,16 +35,13 @@ class Endpoint:
     token: str = field(default="", repr=False)
 
 
-def endpoint(
-    cluster: MantaCluster, pod: Mapping[str, Any] | None, secret: Mapping[str, Any] | None, *, port: int = PORT
-) -> Endpoint | None:
+def endpoint(cluster: MantaCluster, pod: Mapping[str, Any] | None, secret: Mapping[str, Any] | None) -> Endpoint | None:
     """Where a cluster's head answers; None as long as it has no address, or there is no Secret to show.
 
     Args:
         cluster: Which.
         pod: The head's.
         secret: The submitters'.
-        port: For tests.
     """
     if pod is None or pod["metadata"].get("deletionTimestamp"):
         return None
@@ -57,7 +54,6 @@ def endpoint(
     return Endpoint(
         cluster=uid,
         host=str(host),
-        port=port,
         server_name=f"dashboard.{uid}.manta" if tls else "",
         authority=authority if tls else "",
         token=token,

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from manta_operator.api.job import JobStatus
 from manta_operator.api.render import render
-from manta_operator.heads.client import ANSWER_S
 from manta_operator.heads.following import Heads
-from manta_operator.job.actions import Action, Delete, Event, Hold, Plan, Release, Stop, Submit
-from manta_operator.job.kinds import JOBS
+from manta_operator.job.actions import Action, Delete, Hold, Plan, Release, Stop, Submit
 from manta_operator.job.seen import FINALIZER
-from manta_operator.kube.errors import ApiError
+from manta_operator.kinds import JOBS
+from manta_operator.kube.errors import ApiError, NotLeaderError
+from manta_operator.kube.recorder import Recorder, Told
 from manta_operator.kube.resources import Key, key_of
 from manta_operator.kube.writer import Writer
-
-#: Tells people about an object.
-Tell = Callable[[dict[str, Any], Event], Awaitable[None]]
-
-#: The most that a head may take for one answer.
-HEAD_S: Final = ANSWER_S
 
 
 class Apply:
@@ -31,8 +25,9 @@ class Apply:
         cluster: The cluster that it names.
         writer: Writes to the API server.
         heads: Heads.
-        fence: Called before each word to a head with the seconds that it may take; raises NotLeaderError.
-        tell: Events.
+        recorder: Events.
+        leads: Whether this instance leads; asked before each word to a head, which no version protects.
+        wrote: Told of the object as it is after each write.
     """
 
     def __init__(
@@ -41,11 +36,13 @@ class Apply:
         cluster: Key,
         writer: Writer,
         heads: Heads,
-        fence: Callable[[float], None],
-        tell: Tell | None,
+        recorder: Recorder,
+        *,
+        leads: Callable[[], bool],
+        wrote: Callable[[Mapping[str, Any]], None],
     ) -> None:
         self._raw, self._cluster, self._writer, self._heads = raw, cluster, writer, heads
-        self._fence, self._tell = fence, tell
+        self._recorder, self._leads, self._note = recorder, leads, wrote
         metadata = raw["metadata"]
         self._key, self._uid = key_of(raw), str(metadata.get("uid", ""))
         #: Of the object, after the last write.
@@ -61,9 +58,10 @@ class Apply:
         """
         if plan.status is not None:
             await self.say(plan.status)
-        if self._tell is not None:
-            for event in plan.events:
-                await self._tell(self._raw, event)
+        for event in plan.events:
+            regarding = {**self._raw, "apiVersion": JOBS.api_version, "kind": JOBS.kind}
+            told = Told(event.reason, event.message, warning=event.type == "Warning")
+            _ = await self._recorder.tell(regarding, told)
         for action in plan.actions:
             await self._do(action)
 
@@ -84,13 +82,17 @@ class Apply:
                     if not error.not_found:
                         raise
             case Submit():
-                self._fence(HEAD_S)
+                self._ask_leave()
                 await self._heads.submit(self._cluster, action.body)
             case Stop():
-                self._fence(HEAD_S)
+                self._ask_leave()
                 await self._heads.stop(self._cluster, action.submission_id)
             case Delete():
                 _ = await self._writer.delete(JOBS, self._key, uid=self._uid, version=self.version)
+
+    def _ask_leave(self) -> None:
+        if not self._leads():
+            raise NotLeaderError
 
     def _others(self) -> list[str]:
         return [one for one in self._raw["metadata"].get("finalizers") or [] if one != FINALIZER]
@@ -101,3 +103,4 @@ class Apply:
 
     def _wrote(self, written: Mapping[str, Any]) -> None:
         self.version = str((written.get("metadata") or {}).get("resourceVersion") or self.version)
+        self._note(written)

@@ -9,16 +9,20 @@ from manta_operator.api import names
 from manta_operator.api.cluster import MantaCluster
 from manta_operator.api.job import JobStatus, MantaJob
 from manta_operator.api.parse import InvalidObjectError, parse_cluster, read_status
+from manta_operator.builders.labels import role_secret_name
 from manta_operator.heads.endpoint import Endpoint, endpoint
 from manta_operator.heads.following import Heads
-from manta_operator.job.kinds import CLUSTERS, submitter_name
 from manta_operator.job.seen import FINALIZER, ClusterSeen, HeadSeen, Refusal, Seen
 from manta_operator.job.submission import submission_id
+from manta_operator.kinds import CLUSTERS
 from manta_operator.kube.resources import PODS, SECRETS, Key, Resource
 from manta_operator.kube.store import Store
 
 #: How long a head may be silent until that is worth a word, seconds.
 PATIENCE_S: Final = 3.0
+
+#: Whose token the operator shows: the least that may submit.
+SUBMITTER: Final = "submitter"
 
 Raw = Mapping[str, Any]
 
@@ -36,7 +40,7 @@ def cluster_key(job: MantaJob) -> Key:
     return Key(job.metadata.namespace, job.spec.cluster_ref.name)
 
 
-def head_of(copies: Copies, key: Key, *, port: int) -> tuple[ClusterSeen | None, Endpoint | None]:
+def head_of(copies: Copies, key: Key) -> tuple[ClusterSeen | None, Endpoint | None]:
     """A cluster, and where its head answers: None if there is none, or none yet."""
     raw = copies[CLUSTERS].get(key)
     if raw is None:
@@ -51,8 +55,8 @@ def head_of(copies: Copies, key: Key, *, port: int) -> tuple[ClusterSeen | None,
     pod = copies[PODS].get(Key(key.namespace, names.head_name(key.name)))
     if pod is not None and not _owned(pod, cluster.metadata.uid):
         pod = None
-    secret = copies[SECRETS].get(Key(key.namespace, submitter_name(key.name)))
-    return seen, endpoint(cluster, pod, secret, port=port)
+    secret = copies[SECRETS].get(Key(key.namespace, role_secret_name(key.name, SUBMITTER)))
+    return seen, endpoint(cluster, pod, secret)
 
 
 def gather(raw: Raw, job: MantaJob, cluster: ClusterSeen | None, heads: Heads, refusal: Refusal | None) -> Seen:

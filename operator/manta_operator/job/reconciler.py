@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from manta.aio.backoff import Backoff
 from manta_operator.api.job import JobStatus, MantaJob
 from manta_operator.api.parse import InvalidObjectError, parse_job, read_status
+from manta_operator.builders.labels import CLUSTER as CLUSTER_LABEL
+from manta_operator.controllers import Controller, Watched
 from manta_operator.heads.client import HeadError
-from manta_operator.heads.endpoint import PORT
-from manta_operator.heads.following import Heads
+from manta_operator.heads.following import Changed, Heads
 from manta_operator.job import status as words
 from manta_operator.job.actions import Stop, Submit
-from manta_operator.job.apply import Apply, Tell
-from manta_operator.job.gather import Copies, cluster_key, gather, head_of
-from manta_operator.job.kinds import JOBS
+from manta_operator.job.apply import Apply
+from manta_operator.job.gather import cluster_key, gather, head_of
 from manta_operator.job.plan import plan
 from manta_operator.job.seen import Refusal
 from manta_operator.job.submission import uid_of
 from manta_operator.job.tries import over
+from manta_operator.kinds import CLUSTERS, JOBS
+from manta_operator.kube.caches import Caches
 from manta_operator.kube.errors import ApiError
-from manta_operator.kube.resources import Key
+from manta_operator.kube.expectations import Expectations
+from manta_operator.kube.recorder import Recorder
+from manta_operator.kube.resources import PODS, SECRETS, Key, key_of
 from manta_operator.kube.writer import Writer
 
 log = logging.getLogger(__name__)
 
 #: Between words to a head that it did not answer, or refused for now.
 BACKOFF: Final = Backoff(first_s=1.0, factor=2.0, cap_s=60.0, jitter=0.0)
-#: How long a copy may lag behind our own last write until it is believed all the same, seconds.
-LAG_S: Final = 10.0
 #: After a write that came too late: the event of what came first brings us back, as a rule.
 AGAIN_S: Final = 1.0
 
@@ -46,47 +48,48 @@ class _Known:
     refusal: Refusal | None = None
     #: Words to the head in a row that were in vain.
     failures: int = 0
-    #: Version of the object after our last write, and when that was.
-    version: int = 0
-    wrote_at: float = 0.0
 
 
 class JobReconciler:
     """Looks after MantaJobs.
 
     Args:
-        copies: Of MantaJobs, MantaClusters, and the operator's pods and Secrets.
-        writer: Writes to the API server.
+        caches: The copies.
+        writer: For writes.
+        recorder: For events.
         heads: Makes what follows heads, given whom to tell of changes.
         wake: Brings an object back for a look.
-        fence: Called before each word to a head; see `apply`.
-        tell: Events.
+        leads: Whether this instance leads.
         clock: Seconds since 1970.
-        port: Of dashboards, for tests.
     """
 
     def __init__(
         self,
-        copies: Copies,
+        caches: Caches,
         writer: Writer,
-        heads: Callable[[Callable[[Key, Collection[str] | None], None]], Heads],
+        recorder: Recorder,
+        heads: Callable[[Changed], Heads],
         wake: Callable[[Key], None],
         *,
-        fence: Callable[[float], None],
-        tell: Tell | None = None,
+        leads: Callable[[], bool],
         clock: Callable[[], float] = time.time,
-        port: int = PORT,
     ) -> None:
-        self._copies, self._writer, self._wake = copies, writer, wake
-        self._fence, self._tell, self._clock, self._port = fence, tell, clock, port
+        self._caches, self._writer, self._recorder, self._wake = caches, writer, recorder, wake
+        self._leads, self._clock = leads, clock
         self.heads = heads(self._changed)
+        self._expectations = Expectations()
         self._known: dict[Key, _Known] = {}
         #: Objects that have not ended, by the cluster that they name, by UID.
         self._active: dict[Key, dict[str, Key]] = {}
 
-    def on(self, cluster: Key) -> list[Key]:
-        """Jobs to look after when something about a cluster has changed."""
-        return list(self._active.get(cluster, {}).values())
+    def controller(self) -> Controller:
+        """For `app`."""
+        watched = (
+            Watched(CLUSTERS, lambda cluster: self._on(key_of(cluster))),
+            Watched(PODS, self._on_child),
+            Watched(SECRETS, self._on_child),
+        )
+        return Controller("job", JOBS, watched, self.reconcile)
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one MantaJob further. Returns after how many seconds to look again even if nothing happens.
@@ -95,17 +98,18 @@ class JobReconciler:
             NotLeaderError: Another instance does it.
             KubeError: A write was refused; to be tried again.
         """
-        raw, now = self._copies[JOBS].get(key), self._clock()
+        raw, now = self._caches[JOBS].get(key), self._clock()
         known = self._known.get(key)
         if known is not None and (raw is None or raw["metadata"].get("uid") != known.uid):
             self._forget(key, known)
             known = None
         if raw is None:
             return None
-        if known is not None and _version(raw) < known.version and now < known.wrote_at + LAG_S:
-            return known.wrote_at + LAG_S - now  # the event of our own write is on its way
+        late_s = self._expectations.behind(key, self._caches.seen, time.monotonic())
+        if late_s is not None:
+            return late_s  # the event of our own write is on its way: that brings it back, or this does
         try:
-            job = parse_job(raw)
+            job = parse_job({**raw, "apiVersion": JOBS.api_version, "kind": JOBS.kind})
         except InvalidObjectError as wrong:
             await self._invalid(raw, wrong, now)
             return None
@@ -115,7 +119,7 @@ class JobReconciler:
 
     async def _look(self, key: Key, raw: dict[str, Any], job: MantaJob, known: _Known, now: float) -> float | None:
         ended = over(read_status(JobStatus, raw))
-        cluster, endpoint = head_of(self._copies, known.cluster, port=self._port)
+        cluster, endpoint = head_of(self._caches, known.cluster)
         if ended:
             self._rest(known)
         else:
@@ -123,7 +127,7 @@ class JobReconciler:
             self.heads.want(known.cluster, endpoint, known.uid)
         seen = gather(raw, job, cluster, self.heads, known.refusal)
         decided = plan(seen, now)
-        apply = Apply(raw, known.cluster, self._writer, self.heads, self._fence, self._tell)
+        apply = self._apply(raw, known.cluster)
         try:
             await apply.perform(decided)
             if any(isinstance(one, Submit | Stop) for one in decided.actions):
@@ -135,9 +139,6 @@ class JobReconciler:
             if not error.conflict:
                 raise
             return AGAIN_S
-        finally:
-            if apply.version.isdigit() and int(apply.version) > known.version:
-                known.version, known.wrote_at = int(apply.version), now
         return None if decided.again_at is None else max(0.0, decided.again_at - self._clock())
 
     def _refused(self, known: _Known, submission: str, error: HeadError, now: float) -> float:
@@ -160,7 +161,16 @@ class JobReconciler:
         before = read_status(JobStatus, raw)
         said = words.invalid(before, int(raw["metadata"].get("generation", 0)), wrong, now)
         if said != before:
-            await Apply(raw, Key("", ""), self._writer, self.heads, self._fence, self._tell).say(said)
+            await self._apply(raw, Key("", "")).say(said)
+
+    def _apply(self, raw: dict[str, Any], cluster: Key) -> Apply:
+        key = key_of(raw)
+
+        def wrote(obj: Mapping[str, Any]) -> None:
+            version = str((obj.get("metadata") or {}).get("resourceVersion") or "")
+            self._expectations.wrote(key, JOBS, key.namespace, version, time.monotonic())
+
+        return Apply(raw, cluster, self._writer, self.heads, self._recorder, leads=self._leads, wrote=wrote)
 
     def _rest(self, known: _Known) -> None:
         """Nothing more is wanted of the head."""
@@ -172,6 +182,7 @@ class JobReconciler:
 
     def _forget(self, key: Key, known: _Known) -> None:
         self._rest(known)
+        self._expectations.forget(key)
         del self._known[key]
 
     def _changed(self, cluster: Key, ids: Collection[str] | None) -> None:
@@ -181,7 +192,12 @@ class JobReconciler:
             if uid in active:
                 self._wake(active[uid])
 
+    def _on(self, cluster: Key) -> list[Key]:
+        """Jobs to look after when something about a cluster has changed."""
+        return list(self._active.get(cluster, {}).values())
 
-def _version(raw: dict[str, Any]) -> int:
-    version = str(raw["metadata"].get("resourceVersion", ""))
-    return int(version) if version.isdigit() else 0
+    def _on_child(self, obj: dict[str, Any]) -> list[Key]:
+        """The same for what belongs to a cluster."""
+        metadata = obj["metadata"]
+        name = (metadata.get("labels") or {}).get(CLUSTER_LABEL)
+        return [] if name is None else self._on(Key(metadata.get("namespace", ""), name))

@@ -48,10 +48,13 @@ class Recorder:
         writer: Who writes.
         instance: Of the operator.
         now: Seconds, never going back.
+        sent: Is told of each event that was sent.
     """
 
-    def __init__(self, writer: Writer, instance: str, now: Callable[[], float]) -> None:
-        self._writer, self._instance, self._now = writer, instance[:128], now
+    def __init__(
+        self, writer: Writer, instance: str, now: Callable[[], float], sent: Callable[[Told], None] = lambda told: None
+    ) -> None:
+        self._writer, self._instance, self._now, self._sent = writer, instance[:128], now, sent
         #: Names of events, and when they were told; oldest first.
         self._told: OrderedDict[str, float] = OrderedDict()
 
@@ -85,6 +88,7 @@ class Recorder:
         except KubeError as error:
             log.warning("an event of %s was not told: %s", regarding["metadata"]["name"], error)
             return False
+        self._sent(told)
         return True
 
 

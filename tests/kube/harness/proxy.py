@@ -296,33 +296,35 @@ async def fault_proxy(kube: ControlPlane, kubeconfig: Path, folder: Path) -> Asy
         return made
 
     connector = aiohttp.TCPConnector(ssl=context, limit=0, socket_factory=make_socket)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=True) as session:
-        proxy = FaultProxy(kube.server, session)
-        app = web.Application(client_max_size=64 << 20)
-        app.router.add_route("*", "/{path:.*}", proxy.handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        [address] = runner.addresses
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "k", "cluster": {"server": f"http://127.0.0.1:{address[1]}"}}],
-            "users": [{"name": "u", "user": {}}],
-            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-            "current-context": "c",
-        }
-        proxy.kubeconfig = folder / f"proxy-{address[1]}.conf"
-        proxy.kubeconfig.write_text(json.dumps(config))
-        try:
-            yield proxy
-        finally:
-            await site.stop()
-            for _ in range(10):  # a connection that was just accepted becomes one that `cleanup` knows and closes
-                await asyncio.sleep(0)
-            await runner.cleanup()
-    # TLS ends a connection that is given up with words of its own, after the session has ended: the loop must not end before.
-    async with asyncio.timeout(CLOSING_S):
-        while any(one.fileno() != -1 for one in sockets):
-            await asyncio.sleep(0.005)
+    try:
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=True) as session:
+            proxy = FaultProxy(kube.server, session)
+            app = web.Application(client_max_size=64 << 20)
+            app.router.add_route("*", "/{path:.*}", proxy.handle)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            [address] = runner.addresses
+            config = {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "k", "cluster": {"server": f"http://127.0.0.1:{address[1]}"}}],
+                "users": [{"name": "u", "user": {}}],
+                "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+                "current-context": "c",
+            }
+            proxy.kubeconfig = folder / f"proxy-{address[1]}.conf"
+            proxy.kubeconfig.write_text(json.dumps(config))
+            try:
+                yield proxy
+            finally:
+                await site.stop()
+                for _ in range(10):  # a connection that was just accepted becomes one that `cleanup` knows and closes
+                    await asyncio.sleep(0)
+                await runner.cleanup()
+    finally:
+        # TLS ends a connection that is given up with words of its own, after the session has ended: the loop must not end before.
+        async with asyncio.timeout(CLOSING_S):
+            while any(one.fileno() != -1 for one in sockets):
+                await asyncio.sleep(0.005)

@@ -15,7 +15,9 @@ from tests.kube.reconciling.states import Place, differences
 
 #: On a machine where eight other things run.
 PATIENCE_S = 60.0
-#: How long nothing may be written at rest.
+#: Without a write for so long an operator is taken to rest.
+QUIET_S = 0.5
+#: And how long nothing may be written then.
 REST_S = 3.0
 
 
@@ -42,6 +44,7 @@ async def running(
 @asynccontextmanager
 async def behind(kube: ControlPlane, identity: Path, folder: Path, *faults: Fault) -> AsyncIterator[FaultProxy]:
     """A proxy with faults."""
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - of a test
     async with fault_proxy(kube, identity, folder) as proxy:
         for fault in faults:
             proxy.add(fault)
@@ -86,8 +89,16 @@ async def alike(place: Place, wanted: dict[str, Any], process: Operator, within_
 
 
 async def rests(*proxies: FaultProxy) -> None:
-    """Nothing is written any more, Leases aside."""
-    before = [proxy.changes for proxy in proxies]
+    """Nothing is written any more, Leases aside, once the last words of what was done are said."""
+    before: list[int] = []
+
+    async def quiet() -> None:
+        nonlocal before
+        while before != (now := [proxy.changes for proxy in proxies]):
+            before = now
+            await asyncio.sleep(QUIET_S)
+
+    await asyncio.wait_for(quiet(), PATIENCE_S)
     await asyncio.sleep(REST_S)
     late = [
         (one.method, one.path)

@@ -64,13 +64,13 @@ def test_the_same_thing_has_the_same_name_whoever_says_it():
 
 def test_it_is_told_once_an_hour():
     """At most."""
-    writer, clock = Writer(), [0.0]
-    recorder = Recorder(writer, "me", lambda: clock[0])
+    writer, clock, counted = Writer(), [0.0], []
+    recorder = Recorder(writer, "me", lambda: clock[0], counted.append)
     assert asyncio.run(recorder.tell(CLUSTER, Told("A", "a")))
     assert not asyncio.run(recorder.tell(CLUSTER, Told("A", "a")))
     clock[0] = AGAIN_S
     assert asyncio.run(recorder.tell(CLUSTER, Told("A", "a")))
-    assert len(writer.posted) == 2
+    assert len(writer.posted) == len(counted) == 2
 
 
 def test_an_event_that_cannot_be_told_stops_nobody():

@@ -15,6 +15,12 @@ def test_flags_come_before_the_environment():
     assert (settings.lease_name, settings.lease_namespace, settings.port) == ("l", "own", 8080)
 
 
+def test_the_lease_may_be_elsewhere_and_the_operator_is_where_its_pod_is():
+    """Clusters' NetworkPolicies let in the namespace of the pod."""
+    settings = parse(["--lease-namespace", "leases"], {"MANTA_POD_NAMESPACE": "own"})
+    assert (settings.namespace, settings.lease_namespace) == ("own", "leases")
+
+
 def test_no_two_instances_have_the_same_identity():
     """Not even two starts of one container."""
     one, two = (parse([], {"MANTA_POD_NAME": "p"}).identity for _ in range(2))

@@ -1,6 +1,6 @@
 """A thread that forwards connections to ports of a head's pod: a socket to speak through, or a port that others dial.
 
-Each connection looks the pod up anew. A head that was replaced is another pod, and whoever dials again reaches that one.
+A driver's connection looks the pod up anew. A head that was replaced is another pod, and whoever dials again reaches that one.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from typing import Any, Final, TypeVar
@@ -29,6 +30,9 @@ T = TypeVar("T")
 
 #: Connections at once: browsers open some, a driver one.
 MOST_CONNECTIONS: Final = 200
+#: For so long connections that others dial go to the same pod without asking which it is: a client may open ten a second.
+KNOWN_S: Final = 5.0
+_UNKNOWN: Final = ("", 0.0)
 #: How long the thread may take to end.
 END_S: Final = 5.0
 #: Whom connections that others dial come from: this machine alone.
@@ -55,6 +59,8 @@ class Forward:
         self._closed = False
         #: Connections that others dialled.
         self._count = 0
+        #: The head's pod, and until when that is taken for granted.
+        self._pod = _UNKNOWN
         #: Set in the thread, before `begun` is.
         self._server: Server
         self._tasks: Supervisor
@@ -175,7 +181,7 @@ class Forward:
         sock.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=sock, limit=READ_BYTES)
         try:
-            opened = await self._open(port)
+            opened = await self._open(port, anew=True)
             _ = self._tasks.start(self._carry(opened, reader, writer, port, halves=False), name=f"forward port {port}")
         except BaseException:
             writer.close()
@@ -191,7 +197,7 @@ class Forward:
         """Somebody dialled: what goes wrong they hear of by the end of their connection, and `failure` has the words."""
         self._count += 1
         try:
-            opened = await self._open(port)
+            opened = await self._open(port, anew=False)
             await self._carry(opened, reader, writer, port, halves=True)
         except KubernetesError as failed:
             self.failure = failed.at(self.address)
@@ -199,15 +205,21 @@ class Forward:
             self._count -= 1
             writer.close()
 
-    async def _open(self, port: int) -> tuple[ClientWebSocketResponse, str]:
-        """A WebSocket to the port, and the pod it leads to."""
+    async def _open(self, port: int, *, anew: bool) -> tuple[ClientWebSocketResponse, str]:
+        """A WebSocket to the port, and the pod it leads to; which that is may be known for a while, unless `anew`."""
         self.failure = None
         namespace, name, uid = self.cluster
-        pods = await self._server.get(resource.pods_path(namespace), resource.head_selector(name))
-        pod, why = resource.head_of(pods, uid)
-        if not pod:
-            raise PortForwardError(f"MantaCluster {namespace}/{name} cannot be reached: {why}")
-        return await self._server.open(resource.forward_path(namespace, pod, port), PROTOCOL), pod
+        pod, known_until = self._pod
+        self._pod = _UNKNOWN
+        if anew or time.monotonic() >= known_until:
+            pods = await self._server.get(resource.pods_path(namespace), resource.head_selector(name))
+            pod, why = resource.head_of(pods, uid)
+            if not pod:
+                raise PortForwardError(f"MantaCluster {namespace}/{name} cannot be reached: {why}")
+            known_until = time.monotonic() + KNOWN_S
+        opened = await self._server.open(resource.forward_path(namespace, pod, port), PROTOCOL)
+        self._pod = (pod, known_until)
+        return opened, pod
 
     async def _carry(
         self,
@@ -221,6 +233,7 @@ class Forward:
         websocket, pod = opened
 
         def failed(words: str) -> None:
+            self._pod = _UNKNOWN
             self.failure = PortForwardError(f"forwarding to port {port} of pod {pod} failed: {words}", self.address)
 
         await Carried(websocket, reader, writer, failed, halves=halves).run()

@@ -8,16 +8,19 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from manta.client.kube.kubeconfig import Exec, User
 from manta.core.errors import KubeconfigError
-from manta.core.signals import take_signals
+from manta.core.signals import leave_signals_to_main, take_signals
 
 #: How long a plugin may take: some open a browser and wait for a person.
 PLUGIN_S: Final = 300.0
+#: After a failure it is left alone for so long: some open a browser each time.
+PAUSE_S: Final = 5.0
 #: What it printed is not used for the last of its time.
 _EARLY: Final = datetime.timedelta(seconds=10)
 _MOST_BYTES: Final = 1 << 20
@@ -47,6 +50,9 @@ class Identity:
         self.user = user
         self._kept: Credential | None = None
         self._asking = asyncio.Lock()
+        #: What the plugin failed of, and until when it is left alone.
+        self._failure: KubeconfigError | None = None
+        self._not_before = 0.0
 
     @property
     def renewable(self) -> bool:
@@ -69,11 +75,28 @@ class Identity:
             return Credential(token, user.certificate, user.key)
         async with self._asking:  # several who find it expired run the plugin once
             if self._kept is None or is_over(self._kept, datetime.datetime.now(datetime.UTC)):
-                self._kept = await asyncio.to_thread(run, user.plugin, user.name)
+                self._kept = await self._made(user.plugin)
             made = self._kept
         if made.certificate:
             return made
         return Credential(made.token, user.certificate, user.key)
+
+    async def _made(self, plugin: Exec) -> Credential:
+        if self._failure is not None and time.monotonic() < self._not_before:
+            raise self._failure
+        try:
+            return await asyncio.to_thread(_run_in_thread, plugin, self.user.name)
+        except KubeconfigError as failure:
+            self._failure, self._not_before = failure, time.monotonic() + PAUSE_S
+            raise
+
+
+def _run_in_thread(plugin: Exec, user: str) -> Credential:
+    take_signals()  # its children inherit what this thread blocks, and they are to end with Ctrl-C
+    try:
+        return run(plugin, user)
+    finally:
+        leave_signals_to_main()
 
 
 def is_over(credential: Credential, now: datetime.datetime) -> bool:
@@ -87,7 +110,6 @@ def run(plugin: Exec, user: str) -> Credential:
     Raises:
         KubeconfigError: It is not installed, failed, or printed something else.
     """
-    take_signals()  # its children inherit what this thread blocks, and it is to end with Ctrl-C
     what = f"the exec plugin {plugin.command!r} of user {user!r}"
     asks = plugin.interactive != "Never" and sys.stdin is not None and sys.stdin.isatty()
     if plugin.interactive == "Always" and not asks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import socket
@@ -11,7 +12,7 @@ import time
 import urllib.request
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 import aiohttp
 
@@ -60,7 +61,7 @@ class Server:
         self._session: aiohttp.ClientSession | None = None
         #: Those that are open, at least.
         self._sockets: list[socket.socket] = []
-        self._proxy = access.proxy or _proxy_of(access.server)
+        self._proxy = by_proxy(access.proxy or _proxy_of(access.server))
 
     async def __aenter__(self) -> Server:
         # No limit: each forwarded connection holds one.
@@ -110,9 +111,11 @@ class Server:
         limits = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=CONNECT_S)
         try:
             async with self._session.get(url, timeout=limits, allow_redirects=False, **arguments) as answer:
-                content = await answer.content.read(_MOST_BYTES) if answer.content_length != 0 else b""
-                while not answer.content.at_eof() and len(content) < _MOST_BYTES:
-                    content += await answer.content.read(_MOST_BYTES - len(content))
+                content = bytearray()
+                async for part in answer.content.iter_any():
+                    content += part
+                    if len(content) > _MOST_BYTES:
+                        raise aiohttp.ClientPayloadError(f"its answer has more than {_MOST_BYTES} bytes")
                 status = answer.status
         except (aiohttp.ClientError, OSError, ValueError) as failed:  # TimeoutError is an OSError
             raise unreachable(self.access, failed) from failed
@@ -130,18 +133,23 @@ class Server:
         try:
             return await self._open(path, protocol)
         except aiohttp.WSServerHandshakeError as refusal:
-            if refusal.status == 401 and self._identity.renewable:
-                self._identity.forget()
-                try:
-                    return await self._open(path, protocol)
-                except aiohttp.WSServerHandshakeError as again:
-                    refusal = again
-            raise refused(self.access, path, refusal.status, refusal.message) from refusal
+            status = refusal.status
+        if status == 401 and self._identity.renewable:
+            self._identity.forget()
+            try:
+                return await self._open(path, protocol)
+            except aiohttp.WSServerHandshakeError as refusal:
+                status = refusal.status
+        # The words of a refusal are lost with the connection. An ordinary question is refused with the same, or goes further.
+        again, body = await self._ask(path, None)
+        if again == status or status != 403:
+            raise refused(self.access, path, status, body)
+        raise refused(self.access, path, status, "a WebSocket to it is something to create", verb="create")
 
     async def _open(self, path: str, protocol: str) -> aiohttp.ClientWebSocketResponse:
         assert self._session is not None
         arguments = await self._arguments()
-        # What comes is no JSON: asked for that, an API server answers 406.
+        # What comes is no JSON, and an API server takes the session's word for it: 406.
         arguments["headers"].append(("Accept", "*/*"))
         try:
             # No heartbeat: while somebody does not take what was sent to them, a kubelet does not answer pings either. Those at
@@ -171,7 +179,7 @@ class Server:
         headers: list[tuple[str, str]] = list(self.access.user.headers)
         if shown.token:
             headers.append(("Authorization", f"Bearer {shown.token}"))
-        arguments: dict[str, Any] = {"headers": headers, "proxy": self._proxy or None}
+        arguments: dict[str, Any] = {"headers": headers, **self._proxy}
         if self.access.server.startswith("https:"):
             arguments["ssl"] = self._context(shown.certificate, shown.key)
         return arguments
@@ -217,6 +225,18 @@ def _proxy_of(server: str) -> str:
     return urllib.request.getproxies_environment().get(parts.scheme, "")
 
 
+def by_proxy(url: str) -> dict[str, Any]:
+    """What a request has to say to go by a proxy, if there is one; a name and a password may be in its URL."""
+    if not url:
+        return {}
+    parts = urlsplit(url)
+    if parts.username is None:
+        return {"proxy": url}
+    shown = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+    headers = {"Proxy-Authorization": f"Basic {base64.b64encode(shown).decode()}"}
+    return {"proxy": parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), "proxy_headers": headers}
+
+
 # -- what went wrong, for people
 
 
@@ -246,7 +266,7 @@ def unreachable(access: Access, failed: BaseException) -> KubernetesError:
     return KubernetesUnreachableError(f"cannot reach {name_of(access)}: {words}")
 
 
-def refused(access: Access, path: str, status: int, body: object) -> KubernetesError:
+def refused(access: Access, path: str, status: int, body: object, verb: str = "get") -> KubernetesError:
     """The error for an answer that is none of what was asked for.
 
     Args:
@@ -254,6 +274,7 @@ def refused(access: Access, path: str, status: int, body: object) -> KubernetesE
         path: For what.
         status: The HTTP status.
         body: A Status object, if it was the API server that answered; somebody on the way may say anything.
+        verb: What was asked for, as permissions call it.
     """
     said = body if isinstance(body, dict) else {}
     words = " ".join(str(said.get("message") or (body if isinstance(body, str) else "")).split())[:_WORDS]
@@ -265,7 +286,7 @@ def refused(access: Access, path: str, status: int, body: object) -> KubernetesE
     if status == 403:
         return KubernetesForbiddenError(
             f"{name_of(access)} forbids user {access.user.name!r} what this needs (403): {words or path}. "
-            f"Check with: {can_i(access, path)}"
+            f"Check with: {can_i(access, path, verb)}"
         )
     if status == 404:
         details = said.get("details")
@@ -279,15 +300,15 @@ def refused(access: Access, path: str, status: int, body: object) -> KubernetesE
     return KubernetesUnreachableError(f"{name_of(access)} answered {status} to GET {path}: {words or 'nothing more'}")
 
 
-def can_i(access: Access, path: str) -> str:
-    """How kubectl asks whether one may GET a path."""
+def can_i(access: Access, path: str, verb: str = "get") -> str:
+    """How kubectl asks whether one may do that to a path."""
     parts = path.partition("?")[0].strip("/").split("/")
     group = parts[1] if parts[0] == "apis" else ""
     rest = parts[3 if group else 2 :]  # namespaces NAMESPACE RESOURCE [NAME [SUBRESOURCE]]
     if len(rest) < 3:
-        return f"kubectl{access.kubectl} auth can-i get {path}"
+        return f"kubectl{access.kubectl} auth can-i {verb} {path}"
     resource = f"{rest[2]}.{group}" if group else rest[2]
-    verb = "get" if len(rest) > 3 else "list"
+    verb = verb if len(rest) > 3 else "list"
     name = f"/{rest[3]}" if len(rest) > 3 else ""
     subresource = f" --subresource {rest[4]}" if len(rest) > 4 else ""
     return f"kubectl{access.kubectl} auth can-i {verb} {resource}{name}{subresource} -n {rest[1]}"

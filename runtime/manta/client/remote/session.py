@@ -318,7 +318,7 @@ class RemoteSession(Patient):
                     self._use(again, more)
                 self.pump.attend()
                 return
-            except (errors.RpcError, errors.ClusterNotFoundError) as failed:
+            except (errors.RpcError, errors.ClusterNotFoundError, errors.KubeconfigError) as failed:
                 again.close()
                 last = failed
             except errors.MantaError as refused:

@@ -117,4 +117,19 @@ def test_the_environments_proxy(variables, proxy, monkeypatch):
     for name, text in variables.items():
         monkeypatch.setenv(name, text)
 
-    assert server.Server(ACCESS)._proxy == proxy
+    assert server.Server(ACCESS)._proxy == ({"proxy": proxy} if proxy else {})
+
+
+def test_a_proxys_name_and_password_go_into_a_header():
+    assert server.by_proxy("http://jane:p%40ss@proxy:3128") == {
+        "proxy": "http://proxy:3128",
+        "proxy_headers": {"Proxy-Authorization": "Basic amFuZTpwQHNz"},
+    }
+
+
+def test_what_has_to_be_created_is_asked_for_so():
+    path = "/api/v1/namespaces/default/pods/demo-head/portforward?ports=7620"
+
+    assert server.can_i(ACCESS, path, "create") == (
+        "kubectl --context c auth can-i create pods/demo-head --subresource portforward -n default"
+    )
