@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from manta_operator.api import cluster, job
 from manta_operator.api.definitions import CLUSTER, JOB
 from manta_operator.api.names import GROUP, VERSION
@@ -31,6 +33,9 @@ OURS = f"{MANAGED_BY}={MANAGER}"
 #: Indexes of children's stores.
 BY_OWNER, BY_CLUSTER, BY_NODE = "owner", "cluster", "node"
 
+#: The container whose size is the node's, and the variable with the size of its object store.
+RAYLET, STORE = "raylet", "MANTA_OBJECT_STORE_BYTES"
+
 #: What a cluster is made of.
 CHILDREN = (PODS, SERVICES, SECRETS, CLAIMS, NETWORK_POLICIES, SERVICE_ACCOUNTS)
 
@@ -46,9 +51,24 @@ def cached(*, nodes: bool) -> list[Cached]:
     for resource in CHILDREN:
         if resource is PODS:
             on_node = {BY_NODE: lambda pod: [name] if (name := pod["spec"].get("nodeName")) else []}
-            kinds.append(Cached(PODS, OURS, {**indexes, **on_node}, trimming.pod))
+            kinds.append(Cached(PODS, OURS, {**indexes, **on_node}, _pod))
         else:
             kinds.append(Cached(resource, OURS, indexes))
     if nodes:
         kinds.append(Cached(NODES, trim=trimming.node, needed=False))
     return kinds
+
+
+def _pod(pod: dict[str, Any]) -> dict[str, Any]:
+    """A pod as it is kept, with how large its raylet is: what `cluster.totals` reads."""
+    trimmed = trimming.pod(pod)
+    raylets = [one for one in pod["spec"].get("containers") or () if one.get("name") == RAYLET]
+    trimmed["spec"]["containers"] = [
+        {
+            "name": RAYLET,
+            "resources": one.get("resources") or {},
+            "env": [entry for entry in one.get("env") or () if entry.get("name") == STORE],
+        }
+        for one in raylets
+    ]
+    return trimmed

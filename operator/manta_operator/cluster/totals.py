@@ -11,9 +11,8 @@ from manta_operator.api.cluster_status import Totals
 from manta_operator.api.quantity import amount
 from manta_operator.cluster.pods import Pod
 from manta_operator.cluster.reading import part, parts, text
+from manta_operator.kinds import RAYLET, STORE
 
-#: The container whose size is the node's, and the variable with the size of its object store.
-_RAYLET, _STORE = "raylet", "MANTA_OBJECT_STORE_BYTES"
 _MI, _GI = Decimal(1 << 20), Decimal(1 << 30)
 
 
@@ -21,12 +20,12 @@ def totals(pods: Iterable[Pod]) -> Totals:
     """The sums over some pods."""
     cpu = memory = gpu = store = Decimal(0)
     for pod in pods:
-        raylet = next((one for one in parts(pod.raw, "spec", "containers") if one.get("name") == _RAYLET), {})
+        raylet = next((one for one in parts(pod.raw, "spec", "containers") if one.get("name") == RAYLET), {})
         has = {**part(raylet, "resources", "requests"), **part(raylet, "resources", "limits")}
         cpu += _amount(has.get("cpu"))
         memory += _amount(has.get("memory"))
         gpu += sum((_amount(value) for name, value in has.items() if name.endswith("/gpu")), Decimal(0))
-        store += _amount(_variable(raylet, _STORE))
+        store += _amount(_variable(raylet, STORE))
     return Totals(
         cpu=shown(cpu), memory=shown_bytes(memory), gpu=shown(gpu) if gpu else None, object_store=shown_bytes(store)
     )
