@@ -109,7 +109,11 @@ def _groups(
                 revision=part.revision,
                 pods=part.pods,
                 moves=moves,
-                causes=[*part.said(missing=moves.missing > 0), *_pod_causes(seen, part.pods, None, now)],
+                causes=[
+                    *part.said(missing=moves.missing > 0),
+                    *moves.causes,
+                    *_pod_causes(seen, part.pods, None, now),
+                ],
             )
         )
     return decided
@@ -122,19 +126,13 @@ def _removed(seen: Seen, cluster: MantaCluster, pods: Iterable[Pod], now: float)
     for pod in pods:
         if pod.group not in there and pod.standing is not Standing.FOREIGN:
             left.setdefault(pod.group, []).append(pod)
-    wish = Wish(desired=0, revision="", suspended=cluster.spec.suspend)
-    return [
-        GroupDecided(
-            name=name,
-            desired=0,
-            revision="",
-            pods=those,
-            moves=move(those, wish, seen.control, now),
-            # Whatever is wrong with them, they go.
-            causes=[cause for cause in _pod_causes(seen, those, None, now) if not cause.fault],
-        )
-        for name, those in left.items()
-    ]
+    wish, decided = Wish(desired=0, revision="", suspended=cluster.spec.suspend), []
+    for name, those in left.items():
+        moves = move(those, wish, seen.control, now)
+        # Whatever is wrong with them, they go, unless control does not let them.
+        causes = [*moves.causes, *(cause for cause in _pod_causes(seen, those, None, now) if not cause.fault)]
+        decided.append(GroupDecided(name=name, desired=0, revision="", pods=those, moves=moves, causes=causes))
+    return decided
 
 
 def _pod_causes(seen: Seen, pods: Iterable[Pod], claim: Manifest | None, now: float) -> list[Cause]:

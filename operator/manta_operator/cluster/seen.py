@@ -67,7 +67,7 @@ class Control:
         nodes: Its nodes, dead ones included as long as it remembers them; empty if it could not be asked.
         silent: Why it could not be asked; empty if it could.
         silent_since: Since when it could not, as far as this instance knows.
-        refused: Nodes that it would not drain, by id, and why: it is the only one that could do its work, or the head's.
+        refused: Nodes that it would not drain when it was asked last, by id, and why: no other could do the work.
     """
 
     nodes: tuple[ControlNode, ...] = ()

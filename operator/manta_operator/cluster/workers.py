@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from manta_operator.cluster.actions import Delete, DrainNode
+from manta_operator.cluster.causes import Cause
 from manta_operator.cluster.pods import Pod, Standing
 from manta_operator.cluster.reading import condition, seconds, text
 from manta_operator.cluster.seen import Control, Drain
@@ -24,6 +25,8 @@ from manta_operator.kube.resources import PODS
 BRAKE_S = 10.0
 #: How often control is asked how far a drain is.
 POLL_S = 2.0
+#: How often it is asked again for a drain that it refused: nobody else would do the work, for now.
+REFUSED_S = 10.0
 #: After a drain's deadline: control declares the node dead by itself, and we hear of it.
 MARGIN_S = 5.0
 #: How long control may be silent before a worker goes without its word. It then drains by itself, in the pod's own grace.
@@ -63,6 +66,7 @@ class Moves:
         drains: Nodes that are to be drained first.
         missing: How many workers are wanted and not there, whether or not they are made now.
         leaving: UIDs of present pods that are to go.
+        causes: What keeps them from going.
         again_at: Times at which to look again.
     """
 
@@ -71,6 +75,7 @@ class Moves:
     drains: list[DrainNode] = field(default_factory=list)
     missing: int = 0
     leaving: set[str] = field(default_factory=set)
+    causes: list[Cause] = field(default_factory=list)
     again_at: list[float] = field(default_factory=list)
 
 
@@ -147,9 +152,13 @@ def _leave(moves: Moves, pod: Pod, control: Control, why: str, now: float, *, li
             until = seconds(text(condition(pod.raw, "Ready"), "lastTransitionTime")) + UNKNOWN_S
     elif node.drain is Drain.DRAINING:
         until = node.deadline + MARGIN_S
-    elif node.id not in control.refused:
+    else:
         moves.drains.append(DrainNode(node=node.id, pod=pod.name, grace_s=pod.grace_s, why=why, live=live))
-        moves.again_at.append(now + POLL_S)
+        words = control.refused.get(node.id)
+        if words is not None:
+            says = f"{pod.name} is to go ({why}), and control will not drain it: {words}"
+            moves.causes.append(Cause(reason="DrainRefused", message=says))
+        moves.again_at.append(now + (POLL_S if words is None else REFUSED_S))
         return
     if now >= until:
         moves.deletes.append(delete(pod, why, live=live))
@@ -179,6 +188,6 @@ def _fence(moves: Moves, pod: Pod, control: Control) -> None:
     node = pod.node
     if pod.lost_at is None or node is None or not pod.alive or node.drain is not Drain.NONE:
         return
-    if not control.silent and node.id not in control.refused:
+    if not control.silent:
         why = "its pod is deleted, and its Kubernetes node does not answer"
         moves.drains.append(DrainNode(node=node.id, pod=pod.name, grace_s=pod.grace_s, why=why))

@@ -105,7 +105,7 @@ class Link:
             self.refused.pop(node_id, None)
         except MantaError as error:
             log.warning("a drain was not begun: %s", error)
-            # Only control's own no lets a worker go undrained; one that did not answer is asked again.
+            # Only control's own no is a refusal, and said to people; one that did not answer is asked again.
             if error.code == _REFUSED:
                 self.refused[node_id] = str(error)[:512]
         finally:

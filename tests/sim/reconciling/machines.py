@@ -67,6 +67,7 @@ class Machines:
         if self.refuses:
             self.refused[node_id] = "no other node would take its work"
         else:
+            self.refused.pop(node_id, None)
             self.raylets[node_id] = replace(raylet, drain=Drain.DRAINING, deadline=now + grace_s)
 
     def raylet_of(self, pod_uid: str) -> ControlNode | None:

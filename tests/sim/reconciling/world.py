@@ -369,12 +369,7 @@ class World:
         drained = any(one.drain is Drain.DRAINED for one in raylets)
         since = operator.silent_since
         silent = not self.machines.control_up or (since is not None and self.now >= since + SILENT_S)
-        if (
-            silent
-            or drained
-            or not self._answers(there, operator)
-            or any(one.id in self.machines.refused for one in raylets)
-        ):
+        if silent or drained or not self._answers(there, operator):
             return
         assert not working, f"{action.name} is deleted ({action.why}) while it works: {working}"
 

@@ -56,7 +56,7 @@ def tied(answer):
     ],
 )
 def test_only_controls_own_no_is_a_refusal(answer, refused):
-    """One that cannot be reached is asked again, or a worker would go undrained for a moment's trouble on the network."""
+    """It is said to people; a moment's trouble on the network is not."""
     link, changes = tied(answer)
 
     async def ask():

@@ -161,6 +161,18 @@ def test_a_group_that_the_spec_has_no_more_is_drained_and_shown_until_it_is_gone
     assert conditions(made)["Progressing"] == "True Draining"
 
 
+@pytest.mark.parametrize("groups", [[group("w", 1), group("gpu", 1)], [group("gpu", 1)]])
+def test_a_drain_that_control_refuses_is_said(groups):
+    """Of a group that is smaller by now, or is no more."""
+    control = at_rest().control
+    refused = dict.fromkeys([node.id for node in control.nodes], "no other node takes work")
+    made = decide(replace(with_spec(workerGroups=groups), control=replace(control, refused=refused)))
+    assert made.drains
+    idle(made, "deletes", "creates")
+    assert conditions(made)["Degraded"] == "True DrainRefused"
+    assert "no other node takes work" in message(made, "Degraded")
+
+
 def test_a_suspended_cluster_has_no_pods_and_keeps_the_rest():
     """Its storage, its credentials, its Services."""
     made = decide(with_spec(suspend=True))

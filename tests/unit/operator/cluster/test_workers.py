@@ -7,7 +7,7 @@ import pytest
 from manta_operator.cluster.pods import SILENT_S as LOST_S
 from manta_operator.cluster.pods import pods_of
 from manta_operator.cluster.seen import Control, ControlNode, Drain, Seen
-from manta_operator.cluster.workers import BRAKE_S, MARGIN_S, POLL_S, SILENT_S, UNKNOWN_S, Wish, move
+from manta_operator.cluster.workers import BRAKE_S, MARGIN_S, POLL_S, REFUSED_S, SILENT_S, UNKNOWN_S, Wish, move
 from tests.support.kubernetes import NOW, cluster, node, pod
 
 GRACE_S = 30.0
@@ -192,9 +192,13 @@ def test_one_that_control_does_not_know_goes_if_it_is_not_ready_or_stays_unknown
     assert gone(decide([worker(0, since=NOW - UNKNOWN_S)], 0)) == [("demo-w-0", True)]
 
 
-def test_one_that_control_will_not_drain_goes_all_the_same():
-    """Nobody else could do its work, and the user wants it gone."""
-    assert gone(decide([worker(0)], 0, raylets=[raylet(0)], refused={"n0": "no other node"})) == [("demo-w-0", True)]
+def test_one_that_control_will_not_drain_stays_is_asked_for_again_and_said():
+    """Nobody else could do its work, for now; whoever knows better deletes the pod."""
+    moves = decide([worker(0)], 0, raylets=[raylet(0)], refused={"n0": "no other node takes work"})
+    assert (gone(moves), drained(moves), moves.again_at) == ([], [("n0", GRACE_S, True)], [NOW + REFUSED_S])
+    [cause] = moves.causes
+    assert (cause.reason, cause.fault) == ("DrainRefused", True)
+    assert cause.message == "demo-w-0 is to go (scale down), and control will not drain it: no other node takes work"
 
 
 def test_workers_of_another_revision_are_drained_and_none_is_made_before():
