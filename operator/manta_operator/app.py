@@ -124,7 +124,8 @@ class Operator:
         )
         self.caches = Caches(transport, cached(nodes=not settings.namespaces), settings.namespaces, limits=limits)
         self.metrics = metrics
-        metrics.show(self.caches[CLUSTERS].all, lambda: self.leadership.leads)
+        # By the loop's clock, but asked from another thread, where there is no loop.
+        metrics.show(self.caches[CLUSTERS].all, lambda: self.leadership.tenure.sure(time.monotonic()))
         self.writer = Writer(transport, self._fence, timeout_s=terms.write_s)
         self._transport = transport
         self._running: dict[str, Running] = {}

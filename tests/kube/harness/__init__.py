@@ -7,6 +7,8 @@
 - `client`: a small synchronous client for tests, independent of the operator's own.
 - `proxy`: stands between the two, and does what networks do on bad days.
 - `audit`: what the API server has been asked.
+- `operator`: the operator as a process: started, paused, killed.
+- `kubelet` and `control` stand in for nodes, and for what would run in clusters' heads; `dashboard` for what takes jobs there.
 
-There are no nodes: pods are accepted and stay Pending, unless a test says otherwise of them.
+Without them there are no nodes: pods are accepted and stay Pending.
 """

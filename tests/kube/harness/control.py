@@ -10,6 +10,7 @@ import asyncio
 import base64
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from pathlib import Path
@@ -81,6 +82,7 @@ class StandInControl(control_pb2_grpc.ControlServiceServicer):
         if node.name in self.refuses:
             await status.abort(context, DrainRefusedError(f"nobody else takes the work of {node.name}"))
         self.drains.append(node.name)
+        node.drain.deadline_unix_ms = int(time.time() * 1000) + request.grace_ms
         self._change(node, drain=pb.DRAIN_STATE_DRAINING)
         if node.name not in self.holds:
             self._change(self._nodes[request.node_id], drain=pb.DRAIN_STATE_DRAINED, state=pb.NODE_STATE_DEAD)

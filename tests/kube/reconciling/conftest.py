@@ -50,19 +50,20 @@ def identity(kube: ControlPlane, may: Callable[[str], None]) -> Path:
 
 
 @pytest.fixture
-def places(api: Api, definitions: None, kubelet: Kubelet) -> Iterator[Callable[[], Place]]:
-    """Makes namespaces, and deletes them at the end of the test."""
-    made: list[str] = []
+def places(kube: ControlPlane, definitions: None, kubelet: Kubelet) -> Iterator[Callable[[], Place]]:
+    """Makes namespaces, each with a client of its own, and deletes them at the end of the test."""
+    made: list[Place] = []
 
     def make() -> Place:
-        name = f"r-{secrets.token_hex(4)}"
-        assert api.create("/api/v1/namespaces", {"metadata": {"name": name}}).ok
-        made.append(name)
-        return Place(api, name)
+        place = Place(Api(kube.kubeconfig), f"r-{secrets.token_hex(4)}")
+        assert place.api.create("/api/v1/namespaces", {"metadata": {"name": place.namespace}}).ok
+        made.append(place)
+        return place
 
     yield make
-    for name in made:
-        api.delete(f"/api/v1/namespaces/{name}")
+    for place in made:
+        place.api.delete(f"/api/v1/namespaces/{place.namespace}")
+        place.api.close()
 
 
 @pytest.fixture

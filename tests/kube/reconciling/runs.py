@@ -22,11 +22,11 @@ REST_S = 3.0
 
 
 async def until(condition: Callable[[], object], what: str, within_s: float = PATIENCE_S) -> None:
-    """Wait for something to be true. Whoever asks the API server waits a little between two looks."""
+    """Wait for something to be true. It is asked in a thread: the proxies go on meanwhile."""
     try:
         async with asyncio.timeout(within_s):
-            while not condition():
-                await asyncio.sleep(0.05)
+            while not await asyncio.to_thread(condition):
+                await asyncio.sleep(0.1)
     except TimeoutError:
         raise AssertionError(f"after {within_s:g} s still not: {what}") from None
 

@@ -52,7 +52,8 @@ def test_probes_and_numbers_say_how_it_is(kube, identity, place, tmp_path):
                 assert await ask(port, "/readyz") == (200, "ok\n")
                 assert (await ask(port, "/elsewhere"))[0] == 404
 
-                _, text = await ask(port, "/metrics")
+                status, text = await ask(port, "/metrics")
+                assert status == 200, text
                 assert series(text, "manta_operator_leader") == {"manta_operator_leader": 1.0}
                 assert series(text, "manta_operator_clusters ") == {"manta_operator_clusters": 1.0}
                 conditions = series(text, "manta_operator_cluster_condition{")
