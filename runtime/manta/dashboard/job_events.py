@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any, Final
 
 from aiohttp import web
@@ -48,7 +49,8 @@ class JobEvents:
             await _write(response, [{"type": "begin", "session": self._session}])
             stop = asyncio.create_task(self._wake_at_the_end(follower), name="end of a stream of jobs")
             try:
-                await self._tell(request, response, follower)
+                with suppress(ConnectionError):  # the client has left
+                    await self._tell(request, response, follower)
             finally:
                 stop.cancel()
         return response

@@ -125,6 +125,8 @@ class StandInDashboard:
                         await event.wait()
                 except TimeoutError:
                     pass
+        except ConnectionError:
+            pass  # whoever followed was killed
         finally:
             del self._changed[event]
         if request.transport is not None:

@@ -220,12 +220,10 @@ def test_the_operator_may_be_killed_after_every_write_of_a_jobs_life(kube, kubel
                         await until(lambda: k in met or jobs.get(name) is None, f"kill {k} is met, or all is done")  # noqa: B023
                 if k not in met:
                     break
+                async with running(kube, identity, tmp_path, place, lease=f"after-{k}") as (_, proxy):
+                    await until(lambda: jobs.get(name) is None, f"{name} is done and gone")  # noqa: B023
             assert met == list(range(1, len(met) + 1))
             assert 4 <= len(met) < MOST_WRITES
-            async with running(kube, identity, tmp_path, place, lease="after") as (_, proxy):
-                for name in uids:
-                    await until(lambda: jobs.get(name) is None, f"{name} is done and gone")  # noqa: B023
-                await rests(proxy)
             assert dashboard.starts == {f"mj-{uid}-1": 1 for uid in uids.values()}
 
     asyncio.run(body())
