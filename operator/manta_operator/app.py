@@ -40,8 +40,8 @@ from manta_operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Requests at a time. The watches hold one each, beside those of the writes.
-CONNECTIONS = 128
+#: Requests at a time, beside the watches, which hold a connection each for as long as they live.
+CONNECTIONS = 64
 #: At the end: how long writes under way are waited for before the Lease is given back.
 LAST_WRITES_S = 1.0
 
@@ -225,6 +225,11 @@ def _reads(reflectors: Iterable[Reflector]) -> dict[str, int]:
     return counts
 
 
+def watches(settings: Settings) -> int:
+    """How many there are at most at a time: one for each kind and namespace."""
+    return len(cached(nodes=True)) * max(1, len(settings.namespaces))
+
+
 @asynccontextmanager
 async def serve(
     settings: Settings, *, terms: Terms | None = None, limits: Limits | None = None
@@ -246,7 +251,7 @@ async def serve(
         transport = await stack.enter_async_context(
             connect(
                 settings.kubeconfig,
-                connections=CONNECTIONS,
+                connections=CONNECTIONS + watches(settings),
                 observe=metrics.called,
             )
         )

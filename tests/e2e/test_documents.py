@@ -97,6 +97,7 @@ def reader(kubernetes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield Reader(kubernetes, tmp_path_factory.mktemp("reader"))
     finally:
         kubernetes.kubectl("delete", "crd", *(one["metadata"]["name"] for one in definitions), "--ignore-not-found")
+        kubernetes.kubectl("delete", "job/driver", "role/manta-driver", "--ignore-not-found")
 
 
 def test_the_pages_work_as_they_stand(kubernetes: Cluster, reader: Reader):

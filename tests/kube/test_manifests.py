@@ -13,6 +13,7 @@ from manta_operator.builders import labels
 from manta_operator.builders.children import applied
 from manta_operator.builders.claims import claim
 from manta_operator.builders.pods import head_pod, worker_pod
+from manta_operator.builders.revision import revision
 from manta_operator.credentials.decide import decide
 from manta_operator.credentials.making import Makers
 from manta_operator.kube.resources import (
@@ -26,7 +27,7 @@ from manta_operator.kube.resources import (
 )
 from tests.kube.harness.client import APPLY, MERGE
 from tests.support.waiting import wait_until
-from tests.unit.operator.clusters import BUILD, FULL, raw_cluster
+from tests.unit.operator.clusters import BUILD, FULL, cluster, raw_cluster
 
 pytestmark = pytest.mark.usefixtures("definitions")
 
@@ -118,6 +119,16 @@ def test_every_manifest_is_taken(api, restricted, name):
     whole = manifests(cluster)
     assert {one["kind"] for one in whole} >= {"Pod", "Secret", "Service", "ServiceAccount"}
     assert [said for said in (wrong(api, one) for one in whole) if said] == []
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_defaults_that_the_server_writes_make_no_revision(api, namespace, name):
+    """What it returns says more than the user did; the pods are the same."""
+    parsed = made(api, namespace, CLUSTERS[name])
+    said = cluster(*CLUSTERS[name])
+    assert revision(parsed, parsed.spec.head) == revision(said, said.spec.head)
+    for ours, theirs in zip(parsed.spec.worker_groups, said.spec.worker_groups, strict=True):
+        assert revision(parsed, ours) == revision(said, theirs)
 
 
 def test_a_typo_in_a_template_is_said_by_the_server(api, restricted):

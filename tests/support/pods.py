@@ -24,19 +24,22 @@ from typing import Any
 
 from manta.transport import credentials
 from manta.transport.auth import write_private
-from tests.support import netns
+from tests.support import netns, waiting
 from tests.support.netns import Host
-from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
-START_S = 30.0
+#: How long anything may take: two pods are a dozen processes that start at once.
+START_S = 60.0
 #: Ports of health and metrics.
 PORTS = {"raylet": 8090, "control": 8091, "gateway": 8092, "dashboard": 8093}
 DOORS = ("control", "gateway", "dashboard", "raylet")
 _CLONE_NEWNET = 0x40000000
 #: Mounts what is this container's alone over the folder that has its place, and becomes the program.
 _MOUNT = 'mount -t tmpfs -o mode=1777 none "$1" && mount -t tmpfs -o mode=1777 none "$2" && shift 2 && exec "$@"'
+
+
+wait_until = partial(waiting.wait_until, timeout_s=START_S)
 
 
 def need_pods() -> None:
@@ -252,7 +255,7 @@ class Cluster:
     def wait_ready(self) -> None:
         for container in self.containers():
             what = f"{container.pod.name}/{container.role} to be ready"
-            wait_until(partial(_is_ready, container), what=what, timeout_s=START_S)
+            wait_until(partial(_is_ready, container), what=what)
 
     def containers(self) -> list[Container]:
         return [*self.head.containers.values(), *self.worker.containers.values()]

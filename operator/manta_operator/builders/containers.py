@@ -29,6 +29,9 @@ _METRICS = {
 }
 _OTHERS = {"control": "control", "gateway": "gateway", "dashboard": "dashboard", "raylet": "channel"}
 
+#: How long a container has to end that does not answer any more.
+_DEAF_S = 10
+
 _SECURITY: Mapping[str, Any] = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -73,7 +76,11 @@ def _probes(port: str) -> dict[str, Any]:
         # The image is there by then; what takes its time is Python's first start from a cold disk.
         "startupProbe": _probe("/healthz", port, period_s=1, timeout_s=5, failures=180),
         # Alive means that its event loop turns. Whoever is merely busy is forgiven for a minute at least.
-        "livenessProbe": _probe("/healthz", port, period_s=10, timeout_s=5, failures=6),
+        # Then it is killed soon: it does not hear that it should end, and control's first process would wait for its neighbours.
+        "livenessProbe": {
+            **_probe("/healthz", port, period_s=10, timeout_s=5, failures=6),
+            "terminationGracePeriodSeconds": _DEAF_S,
+        },
         # Often: how soon a worker takes work, and how soon drivers are no longer sent to a door that is shut.
         "readinessProbe": _probe("/readyz", port, period_s=1, timeout_s=3, failures=3),
     }

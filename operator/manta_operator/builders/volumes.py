@@ -27,7 +27,7 @@ def mounts(container: str) -> list[dict[str, Any]]:
     is, and nothing else. Control does not even have that one.
     """
     raylet = container == "raylet"
-    found = [
+    found: list[dict[str, Any]] = [
         {"name": "credentials-node" if raylet else "credentials-head", "mountPath": CREDENTIALS, "readOnly": True},
         {"name": f"private-{container}", "mountPath": PRIVATE},
         {"name": f"tmp-{container}", "mountPath": TMP},

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from manta_operator.api.cluster import MantaCluster
 from manta_operator.api.names import head_name
 from manta_operator.api.parse import InvalidObjectError, parse_cluster
-from manta_operator.builders.labels import Manifest
+from manta_operator.builders.labels import GROUP, Manifest
 from manta_operator.cluster.memory import Memory
 from manta_operator.cluster.seen import Control, ControlNode, Drain, Seen, named
 from manta_operator.control.access import access_of
@@ -85,7 +87,7 @@ class Gatherer:
             policies=policies,
             accounts=accounts,
             nodes=self._nodes(pods),
-            control=self._control(key, cluster, pods, secrets, memory),
+            control=await self._with_idle(key, cluster, pods, self._control(key, cluster, pods, secrets, memory)),
             refusals=tuple(memory.refusals.values()),
             checked=dict(memory.checked),
         )
@@ -142,6 +144,20 @@ class Gatherer:
         if memory.silent_since is None:
             memory.silent_since = self._wall()
         return Control(silent=why, silent_since=memory.silent_since)
+
+    async def _with_idle(
+        self, key: Key, cluster: MantaCluster | InvalidObjectError, pods: Iterable[Manifest], control: Control
+    ) -> Control:
+        """The same, and who is idle where some are to go: this alone is asked when it is needed, as it always changes."""
+        link = self._links.get(key)
+        if link is None or not control.nodes or not isinstance(cluster, MantaCluster):
+            return control
+        there = Counter((pod["metadata"].get("labels") or {}).get(GROUP) for pod in pods)
+        wanted = {group.name: group.replicas for group in cluster.spec.worker_groups}
+        if cluster.spec.suspend or not any(0 < wanted.get(str(group), 0) < count for group, count in there.items()):
+            return control
+        idle = {node_id.hex(): is_idle for node_id, is_idle in (await link.idle()).items()}
+        return replace(control, nodes=tuple(replace(node, idle=idle.get(node.id)) for node in control.nodes))
 
     def _tie(
         self, key: Key, cluster: MantaCluster, pods: Iterable[Manifest], secrets: Iterable[Manifest]

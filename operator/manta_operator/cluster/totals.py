@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -43,8 +44,14 @@ def shown_bytes(number: Decimal) -> str:
 
 
 def _amount(value: object) -> Decimal:
+    return _amount_of(str(value))
+
+
+@functools.lru_cache(maxsize=1024)
+def _amount_of(text: str) -> Decimal:
+    """Pods of a group say the same, thousands of times."""
     try:
-        return amount(str(value))
+        return amount(text)
     except ValueError:
         return Decimal(0)
 

@@ -20,6 +20,8 @@ from manta_operator.control.nodes import Draining, Node, node_of
 
 #: One call.
 CALL_S = 5.0
+#: The question who is idle: a decision waits for it, and can do without.
+IDLE_S = 1.0
 #: Longest grace of a drain that control takes: a day.
 MOST_GRACE_S = 24 * 3600.0
 
@@ -46,6 +48,17 @@ class ControlClient:
             self._stub.ListNodes, pb.ListNodesRequest(), token=self._token, timeout_s=CALL_S
         )
         return [node_of(info) for info in response.nodes]
+
+    async def idle(self) -> dict[bytes, bool]:
+        """Which nodes have no task, no actor, no owner and no driver, as far as control says.
+
+        Raises:
+            MantaError: Control cannot be reached in a moment, or refuses.
+        """
+        response: pb.GetDemandResponse = await call(
+            self._stub.GetDemand, pb.GetDemandRequest(), token=self._token, timeout_s=IDLE_S
+        )
+        return {node.node_id: node.idle_since_unix_ms > 0 for node in response.demand.nodes}
 
     async def drain(self, node_id: bytes, *, grace_s: float, reason: str) -> Draining:
         """Begin to take a node out of service, or ask how far that is: doing it again changes nothing.

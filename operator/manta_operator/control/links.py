@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: Between attempts to reach one control.
 BACKOFF = Backoff(first_s=0.1, factor=2.0, cap_s=10.0, jitter=0.3)
+#: Control will not drain a node: it is the head's, or nobody else would take its work.
+_REFUSED = "DRAIN_REFUSED"
 #: Nodes that are remembered for one cluster; control itself forgets the dead.
 MOST_NODES = 20_000
 
@@ -86,13 +88,26 @@ class Link:
         )
         self._drains[node_id] = task
 
+    async def idle(self) -> dict[bytes, bool]:
+        """Which nodes have nothing to do; empty if control does not say soon."""
+        client = self._client
+        if client is None:
+            return {}
+        try:
+            return await client.idle()
+        except MantaError as error:
+            log.warning("which nodes are idle is not known: %s", error)
+            return {}
+
     async def _drain(self, client: ControlClient, node_id: bytes, grace_s: float, reason: str) -> None:
         try:
             _ = await client.drain(node_id, grace_s=grace_s, reason=reason)
             self.refused.pop(node_id, None)
         except MantaError as error:
-            log.warning("a drain was refused: %s", error)
-            self.refused[node_id] = str(error)[:512]
+            log.warning("a drain was not begun: %s", error)
+            # Only control's own no lets a worker go undrained; one that did not answer is asked again.
+            if error.code == _REFUSED:
+                self.refused[node_id] = str(error)[:512]
         finally:
             self._drains.pop(node_id, None)
         # Whoever asked looks again: at the refusal, or in a moment at what the stream says.

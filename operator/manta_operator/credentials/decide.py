@@ -98,8 +98,9 @@ class _Deciding:
         roots, tokens = self._root_wish(), self._token_wish()
         name = labels.authority_name(self.cluster.metadata.name)
         seen = self._ours.get(name)
-        truth = self._first(name, roots, tokens) if seen is None else self._read(name, seen)
-        if truth is not None and seen is not None:
+        if seen is None:
+            self._begin(name, roots, tokens)
+        elif (truth := self._read(name, seen)) is not None:
             self._go_on(name, seen, truth, roots, tokens)
         return Decision(
             tuple(self.creates),
@@ -109,7 +110,7 @@ class _Deciding:
             min(self.times, default=None),
         )
 
-    def _first(self, name: str, roots: Wish[Root], tokens: Wish[Tokens]) -> None:
+    def _begin(self, name: str, roots: Wish[Root], tokens: Wish[Tokens]) -> None:
         """There is no truth: make one, of what the others still know. It comes alone; they follow when it is there."""
         if self._is_free(name) and not roots.keep and not tokens.keep:
             made = recovery.truth(self.cluster, self._ours, roots, tokens, self.now, self.makes, self.schedule)
@@ -120,7 +121,7 @@ class _Deciding:
             return authority.read(content.files(seen))
         except authority.NotOursError as wrong:
             says = (
-                f"Secret {name}: {wrong}. Put back what was there; or delete it, and the cluster gets a new authority, "
+                f"{wrong}. Put back what was there; or delete it, and the cluster gets a new authority, "
                 "while the old one is taken for a while"
             )
             self.problems.append(SecretProblem(Wrong.INVALID, name, says))
@@ -168,7 +169,7 @@ class _Deciding:
         """Whether a Secret of this name can be made. Somebody else's is a problem; one that goes is waited for."""
         there = self._all.get(name)
         if there is not None and not _owned(self.cluster, there):
-            says = f"a Secret {name} is there already, and is not this cluster's: delete it, or give the cluster another name"
+            says = "it is there already, and is not this cluster's: delete it, or give the cluster another name"
             self.problems.append(SecretProblem(Wrong.TAKEN, name, says))
         return there is None
 

@@ -13,7 +13,7 @@ from manta_operator.builders.build import Build
 from manta_operator.builders.labels import Manifest
 from manta_operator.credentials import content
 from manta_operator.credentials.authority import Root, Tokens, Truth
-from manta_operator.credentials.leaves import Wanted, is_good, renewal_at
+from manta_operator.credentials.leaves import Wanted, can_sign, is_good, renewal_at
 from manta_operator.credentials.making import Makes
 
 #: Whose certificates are in the head's Secret: its containers', and a worker's, as gateway's sessions are some.
@@ -103,19 +103,24 @@ class Deriving:
     def _leaf(self, files: Mapping[str, bytes], role: Role) -> tuple[KeyPair, float | None]:
         found = KeyPair(files.get(f"{role}.crt", b""), files.get(f"{role}.key", b""))
         wanted = Wanted(role, self._cluster.metadata.uid, self._names(role))
-        for root in self._signers():
+        signers = self._signers()
+        for root in signers:
             if is_good(found, wanted, root, self._now):
                 return found, renewal_at(found, root, self._now)
-        root = next(one for one in self._signers() if one.key)
+        if not can_sign(signers[-1], self._now):
+            return found, None  # it stays as it is: nobody could make a better one
+        root = signers[-1]
         authority = KeyPair(root.certificate, root.key)
         when = datetime.datetime.fromtimestamp(self._now, datetime.UTC)
         made = self._makes.leaf(authority, role, wanted.cluster, when, wanted.names)
         return made, renewal_at(made, root, self._now)
 
     def _signers(self) -> list[Root]:
-        """By whom a certificate may be signed. Whose key was lost signs no new one, and then the one that is coming does."""
+        """By whom a certificate may be signed; new ones by the last. That is who is coming, if who is there can sign no more."""
         roots = self._truth.roots
-        return [roots.now] if roots.now.key or roots.coming is None else [roots.now, roots.coming]
+        if roots.coming is None or can_sign(roots.now, self._now):
+            return [roots.now]
+        return [roots.now, roots.coming]
 
     def _names(self, role: Role) -> tuple[str, ...]:
         """Further names of a certificate: those by which strangers reach its process, who know nothing of roles."""

@@ -48,6 +48,9 @@ class SecretProblem:
     secret: str
     says: str
 
+    def __str__(self) -> str:
+        return f"Secret {self.secret}: {self.says}"
+
 
 def missing(name: str, field: str, holds: str) -> SecretProblem:
     """There is no such Secret.
@@ -57,9 +60,7 @@ def missing(name: str, field: str, holds: str) -> SecretProblem:
         field: The field that names it.
         holds: What it should hold.
     """
-    return SecretProblem(
-        Wrong.MISSING, name, f"there is no Secret {name}, which {field} names: create it, with {holds}"
-    )
+    return SecretProblem(Wrong.MISSING, name, f"it does not exist, and {field} names it: create it, with {holds}")
 
 
 def root(secret: Mapping[str, Any] | None, name: str, now: float) -> Root | SecretProblem:
@@ -69,7 +70,7 @@ def root(secret: Mapping[str, Any] | None, name: str, now: float) -> Root | Secr
     files = content.files(secret)
     certificate, key = files.get("tls.crt", b""), files.get("tls.key", b"")
     says = _wrong_root(certificate, key, now)
-    return Root(certificate, key) if not says else SecretProblem(Wrong.INVALID, name, f"Secret {name}: {says}")
+    return Root(certificate, key) if not says else SecretProblem(Wrong.INVALID, name, says)
 
 
 def ending(root: Root, name: str, now: float) -> SecretProblem | None:
@@ -78,7 +79,7 @@ def ending(root: Root, name: str, now: float) -> SecretProblem | None:
     if found is None or now < notice_at(root):
         return None
     end = found.not_valid_after_utc.isoformat()
-    says = f"Secret {name}: its authority ends at {end}, and the cluster with it: put a new one there; both are taken for a while"
+    says = f"its authority ends at {end}, and the cluster with it: put a new one there; both are trusted for a while"
     return SecretProblem(Wrong.EXPIRING, name, says)
 
 
@@ -95,13 +96,8 @@ def _wrong_root(pem: bytes, key: bytes, now: float) -> str:
     found = load(pem)
     if found is None:
         return "tls.crt must hold exactly one certificate, as PEM: the authority's own, without a chain"
-    try:
-        basic = found.extensions.get_extension_for_class(x509.BasicConstraints).value
-        usage = _usage(found)
-    except (x509.ExtensionNotFound, ValueError):
-        basic, usage = None, None
-    if basic is None or not basic.ca or (usage is not None and not usage.key_cert_sign):
-        return "tls.crt is no authority: its certificate may not sign others (basic constraint CA, key usage certSign)"
+    if says := _no_authority(found):
+        return says
     if found.issuer != found.subject or not signed_by(pem, pem):
         return (
             f"tls.crt was signed by another authority ({found.issuer.rfc4514_string()[:200]}); "
@@ -117,11 +113,22 @@ def _wrong_root(pem: bytes, key: bytes, now: float) -> str:
     return _wrong_key(pem, key)
 
 
-def _usage(certificate: x509.Certificate) -> x509.KeyUsage | None:
+def _no_authority(certificate: x509.Certificate) -> str:
+    """What a certificate lacks to be an authority to everybody: drivers on Python 3.13 and later verify by the letter."""
     try:
-        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-    except x509.ExtensionNotFound:
-        return None
+        extensions = certificate.extensions
+        basic = extensions.get_extension_for_class(x509.BasicConstraints)
+    except (x509.ExtensionNotFound, ValueError):
+        return "tls.crt is no authority: it may not sign others (it has no basic constraint CA)"
+    if not basic.value.ca or not basic.critical:
+        return "tls.crt is no authority: it may not sign others (its basic constraint must be CA, and critical)"
+    try:
+        usage = extensions.get_extension_for_class(x509.KeyUsage).value
+        extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    except x509.ExtensionNotFound as error:
+        what = "key usage" if error.oid == x509.KeyUsage.oid else "subject key identifier"
+        return f"tls.crt has no {what}: Python 3.13 and later take no authority without one"
+    return "" if usage.key_cert_sign else "tls.crt is no authority: its key usage must have certSign"
 
 
 def _wrong_key(pem: bytes, key: bytes) -> str:
@@ -153,10 +160,10 @@ def tokens(secret: Mapping[str, Any] | None, name: str) -> Tokens | SecretProble
                 if wrong
                 else f"{role} is missing; it must have a token for each of {', '.join(roles)}"
             )
-            return SecretProblem(Wrong.INVALID, name, f"Secret {name}: {says}")
+            return SecretProblem(Wrong.INVALID, name, says)
         for word in words:
             if whose.setdefault(word, role) != role:
                 says = f"{whose[word]} and {role} have the same token: each role needs one of its own"
-                return SecretProblem(Wrong.INVALID, name, f"Secret {name}: {says}")
+                return SecretProblem(Wrong.INVALID, name, says)
         found[role] = tuple(dict.fromkeys(words))
     return Tokens(found)

@@ -14,6 +14,7 @@ from manta_operator.credentials.certificate import due_at, fits, load, signed_by
 
 #: A renewal that gains less is not worth it: authorities that end soon would be asked again and again.
 _WORTH_S = 86400.0
+_OF_USE_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,12 @@ def is_good(pair: KeyPair, wanted: Wanted, signer: Root, now: float) -> bool:
         return False
     due = renewal_at(pair, signer, now)
     return due is None or now < due
+
+
+def can_sign(root: Root, now: float) -> bool:
+    """Whether a certificate of it would be of use: it has its key, and does not end within the hour."""
+    found = load(root.certificate)
+    return bool(root.key) and found is not None and now + _OF_USE_S < span(found)[1]
 
 
 def renewal_at(pair: KeyPair, signer: Root, now: float) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from manta.core.errors import MantaError
@@ -16,6 +15,11 @@ EXIT_WRONG = 2
 
 def parse(arguments: list[str] | None = None) -> tuple[Role, Places]:
     """Read the command line."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if len(words) == 1 and words[0] in list(Role):
+        return Role(words[0]), Places()
+    import argparse  # late: in a pod there is nothing more to read
+
     usual = Places()
     parser = argparse.ArgumentParser(
         prog="python -m manta.pod", description="PID 1 of a container of a pod; its settings are MANTA_ variables."
@@ -26,7 +30,7 @@ def parse(arguments: list[str] | None = None) -> tuple[Role, Places]:
     parser.add_argument("--run", default=usual.run, help=f"what the containers share (default: {usual.run})")
     parser.add_argument("--state", default=usual.state, help=f"what control keeps (default: {usual.state})")
     parser.add_argument("--tmp", default=usual.tmp, help=f"anything else (default: {usual.tmp})")
-    flags = parser.parse_args(arguments)
+    flags = parser.parse_args(words)
     return flags.role, Places(flags.secret, flags.private, flags.run, flags.state, flags.tmp)
 
 

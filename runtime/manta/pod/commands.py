@@ -9,8 +9,7 @@ from typing import Final
 from manta.pod.places import Places
 from manta.pod.settings import Role, Settings
 from manta.transport.addresses import joined
-from manta.transport.credentials import AUTHORITY, JOIN_TOKEN, TOKENS
-from manta.transport.tls import CLUSTER_FILE
+from manta.transport.files import AUTHORITY, CLUSTER_FILE, JOIN_TOKEN, TOKENS
 
 #: Ports of a pod. Its containers share one network: each is different.
 CONTROL_PORT: Final = 7600

@@ -16,7 +16,6 @@ from contextlib import suppress
 from typing import Any, Final
 
 from manta.core.errors import MantaError
-from manta.jobs import groups
 from manta.pod.first import First
 
 #: Supervisors at a time; the dashboard starts fewer.
@@ -76,6 +75,8 @@ class Jobs:
                 # Its number is its own until we have reaped it, which we do by it.
                 os.kill(self._pids[job_id], signal.SIGTERM)
             case {"kill": dict(run)}:
+                from manta.jobs import groups  # late: a supervisor that is killed is rare
+
                 _ = groups.kill(run, signal.SIGKILL)
 
     def _start(self, job_id: str) -> None:

@@ -8,7 +8,6 @@ a link too, so that readers who look at a file's time see each change, and find 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -116,12 +115,12 @@ class Mounted:
         folder, name = os.path.split(self._link)
         for entry in os.listdir(folder):
             if entry.startswith(f"{name}-"):
-                shutil.rmtree(os.path.join(folder, entry), ignore_errors=True)
+                _remove(os.path.join(folder, entry))
 
     def _lay_out(self, files: Mapping[str, bytes]) -> None:
         self._number += 1
         into = f"{self._link}-{self._number}"
-        shutil.rmtree(into, ignore_errors=True)
+        _remove(into)
         os.mkdir(into, 0o700)
         for name, content in files.items():
             write_private(os.path.join(into, name), content)
@@ -133,4 +132,15 @@ class Mounted:
         # Who opens one file after the other by the old folder's name may be at it: it goes when the next but one comes.
         self._older.append(into)
         while len(self._older) > 2:
-            shutil.rmtree(self._older.pop(0), ignore_errors=True)
+            _remove(self._older.pop(0))
+
+
+def _remove(folder: str) -> None:
+    """A folder of files; a link that was left under such a name, too."""
+    with suppress(OSError):
+        if os.path.islink(folder):
+            os.unlink(folder)
+            return
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)

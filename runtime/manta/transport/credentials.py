@@ -15,20 +15,20 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from manta.core.errors import CertificateError
-from manta.transport import auth
+from manta.transport import auth, files
 from manta.transport.tls import CLUSTER_FILE, read_cluster
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-AUTHORITY: Final = "ca.crt"
-AUTHORITY_KEY: Final = "ca.key"
-JOIN_TOKEN: Final = "join.token"  # noqa: S105 - a file's name
 JOIN_FILE: Final = "join.json"
-#: Tokens of people and programs, with their roles; and the one of them that drivers outside are given.
-TOKENS: Final = "tokens"
-DRIVER_TOKEN: Final = "driver.token"  # noqa: S105 - a file's name
+#: The others' names, for who reads and writes them by this module.
+AUTHORITY: Final = files.AUTHORITY
+AUTHORITY_KEY: Final = files.AUTHORITY_KEY
+JOIN_TOKEN: Final = files.JOIN_TOKEN
+TOKENS: Final = files.TOKENS
+DRIVER_TOKEN: Final = files.DRIVER_TOKEN
 
 #: Format of the join file.
 _VERSION: Final = 1

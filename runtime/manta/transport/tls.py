@@ -9,6 +9,7 @@ import os
 import ssl
 
 from manta.core.errors import CertificateError
+from manta.transport import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class TlsFiles:
 
 
 #: In a folder of credentials: the cluster's name in its certificates.
-CLUSTER_FILE = "cluster"
+CLUSTER_FILE = files.CLUSTER_FILE
 
 
 def read_cluster(folder: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.e2e.harness import images, kept, node_image, programs, ways
 from tests.e2e.harness.cluster import CommandError, cluster
+from tests.e2e.harness.images import PYTHON
 from tests.e2e.harness.kept import CannotMakeError
 from tests.e2e.harness.ways import Way
 
@@ -30,12 +31,10 @@ def up(folder: Path) -> None:
     began = time.monotonic()
     with cluster(folder) as running:
         kept.say(f"ready in {time.monotonic() - began:.0f} s. Next, in another terminal:")
-        repository, _, tag = running.images.operator.rpartition(":")
         print(
             f"export KUBECONFIG={running.kubeconfig} PATH={Path(running.kubectl_path).parent}:$PATH\n"
-            f"helm install manta-operator charts/manta-operator --namespace manta-system --create-namespace \\\n"
-            f"  --set image.repository={repository} --set image.tag={tag}\n"
-            f"helm install demo charts/manta-cluster --set image={running.images.runtime}\n"
+            f"helm install manta-operator charts/manta-operator -n manta-system --create-namespace --set image.python={PYTHON}\n"
+            f"helm install demo charts/manta-cluster --set image.python={PYTHON}\n"
             f"kubectl wait --for=condition=Ready mantacluster/demo --timeout=120s",
             flush=True,
         )

@@ -11,7 +11,7 @@ import pytest
 from manta.transport.auth import write_private
 from manta_operator.job.seen import FINALIZER
 from manta_operator.kinds import CLUSTERS, JOBS
-from manta_operator.kube.resources import PODS, SECRETS
+from manta_operator.kube.resources import EVENTS, PODS, SECRETS
 from tests.kube.harness.dashboard import PORT, stand_in_dashboard
 from tests.kube.reconciling.runs import behind, rests, running, settled, started, until
 from tests.kube.reconciling.states import NAME, cluster
@@ -54,6 +54,15 @@ class Jobs:
         found = {one["type"]: one["reason"] for one in self.status(name).get("conditions") or []}
         return found.get(condition)
 
+    async def runs(self, name):
+        """It runs, and all that there is to write about that was written, the event last."""
+        await until(lambda: self.phase(name) == "Running", f"{name} runs")
+        await until(lambda: "Running" in self.events(name), f"people were told that {name} runs")
+
+    def events(self, name):
+        found = self.place.api.get(EVENTS.path(self.place.namespace)).body["items"]
+        return [one["reason"] for one in found if one["regarding"]["name"] == name]
+
     async def ended(self, name):
         await until(lambda: self.phase(name) in ("Succeeded", "Failed"), f"{name} has ended: {self.status(name)}")
         await until(lambda: not self.get(name)["metadata"].get("finalizers"), f"{name} is released")
@@ -92,7 +101,7 @@ def test_jobs_end_fail_and_are_tried_again(kube, kubelet, identity, place, tmp_p
             assert jobs.reason("bad", "Failed") == "BackoffLimitExceeded"
             status = await jobs.ended("odd")
             assert (status["message"], jobs.reason("odd", "Failed")) == ("pip cannot be used yet", "InvalidRuntimeEnv")
-            await until(lambda: jobs.phase("runs") == "Running", "one runs")
+            await jobs.runs("runs")
             assert jobs.get("runs")["metadata"]["finalizers"] == [FINALIZER]
             assert dashboard.starts == {f"mj-{good}-1": 1, f"mj-{bad}-1": 1, f"mj-{runs}-1": 1}
             assert odd not in str(dashboard.jobs)
@@ -133,8 +142,8 @@ def test_suspended_and_resumed(kube, kubelet, identity, place, tmp_path):
             uid = jobs.apply("train", job("serve"))
             await until(lambda: jobs.phase("train") == "Running", "it runs")
             jobs.apply("train", job("serve", suspend=True))
-            await until(lambda: jobs.phase("train") == "Suspended", "it is suspended")
-            assert dashboard.alive == []
+            await until(lambda: "Suspended" in jobs.events("train"), "it is suspended, and people were told")
+            assert (jobs.phase("train"), dashboard.alive) == ("Suspended", [])
             await rests(proxy)
             jobs.apply("train", job("serve", suspend=False))
             await until(lambda: dashboard.alive == [f"mj-{uid}-2"], "it runs again")
@@ -176,7 +185,7 @@ def test_a_head_without_a_memory_costs_a_try(kube, kubelet, identity, place, tmp
         async with with_head(kube, identity, place, tmp_path) as (_, proxy, dashboard):
             jobs = Jobs(place)
             uid = jobs.apply("train", job("serve"))
-            await until(lambda: jobs.phase("train") == "Running", "it runs")
+            await jobs.runs("train")
             dashboard.cut()
             await rests(proxy)
             assert jobs.phase("train") == "Running"
@@ -199,7 +208,7 @@ def test_the_operator_may_be_killed_after_every_write_of_a_jobs_life(kube, kubel
             jobs, met, uids = Jobs(place), [], {}
             for k in range(1, MOST_WRITES + 1):
                 name = f"train-{k}"
-                async with behind(kube, identity, tmp_path / f"k{k}") as proxy:
+                async with behind(kube, identity, tmp_path) as proxy:
                     with started(proxy, tmp_path, place, lease=f"kill-{k}") as process:
 
                         def kill(k=k, process=process):
@@ -248,7 +257,7 @@ def test_on_a_real_head(kube, kubelet, identity, place, tmp_path):
                 assert "42" in status["logTail"]
                 status = await jobs.ended("bad")
                 assert (status["exitCode"], status["logTail"]) == (3, "oh\n")
-                await until(lambda: jobs.phase("runs") == "Running", "one runs")
+                await jobs.runs("runs")
                 await rests(proxy)
                 place.delete(JOBS, "runs")
                 await until(lambda: jobs.get("runs") is None, "it was stopped, and is gone")

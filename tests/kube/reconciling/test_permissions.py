@@ -52,6 +52,8 @@ def brought(place):
 async def a_job(place):
     """One that was stopped before and ended long ago: its finalizer is taken away, and then it is."""
     job = {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.kind,
         "metadata": {"name": "j", "finalizers": [FINALIZER]},
         "spec": {"clusterRef": {"name": NAME}, "entrypoint": "true", "ttlSecondsAfterFinished": 0, "suspend": True},
     }

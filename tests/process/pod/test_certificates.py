@@ -14,9 +14,9 @@ from manta.transport.certificates import Role, make_authority, make_leaf, write_
 from manta.transport.tls import Tls, TlsFiles
 from tests.process.pod import programs
 from tests.support import pods
-from tests.support.waiting import wait_until
+from tests.support.pods import wait_until
 
-pytestmark = [pytest.mark.shared_cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.shared_cluster, pytest.mark.timeout(300)]
 
 
 def shown(cluster, port, context, name):
@@ -79,7 +79,7 @@ def test_every_server_takes_new_certificates_without_a_restart(cluster):
     control.kill()
     control.start()
     cluster.wait_ready()
-    done = subprocess.run(cluster.driver(programs.TOUR), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(cluster.driver(programs.TOUR), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["counts"] == [[1, 2, 3], [1, 2, 3]]
     assert cluster.rest("GET", "/api/jobs/")[0] == 200

@@ -10,7 +10,7 @@ import pytest
 from tests.process.pod import programs
 from tests.support import pods
 
-pytestmark = [pytest.mark.shared_cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.shared_cluster, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def cluster(module_sandbox):
 
 def test_everybody_is_let_in_and_told_so_in_the_log(cluster):
     line = cluster.driver(programs.TOUR, MANTA_TOKEN="", MANTA_CA_FILE="", MANTA_AUTH="none", MANTA_TLS="0")
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["counts"] == [[1, 2, 3], [1, 2, 3]]
 

@@ -17,13 +17,13 @@ import pytest
 from manta.transport.auth import new_token
 from tests.process.pod import programs
 from tests.support import pods
-from tests.support.waiting import wait_until
+from tests.support.pods import wait_until
 
-pytestmark = [pytest.mark.shared_cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.shared_cluster, pytest.mark.timeout(300)]
 
 
 def run(cluster, code, **more):
-    done = subprocess.run(cluster.driver(code, **more), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(cluster.driver(code, **more), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -70,7 +70,6 @@ def at_rest(cluster):
                 and number_of(raylet, 'manta_channel_connections{role="driver"}', token) == 0.0
             ),
             what=f"{pod.name} to be at rest",
-            timeout_s=30,
         )
 
 
@@ -131,7 +130,7 @@ def finished(cluster, job_id):
         status, said = cluster.rest("GET", f"/api/jobs/{job_id}")
         return status == 200 and said["status"] in ("SUCCEEDED", "FAILED", "STOPPED") and said
 
-    return wait_until(look, what=f"job {job_id} to end", timeout_s=40)
+    return wait_until(look, what=f"job {job_id} to end")
 
 
 def begun(cluster, job_id, entrypoint):
@@ -140,7 +139,6 @@ def begun(cluster, job_id, entrypoint):
     wait_until(
         lambda: cluster.rest("GET", f"/api/jobs/{job_id}")[1]["status"] == "RUNNING",
         what="the job to run",
-        timeout_s=30,
     )
 
 
@@ -200,7 +198,7 @@ def test_a_dashboard_that_is_started_again_finds_the_jobs_that_run(cluster):
     dashboard = cluster.head.containers["dashboard"]
     dashboard.kill()
     dashboard.start()
-    wait_until(dashboard.ready, what="the dashboard to be ready", timeout_s=30)
+    wait_until(dashboard.ready, what="the dashboard to be ready")
     assert cluster.rest("GET", "/api/jobs/kept")[1]["status"] == "RUNNING"
     assert cluster.rest("POST", "/api/jobs/kept/stop")[1] == {"stopped": True}
     assert finished(cluster, "kept")["status"] == "STOPPED"

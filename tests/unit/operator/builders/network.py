@@ -55,7 +55,7 @@ def _lets(
 
 
 def _is_port(said: Mapping[str, Any], port: int, protocol: str) -> bool:
-    return said.get("protocol", "TCP") == protocol and said.get("port", port) == port
+    return bool(said.get("protocol", "TCP") == protocol and said.get("port", port) == port)
 
 
 def _is_peer(said: Mapping[str, Any], peer: Peer, here: str) -> bool:
@@ -78,4 +78,4 @@ def _matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
         assert one["operator"] == "In", "the only one we use"
         if labels.get(one["key"]) not in one["values"]:
             return False
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    return bool(selector.get("matchLabels", {}).items() <= labels.items())

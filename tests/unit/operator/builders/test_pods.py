@@ -217,6 +217,7 @@ def test_liveness_forgives_a_minute():
     for one in head_pod(cluster(), BUILD)["spec"]["containers"]:
         live, ready, begin = (one[f"{name}Probe"] for name in ("liveness", "readiness", "startup"))
         assert live["periodSeconds"] * live["failureThreshold"] >= 60
+        assert live["terminationGracePeriodSeconds"] <= 10
         assert begin["periodSeconds"] * begin["failureThreshold"] >= 120
         assert (live["httpGet"]["path"], ready["httpGet"]["path"]) == ("/healthz", "/readyz")
         [port] = [port["name"] for port in one["ports"] if port["name"].startswith("metrics")]

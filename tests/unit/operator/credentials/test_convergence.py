@@ -138,6 +138,9 @@ WAITS = st.sampled_from([0.0, LAG_S / 2, 2 * LAG_S, SCHEDULE.asked_s, DAY])
 @pytest.mark.parametrize("word", [labels.ROTATE, labels.ROTATE_TOKENS])
 @hypothesis.settings(max_examples=30)
 @hypothesis.given(steps=st.lists(st.tuples(WAITS, ANY), max_size=12))
+# Every write at once, again and again; and only the authority's, for longer than a phase takes.
+@hypothesis.example(steps=[(0.0, EVERY)] * 8)
+@hypothesis.example(steps=[(0.0, EVERY), *[(2 * SCHEDULE.asked_s, frozenset({5}))] * 3, (0.0, EVERY)])
 def test_at_every_moment_of_a_rotation_everybody_is_trusted(word, steps):
     """However long the operator is away, whichever writes of it fail, and though each pod has its Secrets of two minutes ago."""
     world = settled()
@@ -147,8 +150,9 @@ def test_at_every_moment_of_a_rotation_everybody_is_trusted(word, steps):
         mounts.look(world)
     world.now += 2 * LAG_S
     world.annotate(word, "1")
-    while steps or not at_rest(world, word):
-        wait_s, made = steps.pop(0) if steps else (SCHEDULE.asked_s, EVERY)
+    coming = iter(steps)
+    while (step := next(coming, None)) or not at_rest(world, word):
+        wait_s, made = step or (SCHEDULE.asked_s, EVERY)
         for one in _writes(world.decide(), made):
             world.write(one)
             for mounts in (head, join):

@@ -191,7 +191,7 @@ def test_a_truth_that_makes_no_sense_is_an_error_and_not_a_new_one(files, says):
     decision = world.decide()
     [problem] = decision.problems
     assert (problem.wrong, problem.secret) == (Wrong.INVALID, "demo-authority")
-    assert problem.says.startswith(f"Secret demo-authority: {says}. Put back what was there; or delete it")
+    assert str(problem).startswith(f"Secret demo-authority: {says}. Put back what was there; or delete it")
     assert (decision.creates, decision.updates, decision.ready) == ((), (), True)
 
 
@@ -308,8 +308,15 @@ def given_root(days=3650, key=None, **changes):
         .serial_number(x509.random_serial_number())
         .not_valid_before(changes.get("begin", DATE - datetime.timedelta(days=1)))
         .not_valid_after(DATE + datetime.timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=changes.get("ca", True), path_length=None), critical=True)
     )
+    extensions = {
+        "ca": x509.BasicConstraints(ca=True, path_length=None),
+        "usage": x509.KeyUsage(False, False, False, False, False, True, True, False, False),
+        "identifier": x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
+    }
+    for name, extension in (extensions | changes.get("extensions", {})).items():
+        if extension is not None:
+            builder = builder.add_extension(extension, critical=changes.get("critical", name == "ca"))
     signer = changes.get("signer", key)
     algorithm = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     certificate = builder.sign(signer, algorithm)
@@ -364,6 +371,11 @@ def test_a_word_does_not_replace_the_users_authority():
     assert world.files("demo-head")["ca.crt"] == certificate
 
 
+def files_of(**changes):
+    """A Secret's files with one."""
+    return dict(zip(("tls.crt", "tls.key"), given_root(**changes), strict=True))
+
+
 OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
 LEAF = make_leaf(make_authority("c", now=DATE), Role.WORKER, "c", now=DATE)
 
@@ -376,37 +388,31 @@ LEAF = make_leaf(make_authority("c", now=DATE), Role.WORKER, "c", now=DATE)
         (dict(zip(("tls.crt", "tls.key"), (b"x", b"y"), strict=True)), "tls.crt must hold exactly one certificate"),
         ({"tls.crt": given_root()[0] + given_root()[0], "tls.key": b"x"}, "tls.crt must hold exactly one certificate"),
         ({"tls.crt": LEAF.certificate, "tls.key": LEAF.key}, "tls.crt is no authority"),
-        (dict(zip(("tls.crt", "tls.key"), given_root(ca=False), strict=True)), "tls.crt is no authority"),
+        (files_of(extensions={"ca": None}), "tls.crt is no authority: it may not sign others (it has no"),
+        (files_of(extensions={"ca": x509.BasicConstraints(False, None)}), "tls.crt is no authority: it may not sign"),
+        (files_of(critical=False), "tls.crt is no authority: it may not sign others (its basic constraint must be"),
+        (files_of(extensions={"usage": None}), "tls.crt has no key usage: Python 3.13"),
+        (files_of(extensions={"identifier": None}), "tls.crt has no subject key identifier: Python 3.13"),
         (
-            dict(
-                zip(
-                    ("tls.crt", "tls.key"),
-                    given_root(
-                        issuer=x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Root")]), signer=OTHER_KEY
-                    ),
-                    strict=True,
-                )
-            ),
+            files_of(extensions={"usage": x509.KeyUsage(True, False, False, False, False, False, False, False, False)}),
+            "tls.crt is no authority: its key usage must have certSign",
+        ),
+        (
+            files_of(issuer=x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Root")]), signer=OTHER_KEY),
             "tls.crt was signed by another authority (CN=Root)",
         ),
         (
-            dict(zip(("tls.crt", "tls.key"), given_root(begin=DATE - datetime.timedelta(9), days=-1), strict=True)),
+            files_of(begin=DATE - datetime.timedelta(9), days=-1),
             "tls.crt is valid from 2027-01-06",
         ),
         ({"tls.crt": given_root()[0], "tls.key": given_root()[1]}, "tls.key is not the key of tls.crt"),
         ({"tls.crt": given_root()[0], "tls.key": b"x"}, "tls.key must hold a private key, as PEM"),
         (
-            dict(
-                zip(
-                    ("tls.crt", "tls.key"),
-                    given_root(encryption=serialization.BestAvailableEncryption(b"x")),
-                    strict=True,
-                )
-            ),
+            files_of(encryption=serialization.BestAvailableEncryption(b"x")),
             "tls.key is encrypted",
         ),
         (
-            dict(zip(("tls.crt", "tls.key"), given_root(key=ed25519.Ed25519PrivateKey.generate()), strict=True)),
+            files_of(key=ed25519.Ed25519PrivateKey.generate()),
             "tls.key must be an RSA or an elliptic curve's key",
         ),
     ],
@@ -418,7 +424,7 @@ def test_what_is_wrong_with_an_authority_of_the_users_is_said(files, says):
     decision = world.decide()
     [problem] = decision.problems
     assert (problem.wrong, problem.secret) == (Wrong.INVALID, "mine")
-    assert problem.says.startswith(f"Secret mine: {says}")
+    assert str(problem).startswith(f"Secret mine: {says}")
     assert (decision.creates, decision.ready) == ((), False)
 
     running = settled()
@@ -435,11 +441,11 @@ def test_what_is_wrong_with_an_authority_of_the_users_is_said(files, says):
     [
         (
             ("tls.existingSecret", "mine"),
-            "there is no Secret mine, which spec.tls.existingSecret names: create it, with",
+            "it does not exist, and spec.tls.existingSecret names it: create it, with",
         ),
         (
             ("auth.existingSecret", "mine"),
-            "there is no Secret mine, which spec.auth.existingSecret names: create it, with",
+            "it does not exist, and spec.auth.existingSecret names it: create it, with",
         ),
     ],
 )
@@ -465,6 +471,29 @@ def test_an_authority_of_the_users_that_ends_is_said_a_month_before():
         assert problem.wrong is Wrong.EXPIRING
         assert "ends at 2027-04-25" in problem.says
     assert len(world.writes) == writes
+
+
+def test_an_authority_of_the_users_that_has_ended_signs_nothing():
+    """What is there stays; another name, or a lost Secret, has to wait for another authority."""
+    certificate, private = given_root(days=100)
+    world = World(("tls.existingSecret", "mine"))
+    world.put("mine", {"tls.crt": certificate, "tls.key": private})
+    world.settle()
+    before = world.bytes()
+    world.now = START + 101 * DAY
+    world.raw["spec"]["tls"]["extraSANs"] = ["gateway.example.org"]
+    [problem] = world.settle().problems
+    assert "tls.crt is valid from" in problem.says
+    assert world.bytes() == before
+    del world.secrets["demo-join"]
+    assert not world.settle().ready
+    certificate, private = given_root(days=1000)
+    world.edit("mine", **{"tls.crt": certificate, "tls.key": private})
+    for _ in range(5):
+        world.settle()
+        world.now += SCHEDULE.asked_s
+    assert world.decide().ready
+    assert "gateway.example.org" in names_in(world.files("demo-head")["gateway.crt"])
 
 
 def test_tokens_of_the_users_are_those_that_count():
@@ -502,7 +531,7 @@ def test_what_is_wrong_with_tokens_of_the_users_is_said(changes, says):
     world = World(("auth.existingSecret", "mine"))
     world.put("mine", {**{role: token.encode() for role, token in TOKENS.items()}, **changes})
     [problem] = world.decide().problems
-    assert problem.says.startswith(f"Secret mine: {says}")
+    assert str(problem).startswith(f"Secret mine: {says}")
     assert not [token for token in TOKENS.values() if token in problem.says]
     assert world.write(world.decide()) == 0
 
