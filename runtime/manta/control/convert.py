@@ -154,8 +154,11 @@ def _labels(message: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def to_node(row: Node, available: Amounts | None = None) -> control_pb2.NodeInfo:
+def to_node(
+    row: Node, available: Amounts | None = None, gauges: Mapping[str, int] | None = None
+) -> control_pb2.NodeInfo:
     """A node for the wire."""
+    gauges = gauges or {}
     return control_pb2.NodeInfo(
         node_id=row.node_id,
         state=enum(control_pb2.NodeState, row.state),
@@ -173,6 +176,8 @@ def to_node(row: Node, available: Amounts | None = None) -> control_pb2.NodeInfo
         ended_unix_ms=row.ended_unix_ms,
         death_reason=row.death_reason,
         drain=to_drain(row),
+        oom_kills=gauges.get("oom_kills", 0),
+        oom_unix_ms=gauges.get("oom_unix_ms", 0),
     )
 
 

@@ -311,6 +311,11 @@ class NodeTable:
             self.cluster.changed(node_id, facts=True)
         return self._reported(node_id, live, available)
 
+    def gauges(self, node_id: NodeId) -> Mapping[str, int]:
+        """What a node that lives says of itself in numbers."""
+        live = self._live.get(node_id)
+        return live.gauges if live else {}
+
     def reported(self, node_id: NodeId, available: Amounts) -> bool:
         """Take what a node said of its free resources in passing; returns whether it is more than before."""
         live = self._live.get(node_id)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
@@ -84,6 +84,7 @@ class ControlLink:
         on_cluster: Callable[[cpb.ClusterNews], None] = lambda news: None,
         total: Callable[[], common.Resources | None] = lambda: None,
         load: Callable[[], cpb.NodeLoad | None] = lambda: None,
+        gauges: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._target = target
         self._files = None if target.startswith("unix:") else files
@@ -99,6 +100,7 @@ class ControlLink:
         self._on_cluster = on_cluster
         self._total = total
         self._load = load
+        self._gauges = gauges
         #: Where our picture of the cluster stands.
         self._cluster: cpb.ClusterPosition | None = None
         #: Others want to hear what is free here, at most so often, seconds; 0 for nobody. What they heard last.
@@ -330,6 +332,7 @@ class ControlLink:
                 available=self._reported,
                 total=self._reported_total,
                 load=self._load(),
+                gauges=self._gauges(),
             )
             reply = await self._ask("Heartbeat", request, _ATTEMPT_S)
             if reply.error.code == "NODE_DEAD":

@@ -199,6 +199,7 @@ class Raylet:
         from manta.raylet.draining import Draining, load
         from manta.raylet.grpc_service import serving
         from manta.raylet.inspection import Inspection
+        from manta.raylet.memory_kills import MemoryKills
         from manta.raylet.orders import Orders
         from manta.raylet.questions import Questions
         from manta.raylet.runner import Runner
@@ -207,6 +208,7 @@ class Raylet:
         from manta.raylet.user_metrics import UserMetricBook
 
         config = self.config
+        self.memory_kills = MemoryKills()
         work = partial(load, self.scheduler, self.clients, self.objects.table, self.exchange)
         self.link = ControlLink(
             config.control,
@@ -221,6 +223,7 @@ class Raylet:
             on_cluster=self._cluster_news,
             total=self._total,
             load=work,
+            gauges=self.memory_kills.gauges,
         )
         stack.callback(self.link.close)
         self.draining = Draining(config, load=work, link=self.link, exchange=self.exchange, end=self.end)
@@ -359,6 +362,8 @@ class Raylet:
     def _bury(self, worker_id: bytes, status: int | None, text: str, out_of_memory: bool) -> None:
         known = self.scheduler.worker(worker_id) is not None
         self.state.buried(worker_id, status, text, out_of_memory=out_of_memory)
+        if out_of_memory:
+            self.memory_kills.ours()
         self.logs.ended(worker_id)
         self.admission.worker_gone(worker_id)
         self.runner.tell(ev.WorkerDied(worker_id, status, text, out_of_memory))

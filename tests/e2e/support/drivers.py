@@ -51,7 +51,7 @@ LIVE = """
 import os, sys, time
 import manta
 
-manta.init(log_to_driver=False)
+manta.init(namespace="e2e", log_to_driver=False)
 
 
 @manta.remote(num_cpus=1, max_retries=5)

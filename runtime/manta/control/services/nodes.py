@@ -93,7 +93,8 @@ class NodeRpcs:
         return pb.ListNodesResponse(nodes=[self._node(row) for row in wanted])
 
     def _node(self, row: Node) -> pb.NodeInfo:
-        return convert.to_node(row, self._state.nodes.available(row.node_id))
+        nodes = self._state.nodes
+        return convert.to_node(row, nodes.available(row.node_id), nodes.gauges(row.node_id))
 
     def ClusterResources(self, request: pb.ClusterResourcesRequest, cause: str) -> pb.ClusterResourcesResponse:
         total, available = self._state.resources()
