@@ -209,6 +209,8 @@ class KubeApi:
         return web.json_response(found)
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Accept", "*/*") != "*/*":
+            return web.Response(status=406, text="406: Not Acceptable")  # as kubelets do
         port = int(request.query["ports"])
         pod = request.path.split("/")[-2]
         socket = web.WebSocketResponse(protocols=("v4.channel.k8s.io",), compress=False, max_msg_size=32 << 20)

@@ -14,7 +14,7 @@ import manta
 from manta.core import errors
 from manta.transport.auth import new_token, write_private
 from tests.process.forwarding.conftest import ADDRESS
-from tests.support import kube_api
+from tests.support import connect_proxy, kube_api
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.shared_cluster
@@ -221,6 +221,28 @@ def test_arguments_go_before_the_secret(api, door):
 
     assert manta.get(double.remote(2)) == 4
     assert not [path for path in api.requests if "/secrets" in path]
+
+
+def test_who_may_not_read_the_secret_may_have_its_content_in_the_environment(api, door, monkeypatch):
+    api.faults.forbidden = "/secrets"
+    monkeypatch.setenv("MANTA_TOKEN", door.submitter)
+    monkeypatch.setenv("MANTA_CA_FILE", str(door.folder / "ca.pem"))
+    manta.init(ADDRESS)
+
+    assert manta.get(double.remote(2)) == 4
+
+
+def test_by_a_proxy(api, monkeypatch):
+    with connect_proxy.running("jane", "p@ss") as proxy:
+        monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(proxy_url=f"http://jane:p%40ss@127.0.0.1:{proxy.port}")))
+        manta.init(ADDRESS)
+        assert manta.get(double.remote(2)) == 4
+        manta.shutdown()
+
+        assert set(proxy.asked) == {api.url.removeprefix("https://")}
+        monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(proxy_url=f"http://jane:wrong@127.0.0.1:{proxy.port}")))
+        with pytest.raises(errors.KubernetesUnreachableError, match=r"cannot reach the API server .*407"):
+            manta.init(ADDRESS)
 
 
 def test_a_cluster_that_is_not_ready_yet_is_waited_for(api, caplog):

@@ -16,9 +16,10 @@ from typing import Any, Final, TypeVar
 
 from manta.aio.supervisor import Supervisor
 from manta.client.kube import resource
+from manta.client.kube.access import Access
 from manta.client.kube.carrying import PROTOCOL, READ_BYTES, Carried
-from manta.client.kube.kubeconfig import Access
-from manta.client.kube.server import Server, name_of
+from manta.client.kube.refusals import name_of
+from manta.client.kube.server import Server
 from manta.core.errors import KubernetesError, KubernetesUnreachableError, PortForwardError
 from manta.core.signals import leave_signals_to_main
 

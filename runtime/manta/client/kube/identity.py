@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from manta.client.kube.kubeconfig import Exec, User
+from manta.client.kube.access import Exec, User
 from manta.core.errors import KubeconfigError
 from manta.core.signals import leave_signals_to_main, take_signals
 

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from manta.client.kube import identity
+from manta.client.kube.access import Exec
 from manta.client.kube.identity import Credential, is_over, printed
-from manta.client.kube.kubeconfig import Exec
 from manta.core.errors import KubeconfigError
 
 V1 = "client.authentication.k8s.io/v1"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from manta.client.kube import kubeconfig
-from manta.client.kube.kubeconfig import Access, Exec, User
+from manta.client.kube.access import Access, Exec, User
 from manta.core.errors import KubeconfigError, MissingPackageError
 from tests.unit.client.kube import kubeconfigs
 

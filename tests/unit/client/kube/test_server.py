@@ -6,8 +6,8 @@ import ssl
 
 import pytest
 
-from manta.client.kube import server
-from manta.client.kube.kubeconfig import Access, User
+from manta.client.kube import refusals, server
+from manta.client.kube.access import Access, User
 from manta.core import errors
 
 ACCESS = Access("context 'c' of /k", "https://s:6443", " --context c", user=User(name="jane"))
@@ -31,7 +31,7 @@ SECRET = "/api/v1/namespaces/default/secrets/demo-submitter"
     ],
 )
 def test_how_kubectl_asks_the_same(path, command):
-    assert server.can_i(ACCESS, path) == command
+    assert refusals.can_i(ACCESS, path) == command
 
 
 def status(code, reason, message, **details):
@@ -63,11 +63,11 @@ def status(code, reason, message, **details):
         (503, "", errors.KubernetesUnreachableError, "answered 503 to GET .*: nothing more"),
         (302, "", errors.KubernetesUnreachableError, "is no API server: it said 302"),
         (200, "<html>hello</html>", errors.KubernetesUnreachableError, "is no API server: it said 200"),
-        (404, None, server.AbsentError, "there is no /api"),
+        (404, None, refusals.AbsentError, "there is no /api"),
     ],
 )
 def test_refusals(code, body, kind, says):
-    refusal = server.refused(ACCESS, SECRET, code, body)
+    refusal = refusals.refused(ACCESS, SECRET, code, body)
 
     assert type(refusal) is kind
     with pytest.raises(kind, match=says):
@@ -77,8 +77,8 @@ def test_refusals(code, body, kind, says):
 
 
 def test_an_object_that_is_missing_is_not_a_kind_that_is_missing():
-    absent = server.refused(ACCESS, SECRET, 404, status(404, "NotFound", "x", name="demo", kind="mantaclusters"))
-    unknown = server.refused(
+    absent = refusals.refused(ACCESS, SECRET, 404, status(404, "NotFound", "x", name="demo", kind="mantaclusters"))
+    unknown = refusals.refused(
         ACCESS, SECRET, 404, status(404, "NotFound", "the server could not find the requested resource")
     )
 
@@ -130,6 +130,6 @@ def test_a_proxys_name_and_password_go_into_a_header():
 def test_what_has_to_be_created_is_asked_for_so():
     path = "/api/v1/namespaces/default/pods/demo-head/portforward?ports=7620"
 
-    assert server.can_i(ACCESS, path, "create") == (
+    assert refusals.can_i(ACCESS, path, "create") == (
         "kubectl --context c auth can-i create pods/demo-head --subresource portforward -n default"
     )
