@@ -168,8 +168,9 @@ class _Laying:
 
     def _mounts(self, ours: dict[str, Any], said: object, at: str) -> None:
         for one, inner in self._named(said, at, "mountPath", owned.PATHS, "a folder of ours", trim="/"):
-            if one.get("name") in self._volumes:
-                self.complain(f"{inner}.name", f"{one['name']} is a volume of ours, for the container that has it")
+            volume = one.get("name")
+            if isinstance(volume, str) and volume in self._volumes:
+                self.complain(f"{inner}.name", f"{volume} is a volume of ours, for the container that has it")
             else:
                 ours["volumeMounts"].append(one)
 

@@ -59,8 +59,42 @@ def head_pod(cluster: MantaCluster, build: Build) -> Manifest:
     return template.over(_pod(cluster, metadata, ours, termination_s))
 
 
+class WorkerPods:
+    """The pods of a group, which differ in name and slot alone: most of one is made once, and is the others' as well.
+
+    So what comes out of it is never to be changed.
+
+    Args:
+        cluster: Whose.
+        group: One of its groups.
+        build: The operator's surroundings.
+    """
+
+    def __init__(self, cluster: MantaCluster, group: WorkerGroup, build: Build) -> None:
+        self._cluster, self._group, self._build = cluster, group, build
+        self._made: Manifest | None = None
+
+    def __call__(self, slot: int) -> Manifest:
+        """The pod of a slot.
+
+        Raises:
+            InvalidTemplateError: The template says what it must not; every such field is named.
+        """
+        if self._made is None:
+            self._made = worker_pod(self._cluster, self._group, slot, self._build)
+        metadata = self._made["metadata"]
+        return {
+            **self._made,
+            "metadata": {
+                **metadata,
+                "name": labels.pod_name(self._cluster, self._group.name, slot),
+                "labels": {**metadata["labels"], labels.SLOT: str(slot)},
+            },
+        }
+
+
 def worker_pod(cluster: MantaCluster, group: WorkerGroup, slot: int, build: Build) -> Manifest:
-    """A worker's pod. Pods of a group differ in name and slot alone.
+    """A worker's pod.
 
     Args:
         cluster: Whose.

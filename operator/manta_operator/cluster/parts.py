@@ -15,7 +15,7 @@ from manta_operator.api.workers import WorkerGroup
 from manta_operator.builders.build import Build
 from manta_operator.builders.labels import HEAD, Manifest
 from manta_operator.builders.overlay import InvalidTemplateError
-from manta_operator.builders.pods import head_pod, worker_pod
+from manta_operator.builders.pods import WorkerPods, head_pod
 from manta_operator.builders.revision import revision
 from manta_operator.cluster.actions import Check
 from manta_operator.cluster.causes import Cause
@@ -82,7 +82,7 @@ def group_part(
     seen: Seen, cluster: MantaCluster, group: WorkerGroup, pods: Sequence[Pod], now: float, build: Build
 ) -> Part:
     """A group of the spec."""
-    return _part(seen, cluster, group, pods, now, lambda slot: worker_pod(cluster, group, slot, build))
+    return _part(seen, cluster, group, pods, now, WorkerPods(cluster, group, build))
 
 
 def _part(

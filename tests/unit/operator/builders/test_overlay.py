@@ -213,6 +213,7 @@ FIELDS = st.sampled_from(
 
 
 @hypothesis.given(spec=st.dictionaries(FIELDS, JSON, max_size=4))
+@hypothesis.example(spec={"containers": [{"name": "raylet", "volumeMounts": [{"name": [], "mountPath": "/x"}]}]})
 def test_any_template_gives_a_pod_that_is_ours_or_an_error_of_ours(spec):
     """Whatever stands in it, nothing else comes out, and what the operator needs is as it was."""
     before = json.dumps(spec)

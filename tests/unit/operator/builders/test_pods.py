@@ -8,7 +8,7 @@ import pytest
 
 from manta_operator.builders import labels, variables
 from manta_operator.builders.overlay import InvalidTemplateError
-from manta_operator.builders.pods import HEAD_CONTAINERS, head_pod, worker_pod
+from manta_operator.builders.pods import HEAD_CONTAINERS, WorkerPods, head_pod, worker_pod
 from manta_operator.builders.revision import revision
 from manta_operator.kube import ownership
 from tests.unit.operator.builders.restricted import breaches
@@ -285,6 +285,15 @@ def test_pods_of_a_group_differ_in_name_and_slot_alone():
     one, other = (workers(parsed, slot)[0] for slot in (0, 1))
     one["metadata"]["name"], one["metadata"]["labels"]["manta.compute/slot"] = "demo-gpu-1", "1"
     assert one == other
+
+
+def test_pods_that_are_made_together_are_as_if_each_was_made_alone():
+    """Whichever comes first."""
+    parsed = cluster(*FULL)
+    group = parsed.spec.worker_groups[0]
+    make = WorkerPods(parsed, group, BUILD)
+    for slot in (7, 0, 7, 123):
+        assert make(slot) == worker_pod(parsed, group, slot, BUILD)
 
 
 def test_the_same_cluster_gives_the_same_bytes(parsed):
