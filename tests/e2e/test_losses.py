@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -38,7 +39,8 @@ def whole(operator: Cluster, namespace: str) -> Iterator[None]:
 
 
 def status(kubernetes: Cluster, namespace: str) -> dict[str, Any]:
-    return kubernetes.get("mantacluster", "demo", namespace=namespace).get("status", {})
+    said: dict[str, Any] = kubernetes.get("mantacluster", "demo", namespace=namespace).get("status", {})
+    return said
 
 
 def full(kubernetes: Cluster, namespace: str) -> bool:
@@ -115,7 +117,7 @@ def test_another_killed_container_of_the_head_is_started_again(
 
     def restarts() -> int:
         statuses = pods_of(operator, namespace)["demo-head"]["status"]["containerStatuses"]
-        return next(one["restartCount"] for one in statuses if one["name"] == role)
+        return next(int(one["restartCount"]) for one in statuses if one["name"] == role)
 
     count = restarts()
     head = pods_of(operator, namespace)["demo-head"]
@@ -191,7 +193,7 @@ def test_a_dead_node_is_missed_and_its_workers_are_replaced(operator: Cluster, n
         assert SQUARES == driver.ask("manta.get(pending)", timeout_s=180)
         wait_until(lambda: not_ready(operator, node), timeout_s=120, what="Kubernetes misses the node")
         for uid in there:
-            wait_until(lambda uid=uid: replaced(operator, namespace, uid), timeout_s=120, what="a replacement")
+            wait_until(partial(replaced, operator, namespace, uid), timeout_s=120, what="a replacement")
     finally:
         operator.engine.docker("start", node)
         wait_until(lambda: not not_ready(operator, node), timeout_s=120, what="the node is back")
@@ -205,7 +207,7 @@ def test_a_zombie_node_is_fenced(operator: Cluster, namespace: str, driver: Live
     operator.on_node(node, "systemctl", "stop", "kubelet")
     try:
         for one in uid:
-            wait_until(lambda one=one: replaced(operator, namespace, one), timeout_s=180, what="a replacement")
+            wait_until(partial(replaced, operator, namespace, one), timeout_s=180, what="a replacement")
         wait_until(lambda: not there & set(eval(driver.ask("alive()"))), timeout_s=60, what="the old ones are fenced")
         assert SQUARES == driver.ask("manta.get([square.remote(x) for x in range(20)])")
     finally:
