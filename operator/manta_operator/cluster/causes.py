@@ -123,8 +123,7 @@ def memory_cause(pod: Pod, now: float) -> Cause | None:
             found.append(Cause(reason="OOMKilled", message=_ended(pod, one, ended), fault=False, until=at + MEMORY_S))
     node = pod.node
     if node is not None and node.oom_kills and now < node.oom_at + MEMORY_S:
-        words = f"{pod.name}: {node.oom_kills} of its processes were ended as its memory was full"
-        words += f"; the last: {node.last_oom}" if node.last_oom else ""
+        words = f"{pod.name}: {node.oom_kills} of its processes were ended as its memory was full (OOMKilled)"
         found.append(Cause(reason="OOMKilled", message=words, fault=False, until=node.oom_at + MEMORY_S))
     return found[0] if found else None
 

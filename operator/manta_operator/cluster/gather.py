@@ -185,4 +185,6 @@ def _control_node(node: Node) -> ControlNode:
         drain=_DRAINS[node.draining],
         deadline=node.deadline,
         resources=node.resources,
+        oom_kills=node.oom_kills,
+        oom_at=node.oom_at,
     )

@@ -46,6 +46,8 @@ class Node:
         reason: Why it is dead, or drained.
         deadline: Until when its drain may take, in seconds since 1970; 0 without one.
         resources: What it registered with, by name.
+        oom_kills: How many of its processes were ended because memory was full.
+        oom_at: When there was last one more, in seconds since 1970; 0 for never.
     """
 
     node_id: bytes
@@ -57,6 +59,8 @@ class Node:
     reason: str = ""
     deadline: float = 0.0
     resources: Mapping[str, float] = field(default_factory=dict)
+    oom_kills: int = 0
+    oom_at: float = 0.0
 
 
 _STATES: Mapping[int, NodeState] = {
@@ -88,4 +92,6 @@ def node_of(info: pb.NodeInfo) -> Node:
         reason=(info.death_reason or info.drain.reason)[:256],
         deadline=info.drain.deadline_unix_ms / 1000,
         resources=amounts(info.total),
+        oom_kills=info.oom_kills,
+        oom_at=info.oom_unix_ms / 1000,
     )

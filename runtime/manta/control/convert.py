@@ -173,6 +173,8 @@ def to_node(row: Node, available: Amounts | None = None) -> control_pb2.NodeInfo
         ended_unix_ms=row.ended_unix_ms,
         death_reason=row.death_reason,
         drain=to_drain(row),
+        oom_kills=row.oom_kills,
+        oom_unix_ms=row.oom_unix_ms,
     )
 
 
@@ -206,6 +208,7 @@ def load(message: control_pb2.NodeLoad) -> Load:
         message.stuck_objects,
         message.stuck_bytes,
         message.stuck_reason[:1000],
+        message.oom_kills,
     )
 
 
@@ -221,6 +224,7 @@ def to_load(value: Load) -> control_pb2.NodeLoad:
         stuck_objects=value.stuck_objects,
         stuck_bytes=value.stuck_bytes,
         stuck_reason=value.stuck_reason,
+        oom_kills=value.oom_kills,
     )
 
 
@@ -244,6 +248,8 @@ def stored_node(message: control_pb2.NodeInfo) -> Node:
         drain=Drain(message.drain.reason, message.drain.grace_ms, message.drain.deadline_unix_ms)
         if message.HasField("drain")
         else None,
+        oom_kills=message.oom_kills,
+        oom_unix_ms=message.oom_unix_ms,
     )
 
 

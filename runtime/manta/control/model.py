@@ -146,6 +146,7 @@ class Load:
     stuck_objects: int = 0
     stuck_bytes: int = 0
     stuck_reason: str = ""
+    oom_kills: int = 0
 
     @property
     def idle(self) -> bool:
@@ -173,6 +174,9 @@ class Node:
     ended_unix_ms: int = 0
     death_reason: str = ""
     drain: Drain | None = None
+    #: Processes that were ended because memory was full, and when there was last one more; 0 for never.
+    oom_kills: int = 0
+    oom_unix_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

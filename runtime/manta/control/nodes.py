@@ -78,6 +78,8 @@ class _Live:
     #: When the grace of its drain is over; None while it is not drained.
     drained_by: float | None = None
     gauges: Mapping[str, int] = field(default_factory=dict)
+    #: Whether it has said how many processes were ended because memory was full, since it registered here.
+    counted_kills: bool = False
     #: Its open line, 0 for none.
     stream: int = 0
     #: When the last line closed; None while one is open or none was.
@@ -254,7 +256,14 @@ class NodeTable:
         started = old.started_unix_ms if old else now.unix_ms
         drain = old.drain if old else None
         row = replace(
-            node, state=NodeState.ALIVE, started_unix_ms=started, ended_unix_ms=0, death_reason="", drain=drain
+            node,
+            state=NodeState.ALIVE,
+            started_unix_ms=started,
+            ended_unix_ms=0,
+            death_reason="",
+            drain=drain,
+            oom_kills=old.oom_kills if old else 0,
+            oom_unix_ms=old.oom_unix_ms if old else 0,
         )
         live = self._live.get(node.node_id)
         if live is None:
@@ -310,6 +319,23 @@ class NodeTable:
             self.rows[node_id] = replace(self.rows[node_id], total=total)
             self.cluster.changed(node_id, facts=True)
         return self._reported(node_id, live, available)
+
+    def memory_was_full(self, node_id: NodeId, now: Instant, out: list[Command], cause: str) -> None:
+        """Keep how many processes of a node were ended because memory was full, if that has changed.
+
+        What it says first, at a time without one, was so before: an older control's, or another program's of its machine.
+        """
+        live, row = self._live[node_id], self.rows[node_id]
+        kills, first = live.load.oom_kills, not live.counted_kills
+        live.counted_kills = True
+        if kills == row.oom_kills:
+            return
+        when = row.oom_unix_ms if first or kills < row.oom_kills else now.unix_ms
+        self.rows[node_id] = row = replace(row, oom_kills=kills, oom_unix_ms=when)
+        out.append(Write(Table.NODES, node_id, row))
+        out.append(Publish(row, cause))
+        if not first:
+            self._stories.tell(now.s, cause, "a process was ended because memory was full", node_id)
 
     def reported(self, node_id: NodeId, available: Amounts) -> bool:
         """Take what a node said of its free resources in passing; returns whether it is more than before."""

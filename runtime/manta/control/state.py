@@ -187,6 +187,8 @@ class ControlState:
             event.node_id, event.number, event.available, event.gauges, now, event.total, event.load
         ):
             self._place_waiting(now, out, event.cause)
+        if event.load is not None:
+            self.nodes.memory_was_full(event.node_id, now, out, event.cause)
 
     def _unregister_node(self, event: events.UnregisterNode, now: Instant, out: list[Command]) -> bytes:
         self._node_dead(event.node_id, event.reason or "it left", now, out, event.cause)

@@ -17,6 +17,7 @@ from manta.raylet.clients import Clients
 from manta.raylet.config import RayletConfig
 from manta.raylet.control_client import ControlLink
 from manta.raylet.exchange import Exchange
+from manta.raylet.memory_kills import memory_kills
 from manta.raylet.objects.table import ObjectTable
 from manta.raylet.scheduler import Scheduler
 from manta.raylet.scheduling.records import WorkerState
@@ -36,7 +37,7 @@ _SHAPES: Final = 100
 
 def load(scheduler: Scheduler, clients: Clients, objects: ObjectTable, exchange: Exchange) -> cpb.NodeLoad:
     """What work a node has. Costs a look at each worker."""
-    found = cpb.NodeLoad(actors=scheduler.actor_leases())
+    found = cpb.NodeLoad(actors=scheduler.actor_leases(), oom_kills=memory_kills())
     for worker in scheduler.workers():
         if worker.state is WorkerState.LEAVING:
             found.owners += 1

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manta.control.model import ActorId, Instant, Node, NodeId
+from manta.control.commands import Command, Publish
+from manta.control.model import ActorId, Instant, Load, Node, NodeId
 from manta.control.nodes import NodeLimits, NodeTable
 from manta.control.stories import Stories
 from tests.unit.control.worlds import CPU
@@ -139,3 +140,24 @@ def test_what_placement_sees_is_the_sum_of_everything_that_was_said(history):
         assert seen(view.room) == left(total, list(held.values()))
         assert seen(view.load) == {name: -n for name, n in left({}, list(starting.values())).items()}
         assert view.actors == len(held)
+
+
+def test_processes_that_ended_for_want_of_memory_are_kept_and_told_once():
+    """What a node says first was so before; each one more is told with its time, and lives on when it registers again."""
+    shell = Shell(nodes=1)
+    first = node_id(0)
+
+    def hear(number: int, kills: int, unix_ms: int) -> list[tuple[int, int]]:
+        out: list[Command] = []
+        now = Instant(shell.now, unix_ms)
+        shell.table.heartbeat(first, number, {"CPU": 4 * CPU}, {}, now, load=Load(oom_kills=kills))
+        shell.table.memory_was_full(first, now, out, "test")
+        rows = [each.row for each in out if isinstance(each, Publish)]
+        return [(row.oom_kills, row.oom_unix_ms) for row in rows if isinstance(row, Node)]
+
+    assert hear(1, 3, 1000) == [(3, 0)]
+    assert hear(2, 3, 2000) == []
+    assert hear(3, 5, 3000) == [(5, 3000)]
+    shell.register(0)
+    assert (shell.table.rows[first].oom_kills, shell.table.rows[first].oom_unix_ms) == (5, 3000)
+    assert hear(4, 5, 4000) == []
