@@ -89,10 +89,14 @@ class Api:
         headers = {"Accept": accept, "User-Agent": "manta-tests"}
         if body is not None:
             headers["Content-Type"] = content_type
+        sent = None if body is None else json.dumps(body)
         try:
-            self._connection.request(method, where, None if body is None else json.dumps(body), headers)
-            answer = self._connection.getresponse()
-            content = answer.read()
+            try:
+                answer, content = self._ask(method, where, sent, headers)
+            except http.client.RemoteDisconnected:
+                # The server ends connections that nobody used for a while; what it never read may be said again.
+                self._connection.close()
+                answer, content = self._ask(method, where, sent, headers)
         except (OSError, http.client.HTTPException):
             self._connection.close()  # the next request opens another
             raise
@@ -101,6 +105,13 @@ class Api:
         except ValueError:
             said = {"message": content.decode(errors="replace")}
         return Answer(answer.status, said if isinstance(said, dict) else {"message": str(said)})
+
+    def _ask(
+        self, method: str, where: str, body: str | None, headers: dict[str, str]
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        self._connection.request(method, where, body, headers)
+        answer = self._connection.getresponse()
+        return answer, answer.read()
 
     def watch(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
         """Events of a watch until the server ends it, which `timeoutSeconds` bounds; nothing else can be asked meanwhile."""

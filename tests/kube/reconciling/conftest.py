@@ -50,7 +50,7 @@ def identity(kube: ControlPlane, may: Callable[[str], None]) -> Path:
 
 
 @pytest.fixture
-def places(kube: ControlPlane, definitions: None, kubelet: Kubelet) -> Iterator[Callable[[], Place]]:
+def places(kube: ControlPlane, api: Api, definitions: None, kubelet: Kubelet) -> Iterator[Callable[[], Place]]:
     """Makes namespaces, each with a client of its own, and deletes them at the end of the test."""
     made: list[Place] = []
 
@@ -62,8 +62,8 @@ def places(kube: ControlPlane, definitions: None, kubelet: Kubelet) -> Iterator[
 
     yield make
     for place in made:
-        place.api.delete(f"/api/v1/namespaces/{place.namespace}")
         place.api.close()
+        api.delete(f"/api/v1/namespaces/{place.namespace}")
 
 
 @pytest.fixture

@@ -60,7 +60,11 @@ class Killed:
                     process.kill()
 
                 proxy.after_change(self.k, kill)
-                await until(lambda: self.met or ended(self.place, change), f"kill {self.k} is met, or all is done")
+                try:
+                    await until(lambda: self.met or ended(self.place, change), f"kill {self.k} is met, or all is done")
+                except AssertionError as error:
+                    status, log = self.place.mine.get("status"), process.log.read_text()[-3000:]
+                    raise AssertionError(f"{error}\n{status}\n{proxy.requests[-10:]}\n{log}") from None
         self.secrets = self.place.secrets()
 
 
