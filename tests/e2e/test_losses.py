@@ -131,7 +131,8 @@ def test_another_killed_container_of_the_head_is_started_again(
 
 def test_a_deleted_head_pod_comes_back_with_what_it_knew(operator: Cluster, namespace: str, driver: LiveDriver):
     """Its volume is found again: the detached actor on a worker lives on, and a new driver finds it."""
-    driver.ask("(counter := Counter.options(name='outlives', lifetime='detached').remote()) and 1")
+    on_worker = "label_selector={'manta.compute/group': 'workers'}"
+    driver.ask(f"(counter := Counter.options(name='outlives', lifetime='detached', {on_worker}).remote()) and 1")
     assert driver.ask("manta.get(counter.add.remote(5))") == "5"
     uid = pods_of(operator, namespace)["demo-head"]["metadata"]["uid"]
     operator.kubectl("--namespace", namespace, "delete", "pod", "demo-head", "--wait=false")
@@ -162,9 +163,21 @@ def test_user_code_that_takes_all_memory_costs_a_worker_and_the_status_says_so(
 
 
 def other_node(kubernetes: Cluster, namespace: str) -> str:
-    """The worker node on which the head is not."""
+    """The node on which the head is not, with a worker on it: one is moved there if need be."""
     head = pods_of(kubernetes, namespace)["demo-head"]["spec"]["nodeName"]
-    return next(node for node in kubernetes.nodes() if node != head)
+    node = next(node for node in kubernetes.nodes() if node != head)
+
+    def there() -> bool:
+        pods = pods_of(kubernetes, namespace).values()
+        return any(pod["spec"].get("nodeName") == node for pod in pods) and full(kubernetes, namespace)
+
+    if not there():
+        [name, *_] = (name for name in pods_of(kubernetes, namespace) if name.startswith("demo-workers"))
+        kubernetes.kubectl("cordon", head)
+        kubernetes.kubectl("--namespace", namespace, "delete", "pod", name, "--wait=false")
+        wait_until(there, timeout_s=120, what=f"a worker is on {node}")
+        kubernetes.kubectl("uncordon", head)
+    return node
 
 
 def test_draining_a_node_ends(operator: Cluster, namespace: str, driver: LiveDriver):
@@ -186,6 +199,7 @@ def test_a_dead_node_is_missed_and_its_workers_are_replaced(operator: Cluster, n
     """Its machine is off: accepted work runs again elsewhere, another worker comes, and the node may come back."""
     node = other_node(operator, namespace)
     there = [p["metadata"]["uid"] for p in pods_of(operator, namespace).values() if p["spec"]["nodeName"] == node]
+    assert there
     driver.ask("len(pending := [square.remote(x, 0.5) for x in range(20)])")
     assert operator.engine is not None
     operator.engine.docker("kill", node)
