@@ -21,6 +21,8 @@ from manta.pod.settings import Role, Settings
 #: How often the Secret is looked at, and, once a signal has come, whether it is time to pass it on, seconds.
 LOOK_S: Final = 1.0
 END_LOOK_S: Final = 0.1
+#: What is left of a drained node stays so long, if nobody takes its pod away.
+LEFT_S: Final = 60.0
 #: Most that a server says of itself when it is ready.
 _MOST_SAID: Final = 65536
 _READY: Final = b"\1"
@@ -87,6 +89,7 @@ class Container:
                     self._look()
                 if self._runs() and self._ending.due(now, self._others()):
                     os.kill(self._server, signal.SIGTERM)
+            self._outlive(first)
             if jobs is not None and jobs.running:
                 say(f"the raylet's end is that of the jobs beside it: {', '.join(jobs.running)}")
             if os.getpid() != 1:
@@ -99,6 +102,15 @@ class Container:
             leave(f"{self._settings.role} was killed by {_name(-code)}")
             return _BY_SIGNAL - code
         return code
+
+    def _outlive(self, first: First) -> None:
+        """A raylet that left in good order was drained: the pod goes next, and must not become a new node until it does."""
+        if self._settings.role is not Role.RAYLET or self._ended != 0 or self._ending.begun:
+            return
+        say(f"the raylet has left its cluster; its container stays for {LEFT_S:g} s, or until it is told to end")
+        until = time.monotonic() + LEFT_S
+        while not self._ending.begun and time.monotonic() < until:
+            first.turn(LOOK_S)
 
     def _start(self, first: First) -> None:
         words = commands.words(self._settings, self._places)

@@ -53,10 +53,13 @@ def test_a_worker_waits_for_its_head_and_a_pod_that_is_deleted_leaves_in_good_or
     assert worker.wait() == 0
 
     head = cluster.head.containers
+    # The raylet takes its time; as long as it is there, so is control.
+    os.kill(head["raylet"].server(), signal.SIGSTOP)
     cluster.head.signal(signal.SIGTERM)
-    assert {head[role].wait() for role in ("gateway", "dashboard", "raylet")} == {0}
+    assert {head[role].wait() for role in ("gateway", "dashboard")} == {0}
     assert head["control"].process.poll() is None
-    assert head["control"].wait() == 0
+    os.kill(head["raylet"].server(), signal.SIGCONT)
+    assert {head[role].wait() for role in ("raylet", "control")} == {0}
     assert "it was drained" in head["raylet"].log() or "signal SIGTERM" in head["raylet"].log()
     word.unlink()
 
@@ -84,6 +87,19 @@ def test_the_head_s_raylet_is_drained_alone(cluster, sandbox):
     raylet.start()
     cluster.wait_ready()
     word.unlink()
+
+
+def test_a_drained_node_is_not_started_again_before_its_pod_is_taken_away(cluster):
+    """Control had it drained, so nobody has told the container to end: it stays, until somebody does."""
+    cluster.start()
+    cluster.wait_ready()
+    worker = cluster.worker.containers["raylet"]
+    os.kill(worker.server(), signal.SIGTERM)  # as good as control's order: it drains, and leaves
+    wait_until(lambda: "its container stays" in worker.log(), what="the raylet to have left")
+    assert worker.process.poll() is None
+    assert pods.children(worker.first) == []
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
 
 
 def test_a_container_ends_with_its_server_s_code_and_buries_orphans(cluster):
