@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -38,7 +39,8 @@ def whole(operator: Cluster, namespace: str) -> Iterator[None]:
 
 
 def status(kubernetes: Cluster, namespace: str) -> dict[str, Any]:
-    return kubernetes.get("mantacluster", "demo", namespace=namespace).get("status", {})
+    said: dict[str, Any] = kubernetes.get("mantacluster", "demo", namespace=namespace).get("status", {})
+    return said
 
 
 def full(kubernetes: Cluster, namespace: str) -> bool:
@@ -115,7 +117,7 @@ def test_another_killed_container_of_the_head_is_started_again(
 
     def restarts() -> int:
         statuses = pods_of(operator, namespace)["demo-head"]["status"]["containerStatuses"]
-        return next(one["restartCount"] for one in statuses if one["name"] == role)
+        return next(int(one["restartCount"]) for one in statuses if one["name"] == role)
 
     count = restarts()
     head = pods_of(operator, namespace)["demo-head"]
@@ -129,7 +131,8 @@ def test_another_killed_container_of_the_head_is_started_again(
 
 def test_a_deleted_head_pod_comes_back_with_what_it_knew(operator: Cluster, namespace: str, driver: LiveDriver):
     """Its volume is found again: the detached actor on a worker lives on, and a new driver finds it."""
-    driver.ask("(counter := Counter.options(name='outlives', lifetime='detached').remote()) and 1")
+    on_worker = "label_selector={'manta.compute/group': 'workers'}"
+    driver.ask(f"(counter := Counter.options(name='outlives', lifetime='detached', {on_worker}).remote()) and 1")
     assert driver.ask("manta.get(counter.add.remote(5))") == "5"
     uid = pods_of(operator, namespace)["demo-head"]["metadata"]["uid"]
     operator.kubectl("--namespace", namespace, "delete", "pod", "demo-head", "--wait=false")
@@ -160,9 +163,21 @@ def test_user_code_that_takes_all_memory_costs_a_worker_and_the_status_says_so(
 
 
 def other_node(kubernetes: Cluster, namespace: str) -> str:
-    """The worker node on which the head is not."""
+    """The node on which the head is not, with a worker on it: one is moved there if need be."""
     head = pods_of(kubernetes, namespace)["demo-head"]["spec"]["nodeName"]
-    return next(node for node in kubernetes.nodes() if node != head)
+    node = next(node for node in kubernetes.nodes() if node != head)
+
+    def there() -> bool:
+        pods = pods_of(kubernetes, namespace).values()
+        return any(pod["spec"].get("nodeName") == node for pod in pods) and full(kubernetes, namespace)
+
+    if not there():
+        [name, *_] = (name for name in pods_of(kubernetes, namespace) if name.startswith("demo-workers"))
+        kubernetes.kubectl("cordon", head)
+        kubernetes.kubectl("--namespace", namespace, "delete", "pod", name, "--wait=false")
+        wait_until(there, timeout_s=120, what=f"a worker is on {node}")
+        kubernetes.kubectl("uncordon", head)
+    return node
 
 
 def test_draining_a_node_ends(operator: Cluster, namespace: str, driver: LiveDriver):
@@ -184,6 +199,7 @@ def test_a_dead_node_is_missed_and_its_workers_are_replaced(operator: Cluster, n
     """Its machine is off: accepted work runs again elsewhere, another worker comes, and the node may come back."""
     node = other_node(operator, namespace)
     there = [p["metadata"]["uid"] for p in pods_of(operator, namespace).values() if p["spec"]["nodeName"] == node]
+    assert there
     driver.ask("len(pending := [square.remote(x, 0.5) for x in range(20)])")
     assert operator.engine is not None
     operator.engine.docker("kill", node)
@@ -191,7 +207,7 @@ def test_a_dead_node_is_missed_and_its_workers_are_replaced(operator: Cluster, n
         assert SQUARES == driver.ask("manta.get(pending)", timeout_s=180)
         wait_until(lambda: not_ready(operator, node), timeout_s=120, what="Kubernetes misses the node")
         for uid in there:
-            wait_until(lambda uid=uid: replaced(operator, namespace, uid), timeout_s=120, what="a replacement")
+            wait_until(partial(replaced, operator, namespace, uid), timeout_s=120, what="a replacement")
     finally:
         operator.engine.docker("start", node)
         wait_until(lambda: not not_ready(operator, node), timeout_s=120, what="the node is back")
@@ -205,7 +221,7 @@ def test_a_zombie_node_is_fenced(operator: Cluster, namespace: str, driver: Live
     operator.on_node(node, "systemctl", "stop", "kubelet")
     try:
         for one in uid:
-            wait_until(lambda one=one: replaced(operator, namespace, one), timeout_s=180, what="a replacement")
+            wait_until(partial(replaced, operator, namespace, one), timeout_s=180, what="a replacement")
         wait_until(lambda: not there & set(eval(driver.ask("alive()"))), timeout_s=60, what="the old ones are fenced")
         assert SQUARES == driver.ask("manta.get([square.remote(x) for x in range(20)])")
     finally:

@@ -38,8 +38,10 @@ class MemoryKills:
         self._before = self._seen = kernels()
         self._own = self._at_ms = 0
 
-    def ours(self) -> None:
-        """The raylet ended one."""
+    def buried(self, out_of_memory: bool) -> None:
+        """A worker has ended; whether the raylet did it to save memory."""
+        if not out_of_memory:
+            return
         self._own += 1
         self._at_ms = int(self._clock() * 1000)
 

@@ -39,3 +39,9 @@ def registration(
             cpb.HeldBundles(group_id=group, indexes=indexes) for group, indexes in scheduler.bundles.held().items()
         ],
     )
+
+
+def total_of(scheduler: Scheduler) -> common.Resources | None:
+    """What the node has by now; None while that has not changed since it registered."""
+    ledger = scheduler.ledger
+    return common.Resources(amounts=ledger.total) if ledger.version else None

@@ -30,7 +30,7 @@ from manta.raylet.objects.commands import ArenaEvent
 from manta.raylet.objects.keeper import Keeper
 from manta.raylet.objects.table import ObjectTable
 from manta.raylet.refusals import NodeDeclaredDeadError, NotLetInError
-from manta.raylet.registration import registration
+from manta.raylet.registration import registration, total_of
 from manta.raylet.scheduler import Scheduler
 from manta.raylet.scheduling.cluster import Cluster
 from manta.raylet.scheduling.ledger import Ledger
@@ -221,7 +221,7 @@ class Raylet:
             on_actor=self._actor_state,
             files=self._tls_files(),
             on_cluster=self._cluster_news,
-            total=self._total,
+            total=partial(total_of, self.scheduler),
             load=work,
             gauges=self.memory_kills.gauges,
         )
@@ -299,6 +299,7 @@ class Raylet:
                 tasks=self.tasks,
                 measured=self.measured,
                 services=self.services.statistics,
+                memory_kills=lambda: self.memory_kills.gauges()["oom_kills"],
             )
             port = opened(config.metrics, metrics.text, unready=self._unready, token=self._tokens)
             self.metrics_port = await stack.enter_async_context(port)
@@ -362,8 +363,7 @@ class Raylet:
     def _bury(self, worker_id: bytes, status: int | None, text: str, out_of_memory: bool) -> None:
         known = self.scheduler.worker(worker_id) is not None
         self.state.buried(worker_id, status, text, out_of_memory=out_of_memory)
-        if out_of_memory:
-            self.memory_kills.ours()
+        self.memory_kills.buried(out_of_memory)
         self.logs.ended(worker_id)
         self.admission.worker_gone(worker_id)
         self.runner.tell(ev.WorkerDied(worker_id, status, text, out_of_memory))
@@ -394,10 +394,6 @@ class Raylet:
         self.exchange.news(news)
         if self.scheduler.cluster.draining:
             self.draining.heard()
-
-    def _total(self) -> common.Resources | None:
-        ledger = self.scheduler.ledger
-        return common.Resources(amounts=ledger.total) if ledger.version else None
 
     def _registration(self) -> cpb.RegisterNodeRequest:
         return registration(self.config, self.scheduler, self.actors, self.clients, self.jobs)

@@ -138,7 +138,7 @@ class Cluster:
         """Put images on the nodes that take pods."""
         assert self.engine is not None
         began = time.monotonic()
-        command = [
+        command: list[str | Path] = [
             programs.have(programs.KIND),
             "load",
             "image-archive",

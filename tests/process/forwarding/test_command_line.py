@@ -74,22 +74,22 @@ def manta(*words):
     )
 
 
-def test_jobs_are_submitted_followed_listed_and_stopped(api, tmp_path):
+def test_a_job_is_submitted_and_followed(api, tmp_path):
     (tmp_path / "train.py").write_text("print('trained')")
+    flags = ["--address", ADDRESS, "--working-dir", str(tmp_path), "--submission-id", "j1"]
 
-    done = manta("job", "submit", "--address", ADDRESS, "--working-dir", str(tmp_path), "--submission-id", "j1", "--",
-                 sys.executable, "train.py")  # fmt: skip
+    done = manta("job", "submit", *flags, "--", sys.executable, "train.py")
+
     assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
-
-    manta("job", "submit", "--address", ADDRESS, "--no-wait", "--submission-id", "j2", "--", "sleep", "100")
-    assert manta("job", "stop", "--address", ADDRESS, "j2").stdout == "It will stop.\n"
-    listed = json.loads(manta("job", "list", "--address", ADDRESS, "-o", "json").stdout)
-    assert {one["submission_id"] for one in listed} == {"j1", "j2"}
     assert manta("job", "logs", "--address", ADDRESS, "j1").stdout == "trained\n"
-    assert manta("job", "status", "--address", ADDRESS, "j1").stdout.startswith("j1: SUCCEEDED")
-    wait_until(
-        lambda: manta("job", "status", "--address", ADDRESS, "j2").stdout.startswith("j2: STOPPED"), timeout_s=30
-    )
+
+
+def test_a_job_is_listed_and_stopped(api):
+    manta("job", "submit", "--address", ADDRESS, "--no-wait", "--submission-id", "j2", "--", "sleep", "100")
+
+    listed = json.loads(manta("job", "list", "--address", ADDRESS, "-o", "json").stdout)
+    assert "j2" in {one["submission_id"] for one in listed}
+    assert manta("job", "stop", "--address", ADDRESS, "j2").stdout == "It will stop.\n"
 
 
 def test_the_client_of_the_same_in_python(api):

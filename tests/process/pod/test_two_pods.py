@@ -148,7 +148,7 @@ def sleepers(cluster, mark):
 
 def test_a_job_is_stopped_from_the_other_container(cluster):
     begun(cluster, "stopped", "sleep 4711.1")
-    assert sleepers(cluster, "4711.1")
+    wait_until(lambda: sleepers(cluster, "4711.1"), what="its process")
     assert cluster.rest("POST", "/api/jobs/stopped/stop")[1] == {"stopped": True}
     assert finished(cluster, "stopped")["status"] == "STOPPED"
     wait_until(lambda: not sleepers(cluster, "4711.1"), what="its process to be gone")
@@ -157,7 +157,8 @@ def test_a_job_is_stopped_from_the_other_container(cluster):
 def test_a_job_whose_supervisor_is_killed_has_failed_and_leaves_nothing(cluster):
     begun(cluster, "orphaned", "sleep 4711.2")
     raylet = cluster.head.containers["raylet"]
-    (supervisor,) = [pid for pid in pods.children(raylet.first) if "manta.jobs.supervisor" in pods.words_of(pid)]
+    wait_until(lambda: sleepers(cluster, "4711.2"), what="its process")
+    (supervisor,) = [pid for pid in pods.children(raylet.first) if pods.words_of(pid)[-3:-1] == ["--id", "orphaned"]]
     os.kill(supervisor, signal.SIGKILL)
     job = finished(cluster, "orphaned")
     assert (job["status"], "supervisor died" in job["message"]) == ("FAILED", True)

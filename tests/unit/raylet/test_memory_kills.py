@@ -12,7 +12,7 @@ def test_kills_of_ours_and_of_the_kernel_are_counted_since_the_beginning():
     kernel, now = [7], [100.0]
     kills = MemoryKills(kernels=lambda: kernel[0], clock=lambda: now[0])
     assert {"oom_kills": 0, "oom_unix_ms": 0} == kills.gauges()
-    kills.ours()
+    kills.buried(True)
     now[0] = 200.0
     assert {"oom_kills": 1, "oom_unix_ms": 100_000} == kills.gauges()
     kernel[0] = 9

@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from manta_operator.cluster.totals import totals
-from manta_operator.kinds import PODS, cached
+from manta_operator.kinds import cached
+from manta_operator.kube.resources import PODS
 
 
 def test_the_sizes_of_a_pod_are_read_from_what_is_kept_of_it():

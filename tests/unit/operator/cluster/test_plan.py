@@ -30,7 +30,8 @@ def world():
 
 
 def at_rest() -> Seen:
-    return world().operators[0].seen
+    seen: Seen = world().operators[0].seen
+    return seen
 
 
 def with_spec(seen=None, *, metadata=None, **spec):
