@@ -72,6 +72,9 @@ class StandInControl(control_pb2_grpc.ControlServiceServicer):
     async def ListNodes(self, request: pb.ListNodesRequest, context: Any) -> pb.ListNodesResponse:
         return pb.ListNodesResponse(nodes=self._nodes.values())
 
+    async def GetDemand(self, request: pb.GetDemandRequest, context: Any) -> pb.GetDemandResponse:
+        return pb.GetDemandResponse()
+
     async def DrainNode(self, request: pb.DrainNodeRequest, context: Any) -> pb.DrainNodeResponse:
         node = self._nodes.get(request.node_id)
         if self.silent:

@@ -84,7 +84,7 @@ def ended(place: Place, change: Change) -> bool:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CHANGES)
 def test_it_may_be_killed_after_every_write(kube, identity, places, tmp_path, name):
-    """Each k in a namespace of its own; the greatest that is met is the last write, as greater ones are not met."""
+    """Each k in a namespace of its own, up to one that is beyond the last write."""
     change = CHANGES[name]
 
     async def body():
@@ -112,9 +112,10 @@ def test_it_may_be_killed_after_every_write(kube, identity, places, tmp_path, na
         async with asyncio.TaskGroup() as group:
             for one in kills:
                 group.create_task(one.run(kube, identity, tmp_path / f"k{one.k}", change, slots))
+        # Runs differ by a status or two. The greatest is met by none: it is beyond the last write of its run.
         met = [one.k for one in kills if one.met]
-        assert met == list(range(1, len(met) + 1))
-        assert count - SPARE <= len(met) < len(kills), f"{len(met)} of {len(kills)} were met; {count} were expected"
+        assert set(met) >= set(range(1, count - SPARE + 1)), f"of {count} writes these were met: {met}"
+        assert not kills[-1].met, f"there are more than {kills[-1].k} writes; {count} were expected"
 
         for one in kills:
             unchanged(before[one.k], one.secrets if change.after is not None else before[one.k])
