@@ -99,6 +99,14 @@ CPU_AND_MEMORY = Row(
             "bytes",
             stacked=True,
         ),
+        lines(
+            "Processes ended for want of memory, by node",
+            _rate("manta_memory_kills_total", "pod"),
+            "{{pod}}",
+            "ops",
+            "By the raylet, or by the kernel.",
+            stacked=True,
+        ),
     ),
 )
 

@@ -34,7 +34,10 @@ class ObjectStore:
     memory: Quantity | None = field(
         "How much of the container's memory; 30 % where this is not said.", default=None, **quantity.BOUNDS
     )
-    spill: Spill = field("Where objects go when memory is full.", default=Spill)
+    spill: Spill = field(
+        "Where objects go when memory is full. Not built yet: until it is, what is said here changes nothing.",
+        default=Spill,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,7 +51,10 @@ def container(role: str, image: str, env: list[dict[str, Any]], resources: Mappi
     return {
         "name": role,
         "image": image,
-        "command": ["python", "-m", "manta.pod", role],
+        # Not from the working directory: that is /tmp, where a user's `json.py` would be taken for the library's.
+        "command": ["python", "-P", "-m", "manta.pod", role],
+        # Why it ended is said there; where it could not be, the last lines of the output are.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "env": env,
         "ports": [_port(_OTHERS[role]), _port(_METRICS[role])],
         "resources": dict(resources),

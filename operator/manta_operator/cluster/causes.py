@@ -124,7 +124,6 @@ def memory_cause(pod: Pod, now: float) -> Cause | None:
     node = pod.node
     if node is not None and node.oom_kills and now < node.oom_at + MEMORY_S:
         words = f"{pod.name}: {node.oom_kills} of its processes were ended as its memory was full"
-        words += f"; the last: {node.last_oom}" if node.last_oom else ""
         found.append(Cause(reason="OOMKilled", message=words, fault=False, until=node.oom_at + MEMORY_S))
     return found[0] if found else None
 

@@ -165,7 +165,7 @@ class Gatherer:
         head = named(pods, head_name(key.name))
         status: dict[str, Any] = {} if head is None else head.get("status") or {}
         address = str(status.get("podIP") or "") if status.get("phase") == "Running" else ""
-        access = access_of(credentials(cluster, secrets), address, tls=cluster.spec.tls.enabled)
+        access = access_of(credentials(cluster, secrets), address)
         link = self._links.tie(key, access)
         return link, "" if link else "the head does not run" if not address else "there are no credentials for it"
 

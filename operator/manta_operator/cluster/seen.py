@@ -44,7 +44,6 @@ class ControlNode:
         resources: What it has, by name, such as CPU; as it was registered.
         oom_kills: How many of its processes ended because memory was full, as far as it counts them.
         oom_at: When the last of them did; 0 for never.
-        last_oom: What it said about that one.
     """
 
     id: str
@@ -56,7 +55,6 @@ class ControlNode:
     resources: Mapping[str, float] = field(default_factory=dict)
     oom_kills: int = 0
     oom_at: float = 0.0
-    last_oom: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

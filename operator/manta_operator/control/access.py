@@ -30,14 +30,13 @@ class Access:
         return f"control.{self.shown.cluster}.manta"
 
 
-def access_of(shown: credentials.Access | None, host: str, *, tls: bool) -> Access | None:
-    """How to reach the control of a head; None if it cannot be.
+def access_of(shown: credentials.Access | None, host: str) -> Access | None:
+    """How to reach the control of a head; None if it cannot be. It speaks TLS also where a cluster's drivers do not.
 
     Args:
         shown: The cluster's credentials; None for none yet.
         host: Address of the head's pod; empty for none.
-        tls: Whether control speaks TLS.
     """
     if shown is None or not host:
         return None
-    return Access(f"[{host}]:{PORT}" if ":" in host else f"{host}:{PORT}", shown, tls)
+    return Access(f"[{host}]:{PORT}" if ":" in host else f"{host}:{PORT}", shown)

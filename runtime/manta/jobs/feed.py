@@ -69,7 +69,13 @@ class Feed:
         job_id: str = facts.job["submission_id"]
         before = self._known.get(job_id)
         if before is not None:
-            facts = Facts(facts.job, facts.run or before.run, facts.stop or before.stop, facts.end or before.end)
+            facts = Facts(
+                facts.job,
+                facts.run or before.run,
+                facts.stop or before.stop,
+                facts.end or before.end,
+                facts.placed or before.placed,
+            )
         if facts != before:
             self._known[job_id] = facts
             self._tell(job_id)

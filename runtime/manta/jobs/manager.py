@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,7 +90,7 @@ class Manager:
             return False
         stop = {"unix_ms": int(time.time() * 1000)}
         _ = await self._records.write("stop", job_id, stop)
-        self.feed.put(states.Facts(facts.job, facts.run, stop))
+        self.feed.put(replace(facts, stop=stop))
         self._host.stop(job_id)
         return True
 
@@ -156,7 +157,7 @@ class Manager:
                     # Control is away: the next look will do.
                     facts = await self._records.read(job_id)
                     self.feed.put(facts)
-                    begun = facts.run is not None
+                    begun = facts.began is not None
             await asyncio.sleep(LOOK_S if begun else BEGINNING_S)
         while True:
             try:

@@ -14,7 +14,7 @@ from manta.rpc.v1 import control_pb2 as pb
 
 #: No user's namespace begins with this.
 NAMESPACE: Final = "@manta/jobs"
-_KINDS: Final = ("job", "run", "stop", "end")
+_KINDS: Final = ("job", "run", "stop", "end", "placed")
 
 Ask = Callable[[str, Any], Awaitable[Any]]
 
@@ -43,10 +43,10 @@ class Records:
         Raises:
             JobUnknownError: There is nothing.
         """
-        job, run, stop, end = await asyncio.gather(*(self._one(kind, job_id) for kind in _KINDS))
+        job, run, stop, end, placed = await asyncio.gather(*(self._one(kind, job_id) for kind in _KINDS))
         if job is None:
             raise JobUnknownError(job_id)
-        return Facts(job, run, stop, end)
+        return Facts(job, run, stop, end, placed)
 
     async def memory(self) -> str:
         """The name of control's memory: another one where everything was forgotten and somebody began anew."""

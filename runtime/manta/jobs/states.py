@@ -1,8 +1,8 @@
 """What a submitted job is, decided from what is written of it. Pure.
 
-Four facts are written about a job, each once and never changed: that it was submitted, that it began, that somebody wants it
-stopped, and how it ended. The first who writes a fact wins, so that a supervisor and whoever watches it never contradict
-each other, and no state is ever left again that is final.
+Five facts are written about a job, each once and never changed: that it was submitted, that it began, that it was given the
+resources that it asked for, that somebody wants it stopped, and how it ended. The first who writes a fact wins, so that a
+supervisor and whoever watches it never contradict each other, and no state is ever left again that is final.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from manta.core.options.table import check_runtime_env
+from manta.core.resources import custom_resources
 from manta.jobs.errors import JobRequestError, RuntimeEnvError
 
 Fact = Mapping[str, Any]
@@ -50,13 +51,26 @@ class Facts:
     run: Fact | None = None
     stop: Fact | None = None
     end: Fact | None = None
+    placed: Fact | None = None
+
+    @property
+    def began(self) -> Fact | None:
+        """Which fact says that its command runs; None if it does not yet."""
+        return self.placed if self.job.get("resources") else self.run
 
     @property
     def status(self) -> str:
         """As Ray names it."""
         if self.end is not None:
             return str(self.end["status"])
-        return "PENDING" if self.run is None else "RUNNING"
+        return "PENDING" if self.began is None else "RUNNING"
+
+    @property
+    def message(self) -> str:
+        """Why it is where it is."""
+        if self.end is None and self.run is not None and self.began is None:
+            return f"Job waits for a node with {_amounts(self.job['resources'])} free."
+        return str((self.end or {}).get("message") or _TELLING[self.status])
 
 
 def check_id(job_id: object) -> str:
@@ -102,15 +116,62 @@ def check_request(body: object, new_id: str) -> dict[str, Any]:
         or len(metadata) > MOST_METADATA
     ):
         raise JobRequestError("metadata is larger than 100 kB, or has more than 1000 entries")
-    for name in ("num_cpus", "num_gpus", "memory", "resources", "label_selector"):
-        if body.get(f"entrypoint_{name}"):
-            raise JobRequestError(f"entrypoint_{name} is not built: entrypoints run on the head and hold no resources")
+    if body.get("entrypoint_label_selector"):
+        raise JobRequestError(
+            "entrypoint_label_selector is not built: say what the entrypoint needs, not where it runs"
+        )
+    environment, resources = _check_environment(body.get("runtime_env") or {}), _check_resources(body)
+    if resources and (environment.get("working_dir") or environment.get("py_modules")):
+        raise RuntimeEnvError(
+            "working_dir and py_modules are unpacked on the head, and an entrypoint with resources runs where these are: "
+            "leave one of both out"
+        )
     return {
         "submission_id": check_id(body.get("submission_id") or body.get("job_id") or new_id),
         "entrypoint": entrypoint,
         "metadata": metadata,
-        "runtime_env": _check_environment(body.get("runtime_env") or {}),
+        "runtime_env": environment,
+        **({"resources": resources} if resources else {}),
     }
+
+
+def _check_resources(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What the entrypoint needs, as options of an actor; empty for nothing."""
+    found: dict[str, Any] = {}
+    for name in ("num_cpus", "num_gpus", "memory"):
+        if body.get(f"entrypoint_{name}"):
+            found[name] = _check_amount(f"entrypoint_{name}", body[f"entrypoint_{name}"])
+    custom = body.get("entrypoint_resources") or {}
+    if not isinstance(custom, dict) or not all(isinstance(name, str) and name for name in custom):
+        raise JobRequestError("entrypoint_resources is an object of amounts, by the names of custom resources")
+    amounts = {name: _check_amount(f"entrypoint_resources[{name!r:.100}]", value) for name, value in custom.items()}
+    if any(amounts.values()):
+        found["resources"] = amounts
+    if not found:
+        return {}
+    # An actor that says nothing of CPUs holds one while it is made; this one holds what was asked for.
+    found = {"num_cpus": 0, **found}
+    if found.get("memory"):
+        found["memory"] = int(found["memory"])
+    try:
+        custom_resources(amounts, "entrypoint_resources")
+    except (TypeError, ValueError) as wrong:
+        raise JobRequestError(f"entrypoint_resources: {wrong}") from wrong
+    return found
+
+
+def _check_amount(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
+        raise JobRequestError(f"{name} is an amount, like 2 or 0.5, not {value!r:.40}")
+    return value
+
+
+def _amounts(resources: Mapping[str, Any]) -> str:
+    """For people: `4 CPUs, 2 GPUs`."""
+    named = {"num_cpus": "CPUs", "num_gpus": "GPUs", "memory": "bytes of memory"}
+    said = [f"{resources[name]:g} {words}" for name, words in named.items() if resources.get(name)]
+    said += [f"{amount:g} of {name}" for name, amount in (resources.get("resources") or {}).items() if amount]
+    return ", ".join(said)
 
 
 def _check_environment(value: object) -> dict[str, Any]:
@@ -148,7 +209,7 @@ def package_of(uri: object) -> str:
 
 def same(one: Fact, other: Fact) -> bool:
     """Whether two submissions ask for the same job: a repetition is answered as the first was."""
-    return all(one.get(name) == other.get(name) for name in ("entrypoint", "metadata", "runtime_env"))
+    return all(one.get(name) == other.get(name) for name in ("entrypoint", "metadata", "runtime_env", "resources"))
 
 
 def ended(code: int | None, *, stop_wanted: bool) -> dict[str, Any]:
@@ -195,15 +256,15 @@ def _ended_ms(facts: Facts) -> int:
 
 def event(facts: Facts) -> dict[str, Any]:
     """A job as those are told who follow it: what changes, and nothing that they said themselves."""
-    run, end = facts.run or {}, facts.end or {}
+    end = facts.end or {}
     return {
         "submission_id": facts.job["submission_id"],
         "status": facts.status,
         "stopping": facts.stop is not None,
-        "message": end.get("message") or _TELLING[facts.status],
+        "message": facts.message,
         "error_type": end.get("error_type"),
         "submitted_unix_ms": facts.job.get("submitted_unix_ms"),
-        "began_unix_ms": run.get("unix_ms"),
+        "began_unix_ms": (facts.began or {}).get("unix_ms"),
         "ended_unix_ms": end.get("unix_ms"),
         "exit_code": end.get("exit_code"),
         "log_tail": end.get("log_tail", ""),
@@ -220,7 +281,7 @@ def details(facts: Facts) -> dict[str, Any]:
         "driver_info": None,
         "status": facts.status,
         "entrypoint": job["entrypoint"],
-        "message": end.get("message") or _TELLING[facts.status],
+        "message": facts.message,
         "error_type": end.get("error_type"),
         "start_time": job.get("submitted_unix_ms"),
         "end_time": end.get("unix_ms"),

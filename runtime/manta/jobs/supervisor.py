@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -113,14 +114,16 @@ async def supervise(flags: argparse.Namespace) -> None:
     if stop.is_set() or facts.stop is not None:
         await _end(records, flags.id, states.ended(None, stop_wanted=True))
         return
+    placed, tell = os.pipe()
     try:
         home = flags.session_dir / "jobs" / flags.id
         cwd, folders = await asyncio.to_thread(unpack, facts.job, flags.uploads, home)
         variables = environment(facts.job, flags.session_dir, folders)
         with open(flags.log, "ab") as output:  # noqa: ASYNC230 - once
             driver = subprocess.Popen(  # noqa: ASYNC220 - returns once it is started
-                ["/bin/sh", "-c", _WAITING, "sh", facts.job["entrypoint"]],
+                ["/bin/sh", "-c", _WAITING, "sh", command(facts.job, tell)],
                 cwd=cwd, env=variables, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True,
+                pass_fds=(tell,) if facts.job.get("resources") else (),
             )  # fmt: skip
     except (MantaError, OSError, ValueError) as wrong:
         kind = "RUNTIME_ENV_SETUP_FAILURE" if isinstance(wrong, MantaError) else "JOB_ENTRYPOINT_COMMAND_START_ERROR"
@@ -129,7 +132,10 @@ async def supervise(flags: argparse.Namespace) -> None:
             flags.id,
             {"status": states.FAILED, "message": f"the job could not start: {wrong}", "error_type": kind},
         )
+        os.close(placed)
         return
+    finally:
+        os.close(tell)
     assert driver.stdin is not None
     over = asyncio.Event()
     watched = os.pidfd_open(driver.pid)
@@ -139,11 +145,16 @@ async def supervise(flags: argparse.Namespace) -> None:
         with driver.stdin, suppress(BrokenPipeError):
             driver.stdin.write(b"\n")
             driver.stdin.flush()
+        telling = asyncio.ensure_future(_tell_when_placed(records, flags.id, placed))
         waits = [asyncio.ensure_future(over.wait()), asyncio.ensure_future(stop.wait())]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
         stopping = not over.is_set()
+        if not stopping:
+            # It has been said by now, if ever.
+            await asyncio.wait([telling], timeout=_PAUSE_S)
+        telling.cancel()
         if stopping:
             _kill(driver.pid, signal.SIGTERM)
             with suppress(TimeoutError):
@@ -154,9 +165,34 @@ async def supervise(flags: argparse.Namespace) -> None:
         _kill(driver.pid, signal.SIGKILL)
         code = driver.wait()
         loop.remove_reader(watched)
+        loop.remove_reader(placed)
         os.close(watched)
+        os.close(placed)
     log_tail = await asyncio.to_thread(logs.tail, flags.log, states.MOST_TAIL)
     await _end(records, flags.id, {**states.ended(code, stop_wanted=stopping), "log_tail": log_tail})
+
+
+def command(job: states.Fact, placed: int) -> str:
+    """The command of an entrypoint; of one that needs resources, what gets them for it.
+
+    Args:
+        job: What was submitted.
+        placed: A descriptor that is written to when it has them.
+    """
+    if not job.get("resources"):
+        return str(job["entrypoint"])
+    wanted = {"command": job["entrypoint"], "options": job["resources"], "placed": placed}
+    return shlex.join([sys.executable, "-m", "manta.util.entrypoint", json.dumps(wanted)])
+
+
+async def _tell_when_placed(records: Records, job_id: str, placed: int) -> None:
+    """Write down that a job has the resources that it asked for, as soon as whoever got them says so."""
+    loop, said = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(placed, said.set)
+    await said.wait()
+    loop.remove_reader(placed)
+    if os.read(placed, 1):
+        _ = await records.write("placed", job_id, {"unix_ms": int(time.time() * 1000)})
 
 
 async def _end(records: Records, job_id: str, fact: dict[str, Any]) -> None:

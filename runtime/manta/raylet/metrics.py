@@ -49,6 +49,7 @@ class NodeMetrics:
         tasks: What processes tell of tasks.
         measured: What user code measures.
         services: The processes beside the raylet that it keeps running.
+        memory_kills: How many processes were ended because memory was full.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class NodeMetrics:
         tasks: TaskBook,
         measured: UserMetricBook,
         services: Callable[[], Mapping[str, Mapping[str, int]]] = dict,
+        memory_kills: Callable[[], int] = int,
     ) -> None:
         self._node_id = node_id
         self._runner = runner
@@ -73,6 +75,7 @@ class NodeMetrics:
         self._tasks = tasks
         self._measured = measured
         self._services = services
+        self._memory_kills = memory_kills
         self._components = Components()
 
     def text(self) -> bytes:
@@ -142,6 +145,8 @@ class NodeMetrics:
         yield text.counter("manta_process_cpu_seconds", "CPU time of our processes and the users'.", label, seconds)
         yield text.gauge("manta_process_resident_bytes", "Their memory, shared pages counted in each.", label, resident)
         yield text.gauge("manta_processes", "How many there are.", label, counts)
+        doc = "Processes that the raylet or the kernel ended because memory was full."
+        yield text.counter("manta_memory_kills", doc, (), {(): self._memory_kills()})
 
     def _scheduling(self, scheduling: Mapping[str, Any]) -> Iterator[Metric]:
         states: dict[text.Labels, float] = {state.value: 0 for state in WorkerState} | scheduling["workers"]

@@ -299,6 +299,7 @@ class Raylet:
                 tasks=self.tasks,
                 measured=self.measured,
                 services=self.services.statistics,
+                memory_kills=lambda: self.memory_kills.gauges()["oom_kills"],
             )
             port = opened(config.metrics, metrics.text, unready=self._unready, token=self._tokens)
             self.metrics_port = await stack.enter_async_context(port)

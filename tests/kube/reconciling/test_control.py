@@ -36,8 +36,8 @@ def test_a_worker_goes_when_its_drain_is_over_and_not_before(kube, kubelet, iden
     asyncio.run(body())
 
 
-def test_a_worker_that_control_will_not_drain_goes_all_the_same(kube, kubelet, identity, place, tmp_path):
-    """Nobody else could take its work: the spec was changed by somebody who may, and it is asked for once."""
+def test_a_worker_that_control_will_not_drain_stays_and_the_status_says_why(kube, kubelet, identity, place, tmp_path):
+    """Nobody else could take its work; when control lets it go it goes."""
 
     async def body():
         async with running(kube, identity, tmp_path, place) as (operator, proxy):
@@ -46,10 +46,12 @@ def test_a_worker_that_control_will_not_drain_goes_all_the_same(kube, kubelet, i
             control = kubelet.controls.of(place.mine["metadata"]["uid"])
             control.refuses |= {f"{NAME}-w-0", f"{NAME}-w-1"}
             place.apply(cluster(replicas=1))
+            await until(lambda: "nobody else takes the work" in str(place.mine.get("status")), "it is said")
+            await rests(proxy)
+            assert len(workers(place)) == 2
+            control.refuses.clear()
             await settled(place, operator)
             assert len(workers(place)) == 1
-            assert control.drains == []
-            await rests(proxy)
 
     asyncio.run(body())
 

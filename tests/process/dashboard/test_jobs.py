@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from manta.cli import processes
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.shared_cluster]
@@ -150,11 +151,8 @@ def test_jobs_outlive_a_killed_control(page):
     """The raylet starts control again; the job never stopped, and everything acknowledged is there."""
     job_id = submit(page, "sleep 1000")
     wait_until(lambda: job(page, job_id)["status"] == "RUNNING")
-    words = (b"manta.control", str(page.session_dir).encode())
     (control,) = [
-        int(folder.name)
-        for folder in Path("/proc").iterdir()
-        if folder.name.isdigit() and all(word in (folder / "cmdline").read_bytes().split(b"\0") for word in words)
+        pid for pid in processes.mine_with("manta.control") if str(page.session_dir) in processes.arguments(pid)
     ]
     os.kill(control, signal.SIGKILL)
     wait_until(lambda: page.ask("GET", f"/api/jobs/{job_id}")[0] == 200, timeout_s=20)

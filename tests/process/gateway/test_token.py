@@ -50,5 +50,5 @@ def test_a_wrong_argument_is_named(door, arguments, named):
 
 
 def test_a_token_for_what_is_no_gateway_is_refused():
-    with pytest.raises(ValueError, match="is not a manta:// address"):
+    with pytest.raises(ValueError, match="is not a manta:// or k8s:// address"):
         manta.init("local", token="a" * 64)

@@ -151,7 +151,7 @@ def test_what_the_head_refuses_is_told_in_its_words(head):
         async with following(endpoint_of(head)) as followed:
             for more, code, words in (
                 ({"runtime_env": {"pip": ["numpy"]}}, "INVALID_RUNTIME_ENV", "pip"),
-                ({"entrypoint_num_cpus": 4}, "INVALID_REQUEST", "entrypoint_num_cpus"),
+                ({"entrypoint_num_cpus": "four"}, "INVALID_REQUEST", "entrypoint_num_cpus"),
             ):
                 with pytest.raises(HeadError, match=words) as refused:
                     await followed.heads.submit(CLUSTER, {"submission_id": "mj-d-1", "entrypoint": "true", **more})

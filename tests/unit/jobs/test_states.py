@@ -23,6 +23,20 @@ def test_a_job_goes_from_pending_to_running_to_its_end():
     assert states.Facts(JOB, end=states.ended(0, stop_wanted=False)).status == "SUCCEEDED"
 
 
+def test_a_job_that_needs_resources_is_pending_until_it_has_them_and_says_for_what():
+    needs = states.check_request(
+        {"entrypoint": "true", "entrypoint_num_cpus": 2, "entrypoint_resources": {"licence": 0.5, "none": 0}}, "x"
+    )
+    assert needs["resources"] == {"num_cpus": 2, "resources": {"licence": 0.5, "none": 0}}
+    waits = states.Facts(needs, run={"group": 1, "unix_ms": 1})
+    assert (waits.status, waits.message) == ("PENDING", "Job waits for a node with 2 CPUs, 0.5 of licence free.")
+    assert states.event(waits)["began_unix_ms"] is None
+    runs = states.Facts(needs, run={"group": 1}, placed={"unix_ms": 2})
+    assert (runs.status, states.event(runs)["began_unix_ms"]) == ("RUNNING", 2)
+    assert "resources" not in states.check_request({"entrypoint": "true", "entrypoint_num_cpus": 0}, "x")
+    assert not states.same(JOB, needs)
+
+
 @pytest.mark.parametrize(("code", "stop_wanted", "status"), [
     (0, False, "SUCCEEDED"), (1, False, "FAILED"), (-9, False, "FAILED"), (0, True, "STOPPED"), (-15, True, "STOPPED"),
 ])  # fmt: skip

@@ -43,7 +43,7 @@ def test_the_head_has_four_containers_and_a_worker_one():
     assert [one["name"] for one in worker["spec"]["containers"]] == ["raylet"]
     for pod in (head_pod(parsed, BUILD), worker):
         for one in pod["spec"]["containers"]:
-            assert one["command"] == ["python", "-m", "manta.pod", one["name"]]
+            assert one["command"] == ["python", "-P", "-m", "manta.pod", one["name"]]
 
 
 def test_pods_keep_the_restricted_standard(parsed):

@@ -14,16 +14,10 @@ from manta_operator.builders import labels
 from manta_operator.credentials import authority
 from manta_operator.credentials.certificate import signed_by
 from manta_operator.credentials.decide import Decision
-from tests.unit.operator.credentials.world import DAY, NAMES, SCHEDULE, World
+from tests.unit.operator.credentials.world import DAY, NAMES, SCHEDULE, World, settled
 
 #: A kubelet brings a changed Secret into its pods within that time.
 LAG_S = 120.0
-
-
-def settled():
-    world = World()
-    world.settle()
-    return world
 
 
 @hypothesis.settings(max_examples=30)

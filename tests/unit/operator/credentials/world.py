@@ -6,8 +6,11 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from cryptography import x509
+
 from manta_operator.api.parse import parse_cluster
 from manta_operator.credentials import content
+from manta_operator.credentials.certificate import load
 from manta_operator.credentials.decide import Decision, decide
 from manta_operator.credentials.making import Makers
 from manta_operator.credentials.rotation import Schedule
@@ -108,3 +111,18 @@ class World:
         self._version += 1
         manifest["metadata"] |= {"uid": uid, "resourceVersion": str(self._version)}
         self.secrets[name] = manifest
+
+
+def settled(*changes: tuple[str, Any]) -> World:
+    """One that has come to rest."""
+    world = World(*changes)
+    world.settle()
+    return world
+
+
+def names_in(certificate: bytes) -> set[str]:
+    """The names by which whoever shows it may be known."""
+    found = load(certificate)
+    assert found is not None
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {str(name.value) for name in names}

@@ -109,6 +109,12 @@ def test_without_a_cluster_that_can_take_it_it_is_pending_and_says_why(cluster, 
     assert true_conditions(decided) == {"Reconciling": reason}
 
 
+def test_a_try_that_waits_for_resources_is_pending_with_the_heads_words():
+    decided = plan(seen(run("PENDING", message="Job waits for a node with 4 CPUs free."), activeDeadlineSeconds=5), NOW)
+    assert said(decided) == (JobPhase.PENDING, "Starting", "Job waits for a node with 4 CPUs free.")
+    assert (decided.status.attempts, decided.status.start_time, decided.again_at) == (1, None, None)
+
+
 def test_a_head_that_is_just_being_dialled_is_not_worth_a_word():
     first = seen(synced=False, patience_until=NOW + 3)
     assert plan(first, NOW).status is None

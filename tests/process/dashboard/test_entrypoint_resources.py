@@ -1,0 +1,63 @@
+"""A job whose command needs resources runs where they are, and waits until they are free."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.process.dashboard.test_jobs import job, log, over, submit
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.shared_cluster]
+
+
+def test_it_holds_what_it_asked_for_and_its_output_and_exit_come_back(page):
+    """The node has two CPUs: a second job that needs both waits, and says for what."""
+    program = 'import manta; manta.init(); print(manta.available_resources().get("CPU", 0)); raise SystemExit(3)'
+    command = f"{{ python -c '{program}'; echo over $?; while ! [ -e $GO ]; do sleep 0.05; done; exit 4; }}"
+    environment = {"env_vars": {"GO": f"{page.folder}/go"}}
+    hold = submit(page, command, entrypoint_num_cpus=2, runtime_env=environment)
+    wait_until(lambda: "over" in log(page, hold), timeout_s=40)
+    assert log(page, hold) == "0\nover 3\n"
+    assert job(page, hold)["status"] == "RUNNING"
+
+    second = submit(page, "echo second", entrypoint_num_cpus=2)
+    wait_until(lambda: "waits for a node with 2 CPUs free" in job(page, second)["message"], timeout_s=20)
+    assert job(page, second)["status"] == "PENDING"
+    Path(page.folder, "go").touch()
+    found = over(page, hold)
+    assert (found["status"], found["driver_exit_code"]) == ("FAILED", 4)
+    assert over(page, second)["status"] == "SUCCEEDED"
+    assert log(page, second) == "second\n"
+
+
+def test_one_that_waits_is_stopped_and_one_that_runs_leaves_nothing(page):
+    waits = submit(page, "true", entrypoint_num_cpus=100)
+    wait_until(lambda: "100 CPUs" in job(page, waits)["message"], timeout_s=20)
+    assert page.ask("POST", f"/api/jobs/{waits}/stop", role="submitter")[0] == 200
+    assert over(page, waits)["status"] == "STOPPED"
+
+    runs = submit(page, "echo $$; exec sleep 1000", entrypoint_num_cpus=1)
+    pid = int(wait_until(lambda: log(page, runs).strip(), timeout_s=40))
+    os.kill(pid, 0)
+    assert page.ask("POST", f"/api/jobs/{runs}/stop", role="submitter")[0] == 200
+    assert over(page, runs)["status"] == "STOPPED"
+    wait_until(
+        lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text(), timeout_s=20
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"entrypoint_num_cpus": "2"}, {"entrypoint_num_gpus": -1}, {"entrypoint_memory": float("1e30")},
+        {"entrypoint_resources": [1]}, {"entrypoint_resources": {"CPU": 1}}, {"entrypoint_resources": {"a": True}},
+        {"entrypoint_num_cpus": 1, "runtime_env": {"working_dir": "gcs://a.zip"}},
+    ],
+)  # fmt: skip
+def test_what_is_no_amount_is_refused(page, fields):
+    status, answer = page.ask("POST", "/api/jobs/", {"entrypoint": "true", **fields}, role="submitter")
+    assert status == 400
+    assert "entrypoint" in answer["message"]
