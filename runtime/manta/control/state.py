@@ -12,7 +12,7 @@ from typing import Any
 from manta.control import events
 from manta.control.actors.limits import ActorLimits
 from manta.control.actors.table import ActorTable
-from manta.control.commands import Command, Decision, FinishJobOnNode, Table, Write
+from manta.control.commands import Command, Decision, FinishJobOnNode, Publish, Table, Write
 from manta.control.errors import JobFinishedError
 from manta.control.events import Event, Request
 from manta.control.functions import FunctionTable
@@ -183,10 +183,13 @@ class ControlState:
         self.groups.place_waiting(now, out, cause)
 
     def _heartbeat(self, event: events.Heartbeat, now: Instant, out: list[Command]) -> None:
+        before = self.nodes.gauges(event.node_id)
         if self.nodes.heartbeat(
             event.node_id, event.number, event.available, event.gauges, now, event.total, event.load
         ):
             self._place_waiting(now, out, event.cause)
+        if before.get("oom_kills", 0) != self.nodes.gauges(event.node_id).get("oom_kills", 0):
+            out.append(Publish(self.nodes.rows[event.node_id], event.cause))
 
     def _unregister_node(self, event: events.UnregisterNode, now: Instant, out: list[Command]) -> bytes:
         self._node_dead(event.node_id, event.reason or "it left", now, out, event.cause)

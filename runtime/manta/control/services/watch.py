@@ -70,7 +70,9 @@ class Subscription:
             case Ready():
                 response.ready.SetInParent()
             case Node():
-                response.node.CopyFrom(convert.to_node(item, self._state.nodes.available(item.node_id)))
+                nodes = self._state.nodes
+                node = convert.to_node(item, nodes.available(item.node_id), nodes.gauges(item.node_id))
+                response.node.CopyFrom(node)
             case Job():
                 response.job.CopyFrom(convert.to_job(item))
             case Actor():
