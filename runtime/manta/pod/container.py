@@ -109,8 +109,10 @@ class Container:
             return
         say(f"the raylet has left its cluster; its container stays for {LEFT_S:g} s, or until it is told to end")
         until = time.monotonic() + LEFT_S
-        while not self._ending.begun and time.monotonic() < until:
+        while time.monotonic() < until:
             first.turn(LOOK_S)
+            if self._ending.begun:
+                return
 
     def _start(self, first: First) -> None:
         words = commands.words(self._settings, self._places)
