@@ -139,3 +139,22 @@ def test_what_placement_sees_is_the_sum_of_everything_that_was_said(history):
         assert seen(view.room) == left(total, list(held.values()))
         assert seen(view.load) == {name: -n for name, n in left({}, list(starting.values())).items()}
         assert view.actors == len(held)
+
+
+def test_whoever_watches_nodes_is_told_of_each_end_for_want_of_memory():
+    """Once for each news, and with the count: a heartbeat that says the same again is none."""
+    from manta.control import events
+    from tests.unit.control.worlds import World
+
+    world = World()
+    world.register(node_id(1))
+
+    def beat(kills: int) -> list[Node]:
+        gauges = {"oom_kills": kills, "oom_unix_ms": 5}
+        number = next(world._numbers)
+        before = len(world.published)
+        world.handle(events.Heartbeat(node_id=node_id(1), number=number, available={"CPU": 2 * CPU}, gauges=gauges))
+        return world.published[before:]
+
+    assert [[], [node_id(1)], []] == [[row.node_id for row in beat(kills)] for kills in (0, 1, 1)]
+    assert world.state.nodes.gauges(node_id(1))["oom_kills"] == 1
