@@ -105,14 +105,14 @@ class Container:
 
     def _outlive(self, first: First) -> None:
         """A raylet that left in good order was drained: the pod goes next, and must not become a new node until it does."""
-        if self._settings.role is not Role.RAYLET or self._ended != 0 or self._ending.begun:
+        if self._settings.role is not Role.RAYLET or self._ended != 0:
             return
-        say(f"the raylet has left its cluster; its container stays for {LEFT_S:g} s, or until it is told to end")
-        until = time.monotonic() + LEFT_S
-        while time.monotonic() < until:
+        until, said = time.monotonic() + LEFT_S, False
+        while not self._ending.begun and time.monotonic() < until:
+            if not said:
+                said = True
+                say(f"the raylet has left its cluster; its container stays for {LEFT_S:g} s, or until it is told to end")
             first.turn(LOOK_S)
-            if self._ending.begun:
-                return
 
     def _start(self, first: First) -> None:
         words = commands.words(self._settings, self._places)
