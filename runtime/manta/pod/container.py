@@ -111,7 +111,9 @@ class Container:
         while not self._ending.begun and time.monotonic() < until:
             if not said:
                 said = True
-                say(f"the raylet has left its cluster; its container stays for {LEFT_S:g} s, or until it is told to end")
+                say(
+                    f"the raylet has left its cluster; its container stays for {LEFT_S:g} s, or until it is told to end"
+                )
             first.turn(LOOK_S)
 
     def _start(self, first: First) -> None:
