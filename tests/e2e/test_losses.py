@@ -155,7 +155,8 @@ def test_user_code_that_takes_all_memory_costs_a_worker_and_the_status_says_so(
 ):
     """OOMKilled, whether the kernel took one process of the container or all of it; the head is untouched."""
     before = status(operator, namespace)["head"]["restarts"]
-    said = driver.ask("manta.get(hog.options(num_cpus=3, max_retries=0).remote(2 << 30))")
+    on_worker = "label_selector={'manta.compute/group': 'workers'}"
+    said = driver.ask(f"manta.get(hog.options(max_retries=0, {on_worker}).remote(2 << 30))")
     assert "Memory" in said or "Died" in said or "Crashed" in said, said
     wait_until(lambda: "OOMKilled" in str(status(operator, namespace)), timeout_s=60, what="the status says OOMKilled")
     assert before == status(operator, namespace)["head"]["restarts"]
