@@ -28,6 +28,8 @@ def build() -> None:
 
 def up(folder: Path) -> None:
     """One until Ctrl-C."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts it in the background has the first ignored
+        signal.signal(number, signal.default_int_handler)
     began = time.monotonic()
     with cluster(folder) as running:
         kept.say(f"ready in {time.monotonic() - began:.0f} s. Next, in another terminal:")
