@@ -154,7 +154,8 @@ def test_whoever_watches_nodes_is_told_of_each_end_for_want_of_memory():
         number = next(world._numbers)
         before = len(world.published)
         world.handle(events.Heartbeat(node_id=node_id(1), number=number, available={"CPU": 2 * CPU}, gauges=gauges))
-        return world.published[before:]
+        told: list[Node] = world.published[before:]
+        return told
 
     assert [[], [node_id(1)], []] == [[row.node_id for row in beat(kills)] for kills in (0, 1, 1)]
     assert world.state.nodes.gauges(node_id(1))["oom_kills"] == 1
