@@ -82,6 +82,9 @@ class Kubelet:
         self._over.set()
         for thread in self._threads:
             thread.join(10.0)
+        # Without them pods are Pending again, as other tests want them.
+        for name in self.names:
+            self._api.delete(f"/api/v1/nodes/{name}")
         self._api.close()
 
     def release(self, *pods: str) -> None:

@@ -17,7 +17,7 @@ from tests.kube.reconciling.states import Place
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kubelet(kube: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubelet]:
     """Of three nodes. What went wrong in it fails the run at its end."""
     with stand_in_nodes(kube, tmp_path_factory.mktemp("controls")) as nodes:
@@ -25,8 +25,8 @@ def kubelet(kube: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Ite
         assert nodes.wrong == []
 
 
-@pytest.fixture(scope="session")
-def may(api: Api) -> Callable[[str], None]:
+@pytest.fixture(scope="package")
+def may(api: Api) -> Iterator[Callable[[str], None]]:
     """Gives a user what the operator's role gives, and nothing else."""
     role = {"metadata": {"name": "manta-operator"}, "rules": rules(*Scope)}
     assert api.create(f"{RBAC}/clusterroles", role).ok
@@ -38,11 +38,17 @@ def may(api: Api) -> Callable[[str], None]:
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
         }
         assert api.create(f"{RBAC}/clusterrolebindings", binding).ok
+        given.append(binding["metadata"]["name"])
 
-    return give
+    given: list[str] = []
+    yield give
+    # Others install charts with a role of that name.
+    for name in given:
+        api.delete(f"{RBAC}/clusterrolebindings/{name}")
+    api.delete(f"{RBAC}/clusterroles/manta-operator")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def identity(kube: ControlPlane, may: Callable[[str], None]) -> Path:
     """The kubeconfig of a user who may what the operator may."""
     may("operator")

@@ -45,6 +45,6 @@ def test_a_life(kube, kubelet, identity, place, tmp_path):
             await until(place.gone, "all of it is gone")
             await rests(proxy)
             assert all(not place.all(resource) for resource in CHILDREN)
-            assert operator.end() == 0
+            assert await asyncio.to_thread(operator.end) == 0
 
     asyncio.run(body())

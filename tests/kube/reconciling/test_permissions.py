@@ -89,7 +89,7 @@ def test_the_role_is_what_is_asked_for(kube, may, place, tmp_path):
                 await a_job(place)
                 place.delete(CLUSTERS, NAME)
                 await until(place.gone, "all of it is gone")
-                assert process.end() == 0
+                assert await asyncio.to_thread(process.end) == 0
 
     asyncio.run(body())
     rows, refused = asked(kube, user)

@@ -69,7 +69,7 @@ def test_probes_and_numbers_say_how_it_is(kube, identity, place, tmp_path):
                 await until(place.gone, "all of it is gone")
                 _, text = await ask(port, "/metrics")
                 assert place.namespace not in text
-                assert process.end() == 0
+                assert await asyncio.to_thread(process.end) == 0
 
     asyncio.run(body())
 
@@ -91,7 +91,7 @@ def test_without_an_api_server_it_lives_and_is_not_ready(tmp_path):
             assert status == 503
             assert "not read yet: mantaclusters, mantajobs" in text
             assert (await asyncio.to_thread(get, port_of(process), "/healthz"))[0] == 200
-            assert process.end() == 0
+            assert await asyncio.to_thread(process.end) == 0
 
     asyncio.run(body())
 
