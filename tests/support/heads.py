@@ -108,8 +108,9 @@ class Head:
         *,
         token: str | None = None,
         headers: dict[str, str] | None = None,
+        endless: bool = False,
     ) -> tuple[int, bytes]:
-        """One request to the HTTP server; `token` is a role's name or what is shown."""
+        """One request to the HTTP server; `token` is a role's name or what is shown. Of an endless answer only the status."""
         connection = self.http()
         shown = dict(headers or {})
         if token is not None:
@@ -119,7 +120,7 @@ class Head:
             data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
             connection.request(method, path, data, shown)
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            return answer.status, b"" if endless and answer.status == 200 else answer.read()
         finally:
             connection.close()
 

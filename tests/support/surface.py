@@ -41,6 +41,10 @@ def http_routes(folder: Path = Path("/nonexistent/session")) -> dict[tuple[str, 
     return dict(compose(Context(config, nothing, tasks, nothing, "session", secure=True)).table)
 
 
+#: Routes whose answer ends when its reader leaves.
+ENDLESS = frozenset({"/api/job-events"})
+
+
 def filled(path: str, value: str = "x") -> str:
     """A route's path with something in its places."""
     return "/".join(value if part.startswith("{") else part for part in path.split("/"))

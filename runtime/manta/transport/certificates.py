@@ -91,7 +91,13 @@ def make_authority(cluster: str, *, now: datetime.datetime) -> KeyPair:
 
 
 def make_leaf(
-    authority: KeyPair, role: Role, cluster: str, *, now: datetime.datetime, extra_names: Sequence[str] = ()
+    authority: KeyPair,
+    role: Role,
+    cluster: str,
+    *,
+    now: datetime.datetime,
+    extra_names: Sequence[str] = (),
+    lasts: datetime.timedelta = datetime.timedelta(days=LEAF_DAYS),
 ) -> KeyPair:
     """Make a role's certificate, for serving and for dialling.
 
@@ -101,6 +107,7 @@ def make_leaf(
         cluster: The cluster's name in certificates.
         now: When; aware.
         extra_names: Host names and addresses by which strangers reach it (a browser, curl): they check those.
+        lasts: How long from now on it is valid, at most: never longer than its authority.
     """
     signer = serialization.load_pem_private_key(authority.key, password=None)
     issuer = x509.load_pem_x509_certificate(authority.certificate)
@@ -123,7 +130,7 @@ def make_leaf(
         .serial_number(x509.random_serial_number())
         # Never before or after its authority.
         .not_valid_before(max(now - _EARLY, issuer.not_valid_before_utc))
-        .not_valid_after(min(now + datetime.timedelta(days=LEAF_DAYS), issuer.not_valid_after_utc))
+        .not_valid_after(min(now + lasts, issuer.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(

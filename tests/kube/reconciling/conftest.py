@@ -32,13 +32,14 @@ def may(api: Api) -> Iterator[Callable[[str], None]]:
     assert api.create(f"{RBAC}/clusterroles", role).ok
 
     def give(user: str) -> None:
+        name = f"manta-operator-{secrets.token_hex(4)}"
         binding = {
-            "metadata": {"name": f"manta-operator-{secrets.token_hex(4)}"},
+            "metadata": {"name": name},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "manta-operator"},
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
         }
         assert api.create(f"{RBAC}/clusterrolebindings", binding).ok
-        given.append(binding["metadata"]["name"])
+        given.append(name)
 
     given: list[str] = []
     yield give

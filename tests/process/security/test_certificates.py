@@ -24,8 +24,6 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.shared_cluster
 
-NOW = datetime.datetime.now(datetime.UTC)
-
 #: Each door's role.
 DOORS = {"control": Role.CONTROL, "gateway": Role.GATEWAY, "dashboard": Role.DASHBOARD, "door": Role.WORKER}
 #: Those of servers. A node reads both files for each connection, and its certificate is the one with which these tests dial it:
@@ -33,12 +31,14 @@ DOORS = {"control": Role.CONTROL, "gateway": Role.GATEWAY, "dashboard": Role.DAS
 SERVERS = [door for door, role in DOORS.items() if role is not Role.WORKER]
 
 
-def leaf(head: Head, role: Role, now: datetime.datetime = NOW) -> KeyPair:
-    """Another certificate of this cluster's own authority."""
+def leaf(head: Head, role: Role, *, expired: bool = False) -> KeyPair:
+    """Another certificate of this cluster's own authority, which may have been valid until a minute ago."""
     folder = head.credentials
     authority = KeyPair((folder / "ca.crt").read_bytes(), (folder / "ca.key").read_bytes())
     names = ("127.0.0.1", "localhost") if role in (Role.GATEWAY, Role.DASHBOARD) else ()
-    return make_leaf(authority, role, read_cluster(str(folder)), now=now, extra_names=names)
+    lasts = datetime.timedelta(minutes=-1) if expired else datetime.timedelta(days=1)
+    now = datetime.datetime.now(datetime.UTC)
+    return make_leaf(authority, role, read_cluster(str(folder)), now=now, extra_names=names, lasts=lasts)
 
 
 def files_of(head: Head, role: Role) -> tuple[Path, Path]:
@@ -99,7 +99,7 @@ def test_half_a_renewal_is_not_used(head, door):
 @pytest.mark.parametrize("door", SERVERS, indirect=True)
 def test_a_door_whose_certificate_has_expired_is_believed_by_nobody(head, door):
     role = DOORS[door]
-    renew(head, role, leaf(head, role, NOW - datetime.timedelta(days=1000)))
+    renew(head, role, leaf(head, role, expired=True))
 
     def refused() -> bool:
         try:
@@ -113,7 +113,7 @@ def test_a_door_whose_certificate_has_expired_is_believed_by_nobody(head, door):
 
 def test_a_driver_says_what_is_wrong_with_the_gateways_certificate(head, monkeypatch):
     good = leaf(head, Role.GATEWAY)
-    renew(head, Role.GATEWAY, leaf(head, Role.GATEWAY, NOW - datetime.timedelta(days=1000)))
+    renew(head, Role.GATEWAY, leaf(head, Role.GATEWAY, expired=True))
     monkeypatch.setenv("MANTA_TOKEN", head.token("submitter"))
     monkeypatch.setenv("MANTA_CA_FILE", str(head.credentials / "ca.crt"))
     with pytest.raises(errors.AuthenticationError, match="certificate"):
@@ -136,7 +136,7 @@ def test_a_node_whose_certificate_has_expired_or_is_anothers_is_not_let_in(head,
     mine = head.files()
     assert call(head.control_channel(mine), head.join_token) is grpc.StatusCode.OK
     for pair in (
-        leaf(head, Role.WORKER, NOW - datetime.timedelta(days=1000)),
+        leaf(head, Role.WORKER, expired=True),
         other(tmp_path, read_cluster(str(head.credentials))),
     ):
         write_pair(pair, str(tmp_path / "x.crt"), str(tmp_path / "x.key"))
