@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from manta_operator.kube.recorder import Told
+from manta_operator.kube.events import Event
 from manta_operator.kube.requests import Request
 from manta_operator.version import __version__
 
@@ -92,9 +92,9 @@ class Metrics:
         self._calls.labels(request.verb, request.resource, code).inc()
         self._call_seconds.labels(request.verb).observe(seconds)
 
-    def told(self, told: Told) -> None:
+    def told(self, told: Event) -> None:
         """An event about an object was sent."""
-        self._events.labels("Warning" if told.warning else "Normal", told.reason).inc()
+        self._events.labels(told.type, told.reason).inc()
 
     def queue(self, controller: str, length: Callable[[], int]) -> None:
         """Show how long a controller's queue is."""

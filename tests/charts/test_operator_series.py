@@ -6,7 +6,7 @@ import re
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from manta_operator.kube.recorder import Told
+from manta_operator.kube.events import Event
 from manta_operator.kube.requests import Request
 from manta_operator.metrics import Metrics
 from tests.charts import queries
@@ -38,7 +38,7 @@ def told() -> list[tuple[str, dict[str, str]]]:
     metrics.reconcile_seconds.labels("cluster").observe(1)
     metrics.queue_seconds.labels("cluster").observe(1)
     metrics.pod_seconds.labels("scheduled").observe(1)
-    metrics.told(Told("OOMKilled", "a worker's memory was full", warning=True))
+    metrics.told(Event("OOMKilled", "a worker's memory was full", "Warning"))
     metrics.failures.labels("Pod", "Forbidden").inc()
     return [
         (sample.name, {"manta_cluster" if label == "cluster" else label: text for label, text in sample.labels.items()})

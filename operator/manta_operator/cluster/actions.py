@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from manta_operator.builders.labels import Manifest
+from manta_operator.kube.events import Event
 from manta_operator.kube.resources import Resource
 
 
@@ -117,21 +118,6 @@ class StatusUpdate:
     """
 
     status: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Tell people, about the MantaCluster. After the status update that it came with has been accepted, else never.
-
-    Attributes:
-        reason: In one word.
-        message: For people; at most 1024 characters.
-        type: Normal or Warning.
-    """
-
-    reason: str
-    message: str
-    type: str = "Normal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from manta_operator.builders.labels import Manifest
-from manta_operator.cluster.actions import Apply, Check, Create, Delete, DrainNode, Event, Plan
+from manta_operator.cluster.actions import Apply, Check, Create, Delete, DrainNode, Plan
 from manta_operator.cluster.children import belongs
 from manta_operator.cluster.gather import READ_S
 from manta_operator.cluster.memory import Memory
@@ -19,8 +19,9 @@ from manta_operator.control.links import Link
 from manta_operator.kinds import CLUSTERS
 from manta_operator.kube.bulk import MOST_AT_ONCE, Outcome, slow_start
 from manta_operator.kube.errors import ApiError, KubeError, NotLeaderError
+from manta_operator.kube.events import Event
 from manta_operator.kube.ownership import Taken
-from manta_operator.kube.recorder import Recorder, Told
+from manta_operator.kube.recorder import Recorder
 from manta_operator.kube.resources import PODS, Key, Resource, key_of
 from manta_operator.kube.transport import Transport
 from manta_operator.kube.writer import Writer
@@ -209,8 +210,7 @@ class Application:
     async def _tell(self, event: Event) -> None:
         regarding = {"apiVersion": CLUSTERS.api_version, "kind": CLUSTERS.kind, "metadata": self._seen.raw["metadata"]}
         try:
-            told = Told(event.reason, event.message, warning=event.type == "Warning")
-            await self._recorder.tell(regarding, told)
+            await self._recorder.tell(regarding, event)
         except NotLeaderError as error:
             self._not_leading = error
 

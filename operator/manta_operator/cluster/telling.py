@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from manta_operator.builders.labels import Manifest
-from manta_operator.cluster.actions import Event
 from manta_operator.cluster.reading import parts, text
+from manta_operator.kube.events import WARNING, Event
 
 _LENGTH = 1024
-NORMAL, WARNING = "Normal", "Warning"
 
 
 def events(before: Manifest, after: Manifest) -> list[Event]:

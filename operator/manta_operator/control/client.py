@@ -38,17 +38,6 @@ class ControlClient:
         self._stub = control_pb2_grpc.ControlServiceStub(channel)
         self._token = token
 
-    async def list_nodes(self) -> list[Node]:
-        """Every node that is remembered, dead ones included.
-
-        Raises:
-            MantaError: Control cannot be reached, or refuses.
-        """
-        response: pb.ListNodesResponse = await call(
-            self._stub.ListNodes, pb.ListNodesRequest(), token=self._token, timeout_s=CALL_S
-        )
-        return [node_of(info) for info in response.nodes]
-
     async def idle(self) -> dict[bytes, bool]:
         """Which nodes have no task, no actor, no owner and no driver, as far as control says.
 

@@ -10,7 +10,6 @@ import logging
 import random
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
-from dataclasses import replace
 
 from manta.aio.backoff import Backoff
 from manta.aio.supervisor import Supervisor
@@ -25,8 +24,6 @@ log = logging.getLogger(__name__)
 BACKOFF = Backoff(first_s=0.1, factor=2.0, cap_s=10.0, jitter=0.3)
 #: Control will not drain a node: it is the head's, or nobody else would take its work.
 _REFUSED = "DRAIN_REFUSED"
-#: How often control is asked for what it tells in no event.
-COUNT_S = 10.0
 #: Nodes that are remembered for one cluster; control itself forgets the dead.
 MOST_NODES = 20_000
 
@@ -63,16 +60,9 @@ class Link:
                 try:
                     async with connect(self.access) as client:
                         self._client = client
-                        counting = asyncio.get_running_loop().create_task(
-                            self._count(client), name="count nodes' losses"
-                        )
-                        try:
-                            async for news in client.watch_nodes():
-                                failures = 0
-                                self._learn(news)
-                        finally:
-                            counting.cancel()
-                            await asyncio.gather(counting, return_exceptions=True)
+                        async for news in client.watch_nodes():
+                            failures = 0
+                            self._learn(news)
                     self.last_error = "control ended the stream of nodes"
                 except MantaError as error:
                     self.last_error = str(error)
@@ -123,35 +113,12 @@ class Link:
         # Whoever asked looks again: at the refusal, or in a moment at what the stream says.
         self._changed()
 
-    async def _count(self, client: ControlClient) -> None:
-        """Ask now and then for what is in no event: how many processes of each node were ended because memory was full."""
-        while True:
-            await asyncio.sleep(COUNT_S)
-            try:
-                self._counted(await client.list_nodes())
-            except MantaError as error:
-                log.debug("nodes were not listed: %s", error)
-
-    def _counted(self, listed: Iterable[Node]) -> None:
-        if self._nodes is None:
-            return
-        counts = {node.node_id: (node.oom_kills, node.oom_at) for node in listed}
-        after = {
-            node_id: replace(node, oom_kills=counts[node_id][0], oom_at=counts[node_id][1])
-            if node_id in counts
-            else node
-            for node_id, node in self._nodes.items()
-        }
-        if after != self._nodes:
-            self._nodes = after
-            self._changed()
-
     def _learn(self, news: Iterable[Node] | Node) -> None:
         before = self._nodes
         if isinstance(news, Node):
-            after = {**(before or {}), news.node_id: _with_count(news, before)}
+            after = {**(before or {}), news.node_id: news}
         else:
-            after = {node.node_id: _with_count(node, before) for node in news}
+            after = {node.node_id: node for node in news}
         if len(after) > MOST_NODES:
             after = {node_id: node for node_id, node in after.items() if node.state is not NodeState.DEAD}
         self._nodes = after
@@ -165,14 +132,6 @@ class Link:
         if self._nodes is not None:
             self._nodes = None
             self._changed()
-
-
-def _with_count(node: Node, before: dict[bytes, Node] | None) -> Node:
-    """A node as an event tells it, with the count that was listed before: events have none."""
-    known = (before or {}).get(node.node_id)
-    if known is None or node.oom_kills >= known.oom_kills:
-        return node
-    return replace(node, oom_kills=known.oom_kills, oom_at=known.oom_at)
 
 
 class Links:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from manta_operator.api.job import JobStatus
+from manta_operator.kube.events import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +48,6 @@ class Delete:
 
 
 Action = Hold | Release | Submit | Stop | Delete
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Tell people, about the MantaJob, after the status that it came with was written.
-
-    Attributes:
-        reason: In one word.
-        message: For people.
-        type: Normal or Warning.
-    """
-
-    reason: str
-    message: str
-    type: str = "Normal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

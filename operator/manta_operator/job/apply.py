@@ -12,7 +12,7 @@ from manta_operator.job.actions import Action, Delete, Hold, Plan, Release, Stop
 from manta_operator.job.seen import FINALIZER
 from manta_operator.kinds import JOBS
 from manta_operator.kube.errors import ApiError, NotLeaderError
-from manta_operator.kube.recorder import Recorder, Told
+from manta_operator.kube.recorder import Recorder
 from manta_operator.kube.resources import Key, key_of
 from manta_operator.kube.writer import Writer
 
@@ -60,8 +60,7 @@ class Apply:
             await self.say(plan.status)
         for event in plan.events:
             regarding = {**self._raw, "apiVersion": JOBS.api_version, "kind": JOBS.kind}
-            told = Told(event.reason, event.message, warning=event.type == "Warning")
-            _ = await self._recorder.tell(regarding, told)
+            _ = await self._recorder.tell(regarding, event)
         for action in plan.actions:
             await self._do(action)
 

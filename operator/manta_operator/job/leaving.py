@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Final
 
 from manta_operator.job import times
-from manta_operator.job.actions import Event, Plan, Release, Stop
+from manta_operator.job.actions import Plan, Release, Stop
 from manta_operator.job.seen import Seen
 from manta_operator.job.submission import submission_id
 from manta_operator.job.tries import over
+from manta_operator.kube.events import WARNING, Event
 
 #: How long a head that cannot be reached is waited for, seconds.
 PATIENCE_S: Final = 300.0
@@ -29,7 +30,7 @@ def plan(seen: Seen, now: float) -> Plan:
         since = times.read(seen.job.metadata.deletion_timestamp) or now
         if now >= since + PATIENCE_S:
             message = f"its cluster's head could not be reached for {PATIENCE_S:g} s: what ran of it may run on there"
-            return Plan(actions=(Release(),), events=(Event("NotStopped", message, "Warning"),))
+            return Plan(actions=(Release(),), events=(Event("NotStopped", message, WARNING),))
         return Plan(again_at=since + PATIENCE_S)
     # The last try, and one that was submitted and never written down.
     tries = (

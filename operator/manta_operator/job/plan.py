@@ -8,7 +8,7 @@ from typing import Final
 from manta.aio.backoff import Backoff
 from manta_operator.api.job import JobPhase, JobStatus
 from manta_operator.job import leaving, status, times
-from manta_operator.job.actions import Action, Delete, Event, Hold, Plan, Release, Stop, Submit
+from manta_operator.job.actions import Action, Delete, Hold, Plan, Release, Stop, Submit
 from manta_operator.job.seen import Seen
 from manta_operator.job.status import Said
 from manta_operator.job.submission import body, submission_id
@@ -202,5 +202,5 @@ def _said(seen: Seen, decision: _Decision, now: float) -> Plan:
     said, actions, again_at = decision
     written = status.written(seen, said, now)
     changed = _ordered(written) != _ordered(seen.status)
-    events = (Event(*event),) if changed and (event := status.event(seen, said)) else ()
+    events = (event,) if changed and (event := status.event(seen, said)) else ()
     return Plan(status=written if changed else None, actions=actions, events=events, again_at=again_at)

@@ -12,6 +12,7 @@ from manta_operator.job import times
 from manta_operator.job.seen import Seen
 from manta_operator.job.submission import submission_id
 from manta_operator.job.tries import Tries
+from manta_operator.kube.events import NORMAL, WARNING, Event
 
 #: As in the resource's definition.
 _MOST_MESSAGE: Final = 4096
@@ -92,12 +93,12 @@ def invalid(before: JobStatus, generation: int, error: InvalidObjectError, now: 
     )
 
 
-def event(seen: Seen, said: Said) -> tuple[str, str, str] | None:
-    """Reason, message and type of what people are told, when the job has got somewhere else."""
+def event(seen: Seen, said: Said) -> Event | None:
+    """What people are told, when the job has got somewhere else."""
     if seen.status.phase is said.phase and seen.status.failed == said.tries.failed:
         return None
     warning = said.phase is JobPhase.FAILED or said.reason in _WARNINGS
-    return said.reason, said.message[:1024] or said.phase.value, "Warning" if warning else "Normal"
+    return Event(said.reason, said.message[:1024] or said.phase.value, WARNING if warning else NORMAL)
 
 
 _Condition = tuple[ConditionStatus, str, str]

@@ -7,10 +7,10 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from manta_operator.kube.errors import KubeError, NotLeaderError
+from manta_operator.kube.events import Event
 from manta_operator.kube.resources import EVENTS
 from manta_operator.kube.writer import MANAGER, Writer
 
@@ -24,23 +24,6 @@ REMEMBERED = 4096
 _NOTE, _REASON = 1024, 128
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One thing that happened.
-
-    Attributes:
-        warning: Whether somebody may have to do something.
-        reason: In one word.
-        action: What was being done.
-        note: For people.
-    """
-
-    reason: str
-    note: str
-    action: str = "Reconcile"
-    warning: bool = False
-
-
 class Recorder:
     """Events of one instance.
 
@@ -52,13 +35,13 @@ class Recorder:
     """
 
     def __init__(
-        self, writer: Writer, instance: str, now: Callable[[], float], sent: Callable[[Told], None] = lambda told: None
+        self, writer: Writer, instance: str, now: Callable[[], float], sent: Callable[[Event], None] = lambda told: None
     ) -> None:
         self._writer, self._instance, self._now, self._sent = writer, instance[:128], now, sent
         #: Names of events, and when they were told; oldest first.
         self._told: OrderedDict[str, float] = OrderedDict()
 
-    async def tell(self, regarding: dict[str, Any], told: Told) -> bool:
+    async def tell(self, regarding: dict[str, Any], told: Event) -> bool:
         """Tell something about an object, once an hour at most, whichever instance does: an event's name is made of what it says.
 
         Args:
@@ -92,7 +75,7 @@ class Recorder:
         return True
 
 
-def event_of(regarding: dict[str, Any], told: Told, instance: str, now: datetime.datetime) -> dict[str, Any]:
+def event_of(regarding: dict[str, Any], told: Event, instance: str, now: datetime.datetime) -> dict[str, Any]:
     """The event's object. The same things said of the same object have the same name.
 
     Args:
@@ -102,17 +85,17 @@ def event_of(regarding: dict[str, Any], told: Told, instance: str, now: datetime
         now: When; aware.
     """
     metadata = regarding["metadata"]
-    said = "\n".join((metadata["uid"], told.reason, told.note))
+    said = "\n".join((metadata["uid"], told.reason, told.message))
     name = f"{metadata['name'][:200]}.{hashlib.sha256(said.encode()).hexdigest()[:16]}"
     return {
         "metadata": {"name": name, "namespace": metadata["namespace"]},
         "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "reportingController": f"manta.compute/{MANAGER}",
         "reportingInstance": instance,
-        "action": told.action[:_REASON],
+        "action": "Reconcile",
         "reason": told.reason[:_REASON],
-        "type": "Warning" if told.warning else "Normal",
-        "note": told.note[:_NOTE],
+        "type": told.type,
+        "note": told.message[:_NOTE],
         "regarding": {
             "apiVersion": regarding["apiVersion"],
             "kind": regarding["kind"],

@@ -25,6 +25,8 @@ from manta.jobs.feed import Feed, Follower
 
 #: How often something is said when nothing happens. Who hears nothing for three of these may take the connection for dead.
 ALIVE_S: Final = 5.0
+#: How long a reader may take for one write: there are few places, and who reads no more would keep one for ever.
+READ_S: Final = 30.0
 #: Of jobs in one write.
 _AT_ONCE: Final = 64
 
@@ -46,11 +48,15 @@ class JobEvents:
         with self._feed.follow(request.query.get("prefix", "")) as follower:
             response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
             await response.prepare(request)
-            await _write(response, [{"type": "begin", "session": self._session}])
             stop = asyncio.create_task(self._wake_at_the_end(follower), name="end of a stream of jobs")
             try:
                 with suppress(ConnectionError):  # the client has left
+                    await _write(response, [{"type": "begin", "session": self._session}])
                     await self._tell(request, response, follower)
+            except TimeoutError:
+                # It takes nothing any more. The rest of this answer would wait for it too; it may come again.
+                if request.transport is not None:
+                    request.transport.abort()
             finally:
                 stop.cancel()
         return response
@@ -81,4 +87,5 @@ class JobEvents:
 
 
 async def _write(response: web.StreamResponse, lines: list[dict[str, Any]]) -> None:
-    await response.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    async with asyncio.timeout(READ_S):
+        await response.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))

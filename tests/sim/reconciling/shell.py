@@ -9,13 +9,14 @@ from dataclasses import replace
 from manta_operator.api.cluster import MantaCluster
 from manta_operator.api.parse import InvalidObjectError, parse_cluster
 from manta_operator.builders.build import Build
-from manta_operator.cluster.actions import Apply, Create, Delete, DrainNode, Event, Plan
+from manta_operator.cluster.actions import Apply, Create, Delete, DrainNode, Plan
 from manta_operator.cluster.children import belongs
 from manta_operator.cluster.plan import plan
 from manta_operator.cluster.refusals import Refusal, Why, why_of
 from manta_operator.cluster.seen import Seen
 from manta_operator.credentials.making import Makes
 from manta_operator.kube.errors import ApiError
+from manta_operator.kube.events import Event
 from manta_operator.kube.ownership import Taken, whose
 from tests.sim.reconciling.machines import Machines
 from tests.sim.reconciling.server import KINDS, Copies, Server

@@ -77,14 +77,10 @@ def test_who_is_idle_is_asked_and_can_be_done_without(answer, idle):
     assert asyncio.run(link.idle()) == {}
 
 
-def test_processes_that_ended_for_want_of_memory_are_asked_for_and_kept():
-    """No event has their count, so an event does not take it away; the same count again is no news."""
+def test_processes_that_ended_for_want_of_memory_come_as_news_of_their_node():
+    """The same count again is no news."""
     link, changes = tied(None)
     counted = replace(NODE, oom_kills=2, oom_at=9.0)
-    link._counted([counted, replace(NODE, node_id=b"unknown", oom_kills=1)])
+    link._learn(counted)
+    link._learn(counted)
     assert (link.nodes, changes) == ((counted,), [True])
-    link._counted([counted])
-    link._learn(NODE)
-    assert (link.nodes, changes) == ((counted,), [True])
-    link._learn(replace(NODE, draining=Draining.DRAINING))
-    assert (link.nodes, changes) == ((replace(counted, draining=Draining.DRAINING),), [True, True])

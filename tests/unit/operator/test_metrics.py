@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manta_operator.kube.recorder import Told
+from manta_operator.kube.events import Event
 from manta_operator.kube.requests import Request
 from manta_operator.metrics import Metrics
 
@@ -50,7 +50,7 @@ def test_requests_and_events_are_counted():
     metrics = Metrics()
     metrics.called(Request("create", "pods"), "201", 0.1)
     metrics.called(Request("create", "pods"), "201", 0.1)
-    metrics.told(Told("Scaled", "up", warning=True))
+    metrics.told(Event("Scaled", "up", "Warning"))
     assert lines(metrics, "manta_operator_api_calls_total") == [
         'manta_operator_api_calls_total{code="201",resource="pods",verb="create"} 2.0'
     ]

@@ -8,7 +8,8 @@ import datetime
 import pytest
 
 from manta_operator.kube.errors import NotLeaderError, UnreachableError
-from manta_operator.kube.recorder import AGAIN_S, Recorder, Told, event_of
+from manta_operator.kube.events import Event
+from manta_operator.kube.recorder import AGAIN_S, Recorder, event_of
 
 CLUSTER = {
     "apiVersion": "manta.compute/v1alpha1",
@@ -31,7 +32,7 @@ class Writer:
 
 def test_an_event_says_all_that_the_api_server_wants():
     """Whole, as events.k8s.io/v1 has it."""
-    event = event_of(CLUSTER, Told("Scaled", "up", warning=True), "me", NOW)
+    event = event_of(CLUSTER, Event("Scaled", "up", "Warning"), "me", NOW)
     name = event["metadata"].pop("name")
     assert name.startswith("demo.")
     assert event == {
@@ -56,7 +57,7 @@ def test_an_event_says_all_that_the_api_server_wants():
 def test_the_same_thing_has_the_same_name_whoever_says_it():
     """Two instances, or one that was killed, tell it once."""
     names = {
-        event_of(CLUSTER, Told("Scaled", note), instance, NOW)["metadata"]["name"]
+        event_of(CLUSTER, Event("Scaled", note), instance, NOW)["metadata"]["name"]
         for note, instance in (("up", "a"), ("up", "b"), ("down", "a"))
     }
     assert len(names) == 2
@@ -66,17 +67,17 @@ def test_it_is_told_once_an_hour():
     """At most."""
     writer, clock, counted = Writer(), [0.0], []
     recorder = Recorder(writer, "me", lambda: clock[0], counted.append)
-    assert asyncio.run(recorder.tell(CLUSTER, Told("A", "a")))
-    assert not asyncio.run(recorder.tell(CLUSTER, Told("A", "a")))
+    assert asyncio.run(recorder.tell(CLUSTER, Event("A", "a")))
+    assert not asyncio.run(recorder.tell(CLUSTER, Event("A", "a")))
     clock[0] = AGAIN_S
-    assert asyncio.run(recorder.tell(CLUSTER, Told("A", "a")))
+    assert asyncio.run(recorder.tell(CLUSTER, Event("A", "a")))
     assert len(writer.posted) == len(counted) == 2
 
 
 def test_an_event_that_cannot_be_told_stops_nobody():
     """It is logged."""
     recorder = Recorder(Writer(UnreachableError("POST", "cut")), "me", lambda: 0.0)
-    assert not asyncio.run(recorder.tell(CLUSTER, Told("A", "a")))
+    assert not asyncio.run(recorder.tell(CLUSTER, Event("A", "a")))
 
 
 def test_who_does_not_lead_has_not_told_it():
@@ -84,6 +85,6 @@ def test_who_does_not_lead_has_not_told_it():
     writer = Writer(NotLeaderError())
     recorder = Recorder(writer, "me", lambda: 0.0)
     with pytest.raises(NotLeaderError):
-        asyncio.run(recorder.tell(CLUSTER, Told("A", "a")))
+        asyncio.run(recorder.tell(CLUSTER, Event("A", "a")))
     writer.error = None
-    assert asyncio.run(recorder.tell(CLUSTER, Told("A", "a")))
+    assert asyncio.run(recorder.tell(CLUSTER, Event("A", "a")))

@@ -10,7 +10,7 @@ from manta.client.waiter import Waiter
 from manta.core import errors
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import gateway_pb2 as gw
-from manta.transport.convert import error_from_proto
+from manta.transport.convert import error_from_proto, error_to_proto
 from manta.transport.message_data import split_data
 
 TYPE_CHECKING = False
@@ -152,6 +152,8 @@ class Requests:
         self._last = 0
         self._open: dict[int, Callable[[pb.ControlReply], None]] = {}
         self._waiters: dict[int, Reply] = {}
+        #: Of those that nobody waits for.
+        self._posts: set[int] = set()
 
     def number(self, then: Callable[[pb.ControlReply], None]) -> int:
         """The id of a new request; `then` takes its answer."""
@@ -175,9 +177,12 @@ class Requests:
     def post(self, method: str, request: Message, then: Callable[[pb.ControlReply], None]) -> None:
         """See `Session.post`."""
         session = self._session
+        if session.outbox.log.full:
+            session.await_room()
         with session.lock:
             session.check()
             payload, number = request.SerializeToString(), self.number(then)
+            self._posts.add(number)
             session.say(gw.DriverAction(control=pb.ControlCall(request_id=number, method=method, payload=payload)))
 
     def forget(self, number: int) -> None:
@@ -188,12 +193,17 @@ class Requests:
     def answered(self, frame: pb.ControlReply) -> None:
         """An answer came."""
         then = self._open.pop(frame.request_id, None)
+        self._posts.discard(frame.request_id)
         if then is not None:
             then(frame)
 
-    def lost(self) -> None:
-        """No answer will come any more: every wait ends."""
+    def lost(self, reason: errors.MantaError) -> None:
+        """No answer will come any more: every wait ends, and what was posted gets that error."""
+        posts = [self._open[number] for number in sorted(self._posts)]
+        self._posts.clear()
         self._open.clear()
+        for then in posts:
+            then(pb.ControlReply(error=error_to_proto(reason)))
         for reply in self._waiters.values():
             self._session.pump.finish(reply)
         self._waiters.clear()

@@ -225,7 +225,7 @@ class RemoteSession(Patient):
             self.values.set(oid, failure)
         for stream in list(self.streams.values()):
             stream.failed(failure)
-        self.requests.lost()
+        self.requests.lost(reason)
         self.store.lost()
         self.outbox.let_go()
 
