@@ -257,7 +257,8 @@ def test(arguments: Sequence[str]) -> None:
         # A quarter of an hour and some GB, the first time; elsewhere whoever wants the tests on kind says `./dev kind` before.
         subprocess.run([python_of(VENV), "-m", "tests.e2e.harness"], cwd=ROOT, stdout=sys.stderr, check=False)
     # One control plane, and one cluster, serves all of its tests, so these are one after the other.
-    kubernetes = pytest(["tests/kube", "tests/e2e"])
+    # A node that is lost takes minutes to be missed: where all threads stand then is no news.
+    kubernetes = pytest(["tests/kube", "tests/e2e", "-o", "faulthandler_timeout=900"])
     status = pytest(["tests", "--ignore=tests/kube", "--ignore=tests/e2e", *SIDE_BY_SIDE])
     sys.exit(status or outside or kubernetes or bool(failed))
 

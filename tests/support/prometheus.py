@@ -56,6 +56,11 @@ class Prometheus:
         """The values of a query's series."""
         return [float(one["value"][1]) for one in self.series(query)]
 
+    def value(self, query: str) -> float | None:
+        """The value of a query with one series; None while there is none."""
+        values = self.values(query)
+        return values[0] if len(values) == 1 else None
+
     def up(self) -> int:
         """How many targets answered when they were asked last; 0 too while it starts."""
         try:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import secrets
-import selectors
 import shutil
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from tests.e2e.harness.kept import CannotMakeError
 from tests.e2e.harness.programs import NODE
+from tests.support import apart
 
 ROOT = Path(__file__).resolve().parents[3]
 START_S = 60.0
@@ -101,11 +101,13 @@ def engine(folder: Path, *, data: Path | None = None, doors: Sequence[socket.soc
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[door.fileno() for door in doors],
     )  # fmt: skip
     try:
-        _wait_until_ready(process)
+        answer = apart.hear(process, START_S)
+        if "ready" not in answer:
+            raise CannotMakeError(f"no Docker daemon: {answer.get('failed')}")
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         yield Engine({**os.environ, "DOCKER_HOST": f"unix://{address}"}, int(children[0]))
     finally:
-        _end(process)
+        apart.end(process, STOP_S)
         for path in (state, *(() if data else (kept,))):
             shutil.rmtree(path, ignore_errors=True)
         _remove_groups(group)
@@ -116,30 +118,6 @@ def _may(capability: int) -> bool:
     lines = Path("/proc/self/status").read_text().splitlines()
     [bounding] = [line.split()[1] for line in lines if line.startswith("CapBnd:")]
     return bool(int(bounding, 16) >> capability & 1)
-
-
-def _wait_until_ready(process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        heard = selector.select(START_S)
-    line = process.stdout.readline() if heard else ""
-    answer = json.loads(line) if line else {"failed": f"nothing heard from it for {START_S:g} s"}
-    if "ready" not in answer:
-        raise CannotMakeError(f"no Docker daemon: {answer.get('failed')}")
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """Its first process ends when nobody needs it any more, and all others with it."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.close()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()  # --kill-child takes the rest along
-        process.wait()
-    process.stdout.close()
 
 
 def _remove_groups(name: str) -> None:

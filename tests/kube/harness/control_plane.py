@@ -5,20 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import os
-import selectors
 import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from tests.kube.harness import audit, build
 from tests.kube.harness.certificates import Authority, service_account_keys
 from tests.kube.harness.inside import ADVERTISED, PORTS
+from tests.support import apart
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Ten seconds on a quiet machine; this is for one where eight other things run.
@@ -120,7 +118,7 @@ class ControlPlane:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": do, "part": part}) + "\n")
         self._process.stdin.flush()
-        answer = _hear(self._process, ANSWER_S)
+        answer = apart.hear(self._process, ANSWER_S)
         if "done" not in answer:
             raise ControlPlaneError(f"cannot {do} {part}: {answer.get('error') or answer.get('failed')}")
 
@@ -146,40 +144,12 @@ def control_plane(folder: Path) -> Iterator[ControlPlane]:
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[listening.fileno()],
         )  # fmt: skip
     try:
-        answer = _hear(process, START_S)
+        answer = apart.hear(process, START_S)
         if "ready" not in answer:
             raise ControlPlaneError(f"the control plane did not start: {answer.get('failed')}")
         yield ControlPlane(folder, server, authority, process)
     finally:
-        _end(process)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """Its first process ends when nobody can ask it anything any more, and all others with it."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.close()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()  # --kill-child takes the rest along
-        process.wait()
-    process.stdout.close()
-
-
-def _hear(process: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
-    """The next thing it says."""
-    assert process.stdout is not None
-    deadline = time.monotonic() + timeout_s
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        if not selector.select(max(0.0, deadline - time.monotonic())):
-            return {"failed": f"nothing heard from it for {timeout_s:g} s"}
-    line = process.stdout.readline()  # it writes whole lines
-    if not line:
-        return {"failed": f"its first process ended with status {process.wait()}"}
-    answer: dict[str, Any] = json.loads(line)
-    return answer
+        apart.end(process, STOP_S)
 
 
 def _write_files(folder: Path) -> Authority:

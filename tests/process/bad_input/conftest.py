@@ -15,12 +15,6 @@ if TYPE_CHECKING:
 CLUSTER: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 128 * 1024 * 1024, "log_to_driver": False}
 
 
-@pytest.fixture(scope="session", autouse=True)
-def folder_for_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Settle pytest's own folder before a module's sandbox changes where temporary files go."""
-    tmp_path_factory.getbasetemp()
-
-
 @pytest.fixture(scope="module", autouse=True)
 def cluster(request: pytest.FixtureRequest) -> Iterator[None]:
     """The module's cluster."""

@@ -10,12 +10,6 @@ import pytest
 import manta
 
 
-@pytest.fixture(scope="session", autouse=True)
-def folder_for_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Settle pytest's own folder before a module's sandbox changes where temporary files go."""
-    tmp_path_factory.getbasetemp()
-
-
 @pytest.fixture(scope="module")
 def raylet() -> Iterator[Path]:
     """The raylet's socket; every other process of the cluster listens beside it."""

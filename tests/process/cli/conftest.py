@@ -54,12 +54,6 @@ class Driver:
         return self.process.returncode, errors
 
 
-@pytest.fixture(scope="session", autouse=True)
-def folder_for_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Settle pytest's own folder before a test's sandbox changes where temporary files go."""
-    tmp_path_factory.getbasetemp()
-
-
 @pytest.fixture(autouse=True)
 def only_ours(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
     """A command must never reach a cluster that its test did not start: only the sandbox's are looked at."""

@@ -9,12 +9,6 @@ import pytest
 from tests.support import dashboard
 
 
-@pytest.fixture(scope="session", autouse=True)
-def folder_for_temporary_files(tmp_path_factory):
-    """Settle pytest's own folder before a module's sandbox changes where temporary files go."""
-    tmp_path_factory.getbasetemp()
-
-
 @pytest.fixture(scope="module")
 def page(module_sandbox):
     """A dashboard to a cluster of one node."""

@@ -17,12 +17,6 @@ ADDRESS = f"k8s://{kube_api.NAMESPACE}/{kube_api.NAME}"
 through_gateway.warm_up()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def folder_for_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Settle pytest's own folder before a module's sandbox changes where temporary files go."""
-    tmp_path_factory.getbasetemp()
-
-
 @pytest.fixture(scope="module")
 def door(module_sandbox) -> Iterator[gateway.Door]:
     """A gateway to a cluster of one node, with the certificate that a MantaCluster's has."""

@@ -15,12 +15,6 @@ if TYPE_CHECKING:
 through_gateway.warm_up()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def folder_for_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Settle pytest's own folder before a module's sandbox changes where temporary files go."""
-    tmp_path_factory.getbasetemp()
-
-
 @pytest.fixture(scope="module")
 def door(module_sandbox) -> Iterator[gateway.Door]:
     """A gateway to a cluster of one node."""

@@ -5,14 +5,9 @@ Debian and Ubuntu: `apt install prometheus`; CI installs it. Without it these te
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -20,7 +15,9 @@ import pytest
 import manta
 from manta.cli.tool import Tool
 from manta.client import current
-from tests.process.metrics.conftest import Ports, free_port
+from tests.process.metrics.conftest import Ports
+from tests.support.prometheus import Prometheus, Target
+from tests.support.prometheus import prometheus as real_prometheus
 from tests.support.waiting import wait_until
 
 pytestmark = [
@@ -28,74 +25,13 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus here: apt install prometheus"),
 ]
 
-_CONFIG = """
-global:
-  scrape_interval: 1s
-  scrape_timeout: 1s
-scrape_configs:
-- job_name: manta
-  authorization:
-    credentials_file: {token_file}
-  static_configs:
-  - targets: ['127.0.0.1:{raylet}', '127.0.0.1:{control}']
-"""
-
-
-class Prometheus:
-    """A running one."""
-
-    def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}/api/v1"
-
-    def get(self, path: str, **parameters: str) -> Any:
-        """The data of one answer."""
-        url = f"{self._url}/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=5) as response:
-            answer = json.load(response)
-        assert answer["status"] == "success", answer
-        return answer["data"]
-
-    def values(self, query: str) -> list[float]:
-        """The values of a query's series."""
-        return [float(series["value"][1]) for series in self.get("query", query=query)["result"]]
-
-    def value(self, query: str) -> float | None:
-        """The value of a query with one series; None while there is none."""
-        values = self.values(query)
-        return values[0] if len(values) == 1 else None
-
 
 @pytest.fixture(scope="module")
 def prometheus(ports: Ports, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    folder: Path = tmp_path_factory.mktemp("prometheus")
-    config = _CONFIG.format(token_file=ports.token_file, raylet=ports.raylet, control=ports.control)
-    (folder / "prometheus.yml").write_text(config)
-    port = free_port()
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={folder}/prometheus.yml",
-                f"--storage.tsdb.path={folder}/data",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        found = Prometheus(port)
-        wait_until(lambda: _up(found) == [1.0, 1.0], timeout_s=30)
+    targets = [Target(f"127.0.0.1:{port}", "manta", Path(ports.token_file)) for port in (ports.raylet, ports.control)]
+    with real_prometheus(tmp_path_factory.mktemp("prometheus"), targets) as found:
+        wait_until(lambda: found.up() == 2, timeout_s=30)
         yield found
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-
-
-def _up(prometheus: Prometheus) -> list[float]:
-    try:
-        return prometheus.values("up")
-    except OSError:
-        return []
 
 
 def test_it_scrapes_raylet_and_control_with_the_viewer_token(prometheus):

@@ -7,12 +7,6 @@ import pytest
 from tests.support import pods
 
 
-@pytest.fixture(scope="session", autouse=True)
-def folder_for_temporary_files(tmp_path_factory):
-    """Settle pytest's own folder before a module's sandbox changes where temporary files go."""
-    tmp_path_factory.getbasetemp()
-
-
 @pytest.fixture(scope="module")
 def cluster(module_sandbox):
     """It runs: a worker that came before its head has joined it."""

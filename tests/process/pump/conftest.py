@@ -7,12 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(scope="session", autouse=True)
-def folder_for_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Settle pytest's own folder before a test's sandbox changes where temporary files go."""
-    tmp_path_factory.getbasetemp()
-
-
 @pytest.fixture(autouse=True)
 def no_driver_left() -> Iterator[None]:
     """A test that failed half-way leaves no driver behind."""

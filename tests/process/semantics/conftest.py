@@ -28,12 +28,6 @@ CLUSTER: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="session", autouse=True)
-def folder_for_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Settle pytest's own folder before a module's sandbox changes where temporary files go."""
-    tmp_path_factory.getbasetemp()
-
-
 @pytest.fixture(scope="module", autouse=True)
 def cluster(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The module's cluster. A module with `CLUSTER = None` starts its own."""

@@ -1,4 +1,4 @@
-"""The operator's side of a head's HTTP server, without an API server."""
+"""What all tests of real processes share."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def folder_for_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Settle pytest's own folder before a module's sandbox changes where temporary files go."""
+    """Settle pytest's own folder before a sandbox changes where temporary files go."""
     tmp_path_factory.getbasetemp()
