@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import shutil
+import ssl
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -106,11 +108,27 @@ def test_every_panel_of_both_dashboards_has_data(operator: Cluster, namespace: s
         (name, str(selector)) for name, expression in queries.alerts() for selector in queries.selectors(expression)
     ]
 
+    secret = operator.get("secret", "demo-viewer", namespace=namespace)["data"]
+    token, authority = (base64.b64decode(secret[key]).decode() for key in ("token", "ca.crt"))
+
+    def look_at_the_page() -> None:
+        request = urllib.request.Request(
+            f"https://127.0.0.1:{page}/api/jobs/", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(
+            request, timeout=10, context=ssl.create_default_context(cadata=authority)
+        ) as answer:
+            assert answer.status == 200
+
     def missing() -> list[str]:
+        look_at_the_page()
         driver.ask("len(manta.get([square.remote(x) for x in range(6)] + [counter.add.remote(1)]))")
         return [where for where, expression in [*panels, *alerts] if not watched.series(expression)]
 
-    with drivers.live(environment) as driver:
+    with (
+        operator.forwarded("pod/demo-head", 8265, namespace=namespace) as page,
+        drivers.live(environment) as driver,
+    ):
         driver.ask("bool(counter := Counter.remote())")
         driver.ask("bool(kept := manta.put(bytes(1 << 20)))")
         wait_until(lambda: not missing(), timeout_s=90, what=f"there are data for {missing()}")

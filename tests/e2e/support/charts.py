@@ -28,6 +28,7 @@ SMALL: Mapping[str, Any] = {
     "workerGroups": {
         "workers": {
             "replicas": 2,
+            "customResources": {"slot": 2},
             "resources": {"limits": {"cpu": 3, "memory": "1Gi"}, "requests": {"cpu": "100m", "memory": "256Mi"}},
         }
     },
