@@ -11,7 +11,6 @@ import pytest
 
 from tests.e2e.harness.cluster import Cluster
 from tests.e2e.support import drivers, pods
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("demo")
 
@@ -46,7 +45,7 @@ def test_large_values_go_both_ways(environment):
 
 
 def test_work_goes_on_when_the_gateways_container_is_killed(operator: Cluster, namespace: str, environment):
-    """Its sessions end with it, so a driver is told; the next one gets in at once, by the same pod."""
+    """Its sessions end with it, so a driver is told; the next one gets in by the same pod, as soon as it is there again."""
     with drivers.live(environment) as driver:
         assert "9" == driver.ask("manta.get(square.remote(3))")
         operator.kubectl(
@@ -55,10 +54,6 @@ def test_work_goes_on_when_the_gateways_container_is_killed(operator: Cluster, n
         )  # fmt: skip
         said = driver.ask("manta.get(square.remote(4))")
         assert said == "16" or "the gateway ended the session" in said or "is lost" in said, said
-    wait_until(
-        lambda: operator.get("pod", "demo-head", namespace=namespace)["status"]["containerStatuses"],
-        what="the head's pod",
-    )
     assert drivers.RIGHT == drivers.run(["-c", drivers.PROGRAM], environment).strip().splitlines()[-1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 
 from manta.api.output import Printer
 from manta.client.reading import exception_of
@@ -14,12 +15,17 @@ from manta.rpc.v1 import channel_pb2 as pb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from manta.client.kube.cluster import Cluster
     from manta.client.remote.address import Gateway
     from manta.client.remote.session import RemoteSession
     from manta.client.user import UserSession
     from manta.core.options.init import InitOptions
 
 log = logging.getLogger("manta")
+
+#: How long the gateway of a cluster that takes drivers may be away, a new head's start included; and how often it is tried.
+GATEWAY_S = 60.0
+LOOK_S = 0.5
 
 
 def connect_driver(options: InitOptions, raylet: str) -> UserSession:
@@ -63,7 +69,7 @@ def connect_kubernetes(options: InitOptions, address: str) -> RemoteSession:
     """Join the MantaCluster that k8s://NAMESPACE/NAME names as a driver outside, through the API server.
 
     Raises:
-        KubernetesError: There is no way to it, or it takes no drivers; its classes say which.
+        KubernetesError: There is no way to it, also after `GATEWAY_S`, or it takes no drivers; its classes say which.
         AuthenticationError: Its gateway is not the right one, or does not take the token.
         VersionMismatchError: Python or Manta differ too much.
         MissingPackageError: What reads a kubeconfig is not installed.
@@ -78,7 +84,7 @@ def connect_kubernetes(options: InitOptions, address: str) -> RemoteSession:
         say=lambda text: log.warning("%s", text),
     )
     try:
-        return _connect_to(cluster.gateway(), options)
+        return _connect_in_time(cluster, options)
     except errors.KubernetesError:
         cluster.close()
         raise
@@ -88,6 +94,28 @@ def connect_kubernetes(options: InitOptions, address: str) -> RemoteSession:
     except BaseException:
         cluster.close()
         raise
+
+
+def _connect_in_time(cluster: Cluster, options: InitOptions) -> RemoteSession:
+    """Join a cluster that takes drivers, by what is known of it.
+
+    What is known is older than its gateway's last start, or its head's: one that is being started again is waited for.
+    """
+    deadline = time.monotonic() + GATEWAY_S
+    said = False
+    while True:
+        try:
+            return _connect_to(cluster.gateway(), options)
+        except (errors.PortForwardError, errors.RpcError) as failed:
+            # Of the others some are answers: one that holds all the sessions it may is there.
+            if not isinstance(failed, errors.PortForwardError) and type(failed) is not errors.RpcError:
+                raise
+            if time.monotonic() >= deadline:
+                raise
+            if not said:
+                log.warning("%s; waiting up to %.0f s for it", failed, GATEWAY_S)
+                said = True
+        time.sleep(LOOK_S)
 
 
 def _connect_to(gateway: Gateway, options: InitOptions) -> RemoteSession:

@@ -265,6 +265,32 @@ def test_a_cluster_that_is_not_ready_yet_is_waited_for(api, caplog):
     assert waited == ["MantaCluster default/demo takes no drivers yet: HeadPending: no node fits; waiting for it"]
 
 
+@pytest.mark.parametrize("missing", ["gateway", "head"])
+def test_a_gateway_that_is_being_started_again_is_waited_for(api, caplog, missing):
+    """The cluster takes drivers by what it says of itself, which is older."""
+    ports = dict(api.ports)
+    if missing == "gateway":
+        api.ports.clear()
+    else:
+        api.put_head()
+
+    def be_back() -> None:
+        wait_until(lambda: len([path for path in api.requests if "/pods?" in path]) >= 2, what="a second try")
+        api.ports.update(ports)
+        api.put_head("demo-head")
+
+    thread = threading.Thread(target=be_back)
+    thread.start()
+    logging.getLogger("manta").propagate = True
+    manta.init(ADDRESS, configure_logging=False)
+    thread.join()
+
+    assert manta.get(double.remote(2)) == 4
+    said = [record.message for record in caplog.records if "waiting" in record.message]
+    assert len(said) == 1, said
+    assert "connection refused" in said[0] if missing == "gateway" else "its head has no pod now" in said[0]
+
+
 def test_a_token_that_was_changed_meanwhile_is_read_anew(driver, door):
     assert manta.get(double.remote(1)) == 2
     tokens = door.folder / "tokens"

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import manta
+from manta.api import driver
 from manta.client.kube import opening
 from manta.core import errors
 from manta.transport.auth import new_token
@@ -133,12 +134,18 @@ def test_no_secret(api):
     refused(errors.ClusterNotReadyError, "there is no Secret default/demo-submitter")
 
 
-def test_no_head(api):
+@pytest.fixture
+def impatient(monkeypatch):
+    """A gateway that is away is not waited for."""
+    monkeypatch.setattr(driver, "GATEWAY_S", 0.0)
+
+
+def test_no_head(api, impatient):
     api.put_head()
     refused(errors.PortForwardError, "MantaCluster default/demo cannot be reached: its head has no pod now")
 
 
-def test_nobody_listens_in_the_pod(api):
+def test_nobody_listens_in_the_pod(api, impatient):
     api.ports.clear()
     refused(
         errors.PortForwardError,
