@@ -89,13 +89,18 @@ def test_a_thread_unknown_to_the_threading_module_is_found():
     """`_thread` starts threads that `threading.enumerate()` never shows."""
     done = threading.Lock()
     done.acquire()
-    ended = threading.Event()
+    began, ended = threading.Event(), threading.Event()
 
     def stand():
+        began.set()
         done.acquire()
         ended.set()
 
-    text = what_is_reported(["threads"], lambda _: _thread.start_new_thread(stand, ()))
+    def leave_behind(_):
+        _thread.start_new_thread(stand, ())
+        assert began.wait(5), "until it runs it has no frame"
+
+    text = what_is_reported(["threads"], leave_behind)
 
     assert "stand" in text
     done.release()
