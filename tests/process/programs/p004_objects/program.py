@@ -13,7 +13,7 @@ SCALE = float(os.environ["PROGRAM_TIME_SCALE"])
 # %% 2
 if ray.is_initialized:
     ray.shutdown()
-ray.init(num_cpus=10, logging_level=logging.ERROR)
+ray.init(num_cpus=4, logging_level=logging.ERROR)
 
 # %% 3
 numbers = [1, 2, 3, 4, 5]
@@ -110,7 +110,7 @@ def train_and_score_model(X_train, X_test, y_train, y_test, n_estimators):
 
 # %% 20
 def run_sequential(n_models):
-    return [train_and_score_model(X_train, X_test, y_train, y_test, n_estimators=100 + 5 * j) for j in range(n_models)]
+    return [train_and_score_model(X_train, X_test, y_train, y_test, n_estimators=20 + 5 * j) for j in range(n_models)]
 
 
 sequential = run_sequential(NUM_MODELS)
@@ -144,7 +144,7 @@ def run_parallel(n_models):
                 X_test=X_test_ref,
                 y_train=y_train_ref,
                 y_test=y_test_ref,
-                n_estimators=100 + 5 * j,
+                n_estimators=20 + 5 * j,
             )
             for j in range(n_models)
         ]
