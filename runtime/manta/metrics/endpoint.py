@@ -25,6 +25,10 @@ MOST_CONNECTIONS: Final = 32
 #: How long a request may take to arrive, and a response to be read, seconds.
 PATIENCE_S: Final = 5.0
 _PAUSE_S: Final = 0.1
+#: Who asks whether a process is ready that never was gets its answer when it is, or after so long: a kubelet that hears no asks
+#: again a second later, whatever has become of it meanwhile. Less than the time that it gives an answer.
+HOLD_S: Final = 2.0
+_HOLD_LOOK_S: Final = 0.02
 
 
 class Endpoint:
@@ -37,6 +41,7 @@ class Endpoint:
 
     def __init__(self, door: Door, context: Callable[[], ssl.SSLContext] | None = None) -> None:
         self._door, self._context = door, context
+        self._was_ready = False
         self._open = Strangers[socket.socket](MOST_CONNECTIONS, MOST_CONNECTIONS)
 
     async def accept(self, listener: socket.socket, tasks: Supervisor) -> None:
@@ -101,10 +106,20 @@ class Endpoint:
         except asyncio.LimitOverrunError:
             return Response(431, f"at most {MOST_HEAD_BYTES} bytes of headers\n".encode()), True
         try:
+            if not self._was_ready and head.startswith(b"GET /readyz "):
+                await self._readiness()
             return self._door.answer(head.removesuffix(b"\r\n\r\n"))
         except Exception:
             log.exception("a scrape failed")
             return Response(500, b"see the log\n"), True
+
+    async def _readiness(self) -> None:
+        """Wait for the first of it, for a while."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + HOLD_S
+        while self._door.ready() and loop.time() < until:  # noqa: ASYNC110 - readiness is a question, no event
+            await asyncio.sleep(_HOLD_LOOK_S)
+        self._was_ready = not self._door.ready()
 
 
 @asynccontextmanager

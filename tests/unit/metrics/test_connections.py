@@ -17,12 +17,12 @@ NOW = datetime.datetime.now(datetime.UTC)
 DOOR = Door(lambda: b"numbers", "text/plain", lambda: "")
 
 
-async def healthy(port, context=None, name=None):
-    """What /healthz answers, and the certificate that was shown."""
+async def healthy(port, context=None, name=None, path="/healthz"):
+    """What it answers, and the certificate that was shown."""
     # Another address than those that flood the port.
     own = ("127.0.0.2", 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name, local_addr=own)
-    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     said = await asyncio.wait_for(reader.read(), 10)
     shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True) if context else None
     writer.close()
@@ -70,5 +70,28 @@ def test_nor_those_that_do_not_shake_hands_and_a_renewed_certificate_is_shown(tm
             assert (await healthy(port, trusted, "localhost"))[1] == second != first
             (tmp_path / "m.crt").write_text("half")
             assert (await healthy(port, trusted, "localhost"))[1] == second
+
+    asyncio.run(main())
+
+
+def test_who_asks_whether_it_is_ready_for_the_first_time_is_told_as_soon_as_it_is():
+    """A kubelet that hears no asks again a second later. Afterwards each gets its answer at once."""
+
+    async def main():
+        why, asked = ["not yet"], asyncio.Event()
+
+        def unready():
+            asked.set()
+            return why[0]
+
+        async with serve(Listen(port=0), Door(lambda: b"", "text/plain", unready)) as port:
+            first = asyncio.create_task(healthy(port, path="/readyz"))
+            await asyncio.wait_for(asked.wait(), 10)
+            assert (await healthy(port))[0] == b"HTTP/1.1 200 OK", "it is alive meanwhile"
+            assert not first.done()
+            why[0] = ""
+            assert (await first)[0] == b"HTTP/1.1 200 OK"
+            why[0] = "control is gone"
+            assert (await healthy(port, path="/readyz"))[0] == b"HTTP/1.1 503 Service Unavailable"
 
     asyncio.run(main())
