@@ -151,6 +151,18 @@ class Cluster:
         self.run(*command, timeout_s=CREATE_S, environment=self.engine.settings)
         kept.say(f"images are on the nodes after {time.monotonic() - began:.0f} s")
 
+    def image_with_packages(self) -> str:
+        """The name of the image that has pandas and scikit-learn too: put on the nodes, unless they are somebody else's."""
+        taken = ways.way()
+        if taken is Way.APART:
+            self.load(images.have_packages_archive())
+        elif taken is Way.REGISTRY:
+            assert self.engine is not None
+            kind = shutil.which("kind") or programs.have(programs.KIND)
+            name = images.build_packages_with_registry(self.engine)
+            self.run(kind, "load", "docker-image", name, "--name", self.kind, timeout_s=CREATE_S)
+        return images.WITH_PACKAGES
+
     def on_node(self, node: str, *command: str) -> str:
         """Run a program on a node."""
         assert self.engine is not None

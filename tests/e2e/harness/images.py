@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from manta.version import __version__
@@ -24,12 +26,17 @@ TARGETS = {"runtime": f"manta:{TAG}", "operator": f"manta-operator:{TAG}"}
 CONTEXT = (
     "Dockerfile", ".dockerignore", "LICENSE", "README.md", "pyproject.toml", "hatch_build.py", "proto", "runtime", "operator",
 )  # fmt: skip
+#: The runtime's with what the reference programs import on top, and what that is: a driver's tables are unpickled by its workers,
+#: so it is of the versions that whoever runs the tests has.
+WITH_PACKAGES = f"manta-programs:{TAG}"
+PACKAGES = ("pandas", "scikit-learn")
+_RECIPE = Path(__file__).resolve().parent / "node" / "programs.Dockerfile"
 #: Which Debian has which Python.
 SUITES = {"3.11": "bookworm", "3.13": "trixie"}
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BUILD_S = 1200.0
-#: What the Dockerfile puts on its base: the lists of users and groups, the environment.
-LAYERS_OVER_BASE = 2
+#: What the Dockerfile puts on its base: the lists of users and groups, the environment, bytecode.
+LAYERS_OVER_BASE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,49 @@ def have_archive() -> Path:
     return kept.have("images", kept.fingerprint(Path(__file__), *_sources(), base.name, wheels.name, TAG), make)
 
 
+def build_packages_with_registry(docker: Engine) -> str:
+    """The image with packages, as anybody would build it; its name."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(_RECIPE, Path(folder) / "Dockerfile")
+        docker.docker("build", "--tag", WITH_PACKAGES, *_packages(), folder, timeout_s=BUILD_S)
+    return WITH_PACKAGES
+
+
+def have_packages_archive() -> Path:
+    """An archive of the image with packages, built without a registry and kept until a source changes."""
+    runtime = have_archive()
+    wheels = _download("wheels-programs", ["pip", *_pinned()])
+
+    def make(made: Path, room: Path) -> None:
+        context = room / "context"
+        context.mkdir()
+        shutil.copy(_RECIPE, context / "Dockerfile")
+        shutil.copytree(wheels, context / "wheelhouse")
+        with (
+            kept.only_one(kept.path_of("images-engine", "lock"), kept.say),
+            engine(room / "e", data=kept.path_of("images-engine", "data")) as docker,
+        ):
+            docker.docker("load", "--quiet", "--input", runtime, timeout_s=BUILD_S)
+            kept.say(f"building the image {WITH_PACKAGES}")
+            docker.docker(
+                "build", "--tag", WITH_PACKAGES, *_packages(),
+                "--build-arg", "PIP_NO_INDEX=1", "--build-arg", "PIP_FIND_LINKS=/wheelhouse", context,
+                timeout_s=BUILD_S,
+            )  # fmt: skip
+            docker.docker("save", "--output", made, WITH_PACKAGES, timeout_s=BUILD_S)
+            docker.docker("image", "prune", "--force")
+
+    return kept.have("images-programs", kept.fingerprint(_RECIPE, runtime.name, wheels.name), make)
+
+
+def _pinned() -> list[str]:
+    return [f"{name}=={version(name)}" for name in PACKAGES]
+
+
+def _packages() -> list[str]:
+    return ["--build-arg", f"RUNTIME={TARGETS['runtime']}", "--build-arg", f"PACKAGES={' '.join(_pinned())}"]
+
+
 def what_is_missing() -> str:
     """Why they cannot be built without a registry; empty if they can."""
     return (
@@ -125,7 +175,11 @@ def _wheelhouse() -> Path:
         said = tomllib.loads(path.read_text())
         wanted |= {*said["build-system"]["requires"], *said["project"]["dependencies"]}
         wanted |= {*said["project"].get("optional-dependencies", {}).get("numpy", ())}
-    requirements = sorted(one for one in wanted if not one.startswith("manta-"))
+    return _download("wheelhouse", sorted(one for one in wanted if not one.startswith("manta-")))
+
+
+def _download(name: str, requirements: list[str]) -> Path:
+    """A folder of wheels with all that these need."""
 
     def make(made: Path, room: Path) -> None:
         kept.say("downloading wheels for the images")
@@ -145,4 +199,4 @@ def _wheelhouse() -> Path:
         if done.returncode:
             raise CannotMakeError(f"`pip download` ended with status {done.returncode}; its words are above")
 
-    return kept.have("wheelhouse", kept.fingerprint(PYTHON, *requirements), make)
+    return kept.have(name, kept.fingerprint(PYTHON, *requirements), make)

@@ -1,4 +1,7 @@
-"""Run a program through `notebook.py` in a driver process and read back what each cell did."""
+"""Run a program through `notebook.py` in a driver process and read back what each cell did.
+
+Of the standard library alone, as pods run it too: `elsewhere.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import re
 import signal
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +51,21 @@ class Cell:
         return "\n".join(self.lines)
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A driver process that has ended."""
+
+    stdout: str
+    stderr: str
+    returncode: int
+    pid: int
+
+
+def no_process_here(pid: int) -> bool:
+    """Whether this machine has none of that number."""
+    return not Path(f"/proc/{pid}").exists()
+
+
 @dataclass(slots=True)
 class Run:
     """What one driver process did."""
@@ -56,7 +75,12 @@ class Run:
     forwarded: list[tuple[str, int, str]]
     stderr: str
     returncode: int
+    #: 0 where the driver's processes and its workers' are not numbered together.
     pid: int
+    #: Of a cluster that was there before; None where `init` said how many.
+    cpus: float | None = None
+    #: Whether the process of an actor, by its number, is gone.
+    gone: Callable[[int], bool] = no_process_here
 
     def __getitem__(self, name: str) -> Cell:
         return self.cells[name]
@@ -91,6 +115,17 @@ def parse(stdout: str) -> tuple[dict[str, Cell], list[tuple[str, int, str]]]:
 
 def run_program(folder: str, starter: str = "", /, **environment: str) -> Run:
     """Run `folder/program.py` with its own folder as working directory, by `python -m starter` if one is named."""
+    return read(execute(folder, starter, **environment))
+
+
+def read(ended: Ended) -> Run:
+    """What it did, by its own account."""
+    cells, forwarded = parse(ended.stdout)
+    return Run(cells, forwarded, ANSI.sub("", ended.stderr), ended.returncode, ended.pid)
+
+
+def execute(folder: str, starter: str = "", /, **environment: str) -> Ended:
+    """Run one to its end."""
     program = HERE / folder / "program.py"
     driver = subprocess.Popen(
         implementation.driver_command(str(HERE / "notebook.py"), str(program), starter=starter),
@@ -110,5 +145,4 @@ def run_program(folder: str, starter: str = "", /, **environment: str) -> Run:
         ) from None
     finally:
         driver.kill()  # also when this test itself is being ended
-    cells, forwarded = parse(stdout)
-    return Run(cells, forwarded, ANSI.sub("", stderr), driver.returncode, driver.pid)
+    return Ended(stdout, stderr, driver.returncode, driver.pid)

@@ -32,7 +32,7 @@ def test_cell_5_the_context_is_shown_as_a_record(run: Run):
 
 def test_cell_6_the_context_knows_where_the_dashboard_is(run: Run):
     """Empty when there is none, else host:port without a scheme."""
-    assert re.fullmatch(r"dashboard: ([\w.]+:\d+)?", run.ok("6").text)
+    assert re.fullmatch(r"dashboard: ([\w.-]+:\d+)?", run.ok("6").text)
 
 
 def test_cell_6_the_address_info_has_the_known_keys(run: Run):

@@ -20,7 +20,7 @@ def test_cell_19_init_twice_is_fine_when_said_so(run: Run):
 
 def test_cell_19_the_cluster_says_what_it_has(run: Run):
     cell = run.ok("19 resources")
-    assert cell.shows == "4.0"
+    assert cell.shows == str(run.cpus or 4.0)
     assert {"CPU", "memory", "object_store_memory"} <= set(re.findall(r"'([\w:]+)'", cell.text))
     assert "node:" in cell.text
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
@@ -50,4 +49,4 @@ def test_without_shutdown_the_actor_ends_with_its_driver(run: Run):
     assert run.returncode == 0, run.stderr
     pid = int(run.ok("35").text)
     assert pid != run.pid
-    assert not Path(f"/proc/{pid}").exists()
+    assert run.gone(pid)
