@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.harness.cluster import Cluster
 from tests.e2e.support import drivers
 from tests.e2e.support.drivers import LiveDriver
+from tests.e2e.support.rest import rest
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("demo")
@@ -228,3 +229,9 @@ def test_a_zombie_node_is_fenced(operator: Cluster, namespace: str, driver: Live
     finally:
         operator.on_node(node, "systemctl", "start", "kubelet")
         wait_until(lambda: not not_ready(operator, node), timeout_s=120, what="the node is back")
+
+
+def test_after_all_that_the_operator_rests(operator: Cluster, namespace: str, whole: None):
+    """For a minute nothing is written: what has been replaced, fenced and moved is settled."""
+    with rest(operator, namespace):
+        assert full(operator, namespace)
