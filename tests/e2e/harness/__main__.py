@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from tests.charts.programs import helm
 from tests.e2e.harness import images, kept, node_image, programs, ways
-from tests.e2e.harness.cluster import CommandError, cluster
+from tests.e2e.harness.cluster import Cluster, CommandError, cluster
 from tests.e2e.harness.images import PYTHON
 from tests.e2e.harness.kept import CannotMakeError
 from tests.e2e.harness.ways import Way
@@ -34,13 +36,26 @@ def up(folder: Path) -> None:
     with cluster(folder) as running:
         kept.say(f"ready in {time.monotonic() - began:.0f} s. Next, in another terminal:")
         print(
-            f"export KUBECONFIG={running.kubeconfig} PATH={Path(running.kubectl_path).parent}:$PATH\n"
+            f"export KUBECONFIG={running.kubeconfig} PATH={_programs(running, folder)}:$PATH\n"
             f"helm install manta-operator charts/manta-operator -n manta-system --create-namespace --set image.python={PYTHON}\n"
             f"helm install demo charts/manta-cluster --set image.python={PYTHON}\n"
-            f"kubectl wait --for=condition=Ready mantacluster/demo --timeout=120s",
+            f"kubectl wait --for=condition=Ready mantacluster/demo --timeout=120s\n"
+            f"{sys.executable} -c 'import manta; manta.init(\"k8s://default/demo\"); print(manta.cluster_resources())'",
             flush=True,
         )
         signal.pause()
+
+
+def _programs(running: Cluster, folder: Path) -> Path:
+    """A folder with kubectl and helm under their names: who has neither can use those of the tests."""
+    programs_folder = folder / "bin"
+    programs_folder.mkdir(exist_ok=True)
+    for name, path in (("kubectl", shutil.which(running.kubectl_path)), ("helm", helm(kept.say))):
+        link = programs_folder / name
+        link.unlink(missing_ok=True)
+        if path is not None:
+            link.symlink_to(Path(path).resolve())
+    return programs_folder
 
 
 def main() -> int:
