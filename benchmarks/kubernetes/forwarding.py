@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.support import gateway, kube_api
@@ -123,11 +123,20 @@ def serve(folder: Path, port: int, token: str) -> None:
         sys.stdin.read()
 
 
-def measured(address: str) -> dict[str, float]:
-    """One driver's figures."""
-    ended = subprocess.run(
-        [sys.executable, "-c", DRIVER, address], capture_output=True, text=True, check=True, timeout=300
-    )
+def measured(
+    address: str,
+    environment: Mapping[str, str] | None = None,
+    inside: Callable[[Sequence[str]], list[str]] = list,
+) -> dict[str, float]:
+    """One driver's figures.
+
+    Args:
+        address: By which it joins.
+        environment: Its; None for ours.
+        inside: Its command, from the command itself: where it runs.
+    """
+    command = inside([sys.executable, "-c", DRIVER, address])
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environment)
     figures: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
     return figures
 
