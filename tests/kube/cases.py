@@ -105,7 +105,7 @@ FIELDS: dict[str, dict[str, Row]] = {
         f"{_GROUP_PATH}.customResources": Row({"licence": 0.5, "slot": 4}),
         f"{_GROUP_PATH}.objectStore": Row({"memory": "1Gi"}),
         f"{_GROUP_PATH}.objectStore.memory": Row("500M"),
-        f"{_GROUP_PATH}.objectStore.spill": Row({"size": "100Gi", "path": "/scratch"}),
+        f"{_GROUP_PATH}.objectStore.spill": Row({}),
         f"{_GROUP_PATH}.objectStore.spill.size": Row("1Ti"),
         f"{_GROUP_PATH}.objectStore.spill.path": Row("/mnt/nvme/spill"),
         f"{_GROUP_PATH}.template": Row({"spec": {"priorityClassName": "low"}}),

@@ -10,21 +10,17 @@ from manta_operator.api import names, quantity
 from manta_operator.api.field import Quantity, Rule, field
 from manta_operator.api.pods import Resources, Template, below_memory
 
+_INSTEAD = (
+    "leave spill out, and give the group more objectStore.memory: until then, whoever makes objects waits for room"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spill:
-    """Where objects go when memory is full."""
+    """Where objects go when memory is full. An empty one is none: the API server has written it into objects as a default."""
 
-    size: Quantity | None = field(
-        "The most that may lie there; absent: nothing is spilled.", default=None, **quantity.BOUNDS
-    )
-    path: str | None = field(
-        "A folder that the template mounts; a volume of the pod's own where this is not said.",
-        default=None,
-        max_length=4096,
-        pattern="^/.*$",
-        pattern_says="must be an absolute path",
-    )
+    size: Quantity | None = field("The most that may lie there.", default=None, not_built=_INSTEAD, **quantity.BOUNDS)
+    path: str | None = field("A folder that the template mounts.", default=None, max_length=4096, not_built=_INSTEAD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +30,7 @@ class ObjectStore:
     memory: Quantity | None = field(
         "How much of the container's memory; 30 % where this is not said.", default=None, **quantity.BOUNDS
     )
-    spill: Spill = field(
-        "Where objects go when memory is full. Not built yet: until it is, what is said here changes nothing.",
-        default=Spill,
-    )
+    spill: Spill = field("Where objects go when memory is full. Not built yet.", default=Spill)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
