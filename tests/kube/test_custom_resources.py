@@ -118,7 +118,9 @@ STATUS = {
         ),
         workers="1/2",
         groups=(GroupStatus(name="w", desired=2, ready=1, pending=1, reason="Unschedulable", message="no node"),),
-        head=HeadStatus(pod_name="demo-head", ready=True, restarts=1, last_failure="OOMKilled"),
+        head=HeadStatus(
+            pod_name="demo-head", ready=True, restarts=1, last_failure="OOMKilled", reason="OOMKilled", message="m"
+        ),
         resources=Totals(cpu="4", memory="8Gi", gpu="1", object_store="2Gi"),
         endpoints=Endpoints(gateway="manta://demo:7620", dashboard="https://demo-dashboard:8265"),
     ),

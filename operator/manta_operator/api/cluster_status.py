@@ -31,6 +31,12 @@ class HeadStatus:
     ready: bool = field("Whether it serves.", default=False)
     restarts: int = field("How often its containers were restarted.", default=0)
     last_failure: str | None = field("Why it ended last, if it did.", default=None, max_length=1024)
+    reason: str | None = field(
+        "What is wrong with it, in one word. Of one that serves too: what ended in it for want of memory lately.",
+        default=None,
+        max_length=64,
+    )
+    message: str | None = field("The same, for people.", default=None, max_length=1024)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,10 +76,14 @@ def _together(group: GroupDecided, cause: Cause) -> str:
 
 
 def _head(head: HeadDecided) -> HeadStatus:
-    pod = head.pod
+    # Faults, and memory: a start has many steps, and each would be another text.
+    pod, cause = head.pod, worst(one for one in head.causes if one.fault or one.reason == "OOMKilled")
+    why = {"reason": cause.reason, "message": cause.message[:_MESSAGE]} if cause else {}
     if pod is None or pod.standing is Standing.FOREIGN:
-        return HeadStatus()
-    return HeadStatus(pod_name=pod.name, ready=head.ready, restarts=restarts(pod), last_failure=last_failure(pod))
+        return HeadStatus(**why)
+    return HeadStatus(
+        pod_name=pod.name, ready=head.ready, restarts=restarts(pod), last_failure=last_failure(pod), **why
+    )
 
 
 def _endpoints(decided: Decided) -> Endpoints:

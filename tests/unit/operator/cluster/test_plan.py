@@ -12,10 +12,10 @@ from manta_operator.builders.build import Build
 from manta_operator.cluster.actions import Create, Plan
 from manta_operator.cluster.plan import plan
 from manta_operator.cluster.refusals import Refusal, Why
-from manta_operator.cluster.seen import Control, Seen
+from manta_operator.cluster.seen import Control, ControlNode, Seen
 from tests.sim.reconciling.server import plain
 from tests.sim.reconciling.world import Makes, World
-from tests.support.kubernetes import NOW, cluster, group
+from tests.support.kubernetes import NOW, at, cluster, group
 
 CONDITIONS = ("Available", "Ready", "UpToDate", "Progressing", "Degraded", "Suspended")
 
@@ -90,6 +90,39 @@ def going(pod):
 
 def strange(pod):
     del pod["metadata"]["ownerReferences"]
+
+
+@pytest.mark.parametrize("name", ["demo-head", "demo-w-1"])
+def test_what_ended_for_want_of_memory_is_said_of_the_head_as_of_workers(name):
+    """By the raylet's count, where the kernel ends one process; by the container's last end, where it ends them all."""
+
+    def said(seen):
+        made = decide(seen)
+        assert conditions(made)["Degraded"].startswith("False")
+        status = made.status.status
+        part = status["head"] if name == "demo-head" else status["groups"][0]
+        return part["reason"], part["message"], made.again_at is not None
+
+    seen, now = at_rest(), world().now
+    [uid] = [one["metadata"]["uid"] for one in seen.pods if one["metadata"]["name"] == name]
+    others = tuple(one for one in seen.control.nodes if one.pod_uid != uid)
+    counted = ControlNode(id="n", pod_uid=uid, oom_kills=2, oom_at=now - 5)
+    assert said(replace(seen, control=replace(seen.control, nodes=(*others, counted)))) == (
+        "OOMKilled",
+        f"{name}: 2 of its processes were ended as its memory was full",
+        True,
+    )
+
+    def ended(pod):
+        [raylet] = [one for one in pod["status"]["containerStatuses"] if one["name"] == "raylet"]
+        raylet["restartCount"] = 1
+        raylet["lastState"] = {"terminated": {"reason": "OOMKilled", "exitCode": 137, "finishedAt": at(now - 5)}}
+
+    assert said(pods(seen, **{name.replace("-", "_"): ended})) == (
+        "OOMKilled",
+        f"{name}: raylet ended with exit code 137, its memory was full (OOMKilled)",
+        True,
+    )
 
 
 def test_at_rest_there_is_nothing_to_do():
