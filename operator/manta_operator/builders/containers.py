@@ -55,7 +55,7 @@ def container(role: str, image: str, env: list[dict[str, Any]], resources: Mappi
         "command": ["python", "-P", "-m", "manta.pod", role],
         # Why it ended is said there; where it could not be, the last lines of the output are.
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "env": env,
+        "env": [*env, *volumes.told(role)],
         "ports": [_port(_OTHERS[role]), _port(_METRICS[role])],
         "resources": dict(resources),
         "volumeMounts": volumes.mounts(role),

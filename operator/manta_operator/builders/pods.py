@@ -144,7 +144,8 @@ def _metadata(cluster: MantaCluster, name: str, part: Head | WorkerGroup, about:
         labels={**about, labels.REVISION: hashed},
         annotations={
             labels.REVISION: hashed,
-            labels.DEFAULT_CONTAINER: "control" if isinstance(part, Head) else "raylet",
+            # In the head's too: `kubectl exec demo-head -- manta status` finds the cluster there.
+            labels.DEFAULT_CONTAINER: "raylet",
         },
     )
 

@@ -37,6 +37,7 @@ OWNED = frozenset(
         "MANTA_AUTH",
         "MANTA_TLS",
         "MANTA_EXTRA_NAMES",
+        "MANTA_TMPDIR",
     }
 )
 

@@ -40,6 +40,11 @@ def mounts(container: str) -> list[dict[str, Any]]:
     return found
 
 
+def told(container: str) -> list[dict[str, Any]]:
+    """Where a container's tools look for the cluster: `kubectl exec ... -- manta status` gets the container's own variables."""
+    return [] if container == "control" else [{"name": "MANTA_TMPDIR", "value": SESSION}]
+
+
 def volumes(cluster: MantaCluster, containers: tuple[str, ...]) -> list[dict[str, Any]]:
     """The volumes of a pod with these containers of ours."""
     name = cluster.metadata.name

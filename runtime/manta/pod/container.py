@@ -76,6 +76,7 @@ class Container:
 
     def run(self) -> int:
         """Until the server has ended; the exit status."""
+        # As the operator says to the container, for whoever comes by `kubectl exec`; where a test has put it, it cannot know.
         environ = {**os.environ, "MANTA_TMPDIR": self._places.run}
         with First(environ, lambda: self._ending.told(time.monotonic())) as first:
             jobs = self._jobs(first)

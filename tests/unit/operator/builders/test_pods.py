@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from manta.pod.places import Places
 from manta_operator.builders import labels, variables
 from manta_operator.builders.overlay import InvalidTemplateError
 from manta_operator.builders.pods import HEAD_CONTAINERS, WorkerPods, head_pod, worker_pod
@@ -170,6 +171,7 @@ def test_a_worker_is_told_everything_about_itself():
         "MANTA_OBJECT_STORE_BYTES": "10000000000",
         "MANTA_NODE_RESOURCES": '{"disk": 4.0, "licence": 0.5}',
         "MANTA_NODE_LABELS": '{"zone": "a"}',
+        "MANTA_TMPDIR": "/run/manta",
     }
     assert set(env) - {"HOME"} < variables.OWNED
 
@@ -320,3 +322,15 @@ def test_what_a_raylet_would_not_start_with_is_said_before(change, path):
         workers(cluster(change))
     [problem] = caught.value.problems
     assert problem.path == path
+
+
+def test_tools_in_a_container_are_told_where_the_session_is():
+    """Where it is mounted, and by nobody else; what `kubectl exec` and `kubectl logs` mean without a word is such a container."""
+    parsed = cluster()
+    pods = (head_pod(parsed, BUILD), worker_pod(parsed, parsed.spec.worker_groups[0], 0, BUILD))
+    for pod in pods:
+        for one in pod["spec"]["containers"]:
+            told = [entry["value"] for entry in one["env"] if entry["name"] == "MANTA_TMPDIR"]
+            mounted = [mount["mountPath"] for mount in one["volumeMounts"] if mount["name"] == "session"]
+            assert told == mounted == ([] if one["name"] == "control" else [Places().run])
+        assert pod["metadata"]["annotations"][labels.DEFAULT_CONTAINER] == "raylet"
