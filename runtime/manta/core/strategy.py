@@ -78,7 +78,22 @@ class Term(Frozen):
                 return f"{self.key} does not exist"
 
 
-class Strategy(Frozen):
+class _Hashed(Frozen):
+    """A record that is looked up for each lease: its hash is worked out once."""
+
+    __slots__ = ("_hash",)
+
+    _hash: int
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            object.__setattr__(self, "_hash", super().__hash__())
+            return self._hash
+
+
+class Strategy(_Hashed):
     """Where something may run.
 
     Attributes:

@@ -63,6 +63,14 @@ def test_what_only_another_node_has_waits_there():
     assert spills(bench.want(b"driver", 1, amounts={"x": 10_000})) == [(1, OTHER, 1, 1.0)]
 
 
+def test_what_waits_elsewhere_waits_where_least_does():
+    """Each choice counts for the next, for the first two, which look at every node, and for all others, which do not."""
+    bench = bench_with(*((node, {"CPU": 0}) for node in (OTHER, THIRD)), cpus=0, total={"CPU": 0})
+    assert sorted(spills(bench.want(b"driver", 9))) == [(1, OTHER, 5, 1.0), (2, THIRD, 4, 1.0)]
+    assert spills(bench.want(b"other", 1)) == [(1, THIRD, 1, 1.0)]
+    bench.scheduler.validate()
+
+
 def test_the_node_with_the_arguments_comes_first():
     bench = bench_with((OTHER, {"CPU": 40_000}), (THIRD, {"CPU": 30_000}))
     assert spills(bench.want(b"driver", 1, prefer=THIRD)) == [(1, THIRD, 1, 0.0)]

@@ -67,6 +67,7 @@ def check(
             held[lease.owner, lease.key] = held.get((lease.owner, lease.key), 0) + 1
     for where, demand in demands.by_key.items():
         assert demand.held == held.pop(where, 0), "a demand miscounts its leases"
+        assert demand.spilt == sum(count for _, count in demand.spills), "a demand miscounts its spills"
         if demand.missing:
             missing[demand.shape] = missing.get(demand.shape, 0) + demand.missing
     assert not held, "leases without a demand"

@@ -58,6 +58,7 @@ class Demands:
         before = demand.missing
         demand.wanted, demand.away, demand.spill_seen = event.wanted, event.away, event.spill_seen
         demand.spills = [spill for spill in demand.spills if spill[0] > event.spill_seen]
+        demand.spilt = sum(count for _, count in demand.spills)
         self._missing_changed(demand, before)
         self._forget_if_over(demand)
 
@@ -122,6 +123,7 @@ class Demands:
         demand.spilling -= count
         demand.spilled += 1
         demand.spills.append((demand.spilled, count))
+        demand.spilt += count
         return demand.spilled
 
     def refuse(self, demand: Demand, count: int) -> None:
@@ -147,7 +149,7 @@ class Demands:
 
     def to_the_end(self, shape: Shape) -> None:
         """Behind the others that wait: the next free CPU is theirs."""
-        if self.waiting.pop(shape.key, None) is not None:
+        if len(self.waiting) > 1 and self.waiting.pop(shape.key, None) is not None:
             self.waiting[shape.key] = shape
 
     def speaks_of(self, pool: PoolKey) -> bool:

@@ -26,6 +26,14 @@ IDLE: Final = 0.0, 1
 #: Shapes whose tiers are remembered.
 MAX_KNOWN: Final = 256
 
+#: Names the order of a tier's nodes by what waits there, beside those by cost (0) and by turn (a shape's id).
+_QUEUES: Final = -1
+
+
+def _queue(other: Other) -> tuple[float, int]:
+    """How much of a node is used, and wanted by those who were sent there to wait."""
+    return other.used, 0
+
 
 class Policy:
     """Where to. Remembers only whose turn was when.
@@ -97,7 +105,9 @@ class Policy:
         if not tiers or any(tier.here for tier in tiers):
             return False
         # Only others can ever give it, and none has room: it waits there, where it has its turn like everybody else.
-        return min(tiers[0].others, key=lambda other: (other.used, other.node_id))
+        tier = tiers[0]
+        rank = self._rank((id(tier), _QUEUES), tier, _queue)
+        return min(tier.others, key=_queue) if rank is None else rank.first()
 
     def _in_tier(self, shape: Shape, tier: Tier, here_fits: bool) -> Other | bool:
         if not tier.others:
@@ -202,3 +212,13 @@ class Rank:
             else:
                 return other
         return None
+
+    def first(self) -> Other:
+        """The node that costs least, with room or without; of a rank whose `least` is not asked for."""
+        heap = self._heap
+        while True:
+            cost, index, other = heap[0]
+            now = self._cost(other)
+            if now == cost:
+                return other
+            heapreplace(heap, (now, index, other))

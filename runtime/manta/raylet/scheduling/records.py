@@ -107,8 +107,9 @@ class Demand:
     #: How many of the wanted leases other nodes are asked for, as the owner said, having heard of the spill of this number.
     away: int = 0
     spill_seen: int = 0
-    #: Spills that it had not heard of when it said so: number and count. `spilling` are about to be one.
+    #: Spills that it had not heard of when it said so: number and count, and their sum. `spilling` are about to be one.
     spills: list[tuple[int, int]] = field(default_factory=list)
+    spilt: int = 0
     spilling: int = 0
     #: Number of the last one.
     spilled: int = 0
@@ -121,10 +122,7 @@ class Demand:
     @property
     def missing(self) -> int:
         """How many leases it would still take from this node, or be sent elsewhere for."""
-        elsewhere = self.away + self.spilling
-        for _, count in self.spills:
-            elsewhere += count
-        return max(0, self.wanted - self.held - elsewhere)
+        return max(0, self.wanted - self.held - self.away - self.spilling - self.spilt)
 
 
 class Turns:
