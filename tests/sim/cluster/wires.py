@@ -52,6 +52,11 @@ class End:
 
     # ---- what processes do
 
+    def detach(self) -> End:
+        """For a transfer alone, from now on."""
+        self.on_frame, self.on_closed = lambda frame: None, lambda reason: None
+        return self
+
     def send(self, frame: Any, raw: bytes = b"") -> bool:
         if self.closed or self.mute or not self.machine.alive:
             return True
@@ -61,6 +66,10 @@ class End:
         self._last = when
         clock.at(when, lambda: other._arrived(frame))
         return True
+
+    def hold(self, seconds: float) -> None:
+        """What is said here from now on arrives no sooner."""
+        self._last = max(self._last, self.machine.clock.now + seconds)
 
     def close(self, reason: str = "") -> None:
         """This side ends it: what it said before still arrives."""
