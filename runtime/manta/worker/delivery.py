@@ -54,15 +54,23 @@ class Delivery:
                 self._broken[key] = outbox
 
     def rejoin(self, link: Link) -> None:
-        """A caller is back on another connection: it gets what it may not have read, and what has gathered."""
-        for before, outbox in list(self._broken.items()):
-            if before.worker_id == link.worker_id:
-                del self._broken[before]
+        """A caller is back on another connection: it gets what it may not have read, and what has gathered.
+
+        That its former one is gone may not be known here yet: nobody reads it any more all the same.
+        """
+        for before, outbox in list(self.outboxes.items()):
+            if before.worker_id == link.worker_id and outbox.link is not link:
+                self._broken.pop(before, None)
                 outbox.link = link
                 for message in outbox.recent():
                     self._session.send(link, message)
                 if outbox.since:
                     self._session.send(link, outbox.take())
+
+    def left(self, link: Link) -> bool:
+        """Whether the link's caller has gone on over another one: what still comes on this one was said there again."""
+        outbox = self.outboxes.get(link)
+        return outbox is not None and outbox.link is not link
 
     def forget(self, worker_id: bytes) -> None:
         """A caller is dead: nothing waits for it."""

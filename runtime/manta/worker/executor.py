@@ -193,6 +193,8 @@ class Executor:
             return
         if link not in self.delivery.outboxes:
             self.delivery.open(link, 0)
+        elif self.delivery.left(link):
+            return
         order, caller = actor.order, (link.worker_id, frame.sequence)
         match order.admit(frame.actor_id, frame.incarnation, caller, frame.first, len(frame.args)):
             case Admission.NEXT:

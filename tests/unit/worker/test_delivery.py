@@ -152,3 +152,25 @@ def test_a_caller_that_is_gone_leaves_nothing_held(session, delivery, link):
 
     assert not session.sent
     assert not session.ownership.counts
+
+
+def test_who_is_back_on_another_connection_gets_its_results_there_though_the_first_one_still_looks_open(session: Any):
+    """And what comes on the first one afterwards was said on the other again."""
+    delivery = Delivery(session)
+    first: Any = Link()
+    second: Any = Link()
+    delivery.open(first, 0)
+    delivery.finish_now(first, oid(1), b"one", 1)
+    delivery.finish(first, oid(2), b"two", 1)
+    delivery.rejoin(second)
+    assert (delivery.left(first), delivery.left(second)) == (True, False)
+    delivery.finish_now(first, oid(3), b"three", 1)
+    delivery.broken(first)
+    delivery.finish_now(first, oid(4), b"four", 1)
+    assert [(link is second, message.values) for link, message in session.sent] == [
+        (False, [b"one"]),
+        (True, [b"one"]),
+        (True, [b"two"]),
+        (True, [b"three"]),
+        (True, [b"four"]),
+    ]
