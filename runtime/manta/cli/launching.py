@@ -18,7 +18,8 @@ from manta.cli import processes
 from manta.cli.metrics_ports import MetricsPorts
 from manta.cli.tool import Tool
 from manta.core.errors import ClusterNotFoundError, SettingError
-from manta.transport import credentials
+from manta.rpc.v1.control_pb2 import KvDelRequest, KvDelResponse
+from manta.transport import credentials, page_address
 from manta.transport.addresses import joined, parse_door
 from manta.transport.credentials import JoinFile
 from manta.transport.probe import probe
@@ -127,6 +128,8 @@ def start_head(plan: Plan) -> Started:
         address = joined(node_ip, port)
         gateway = launch.run_gateway(about["channel"], folder, node_ip, raylet)
         dashboard = launch.run_dashboard(about["channel"], f"unix:{control_socket}", folder, node_ip, raylet)
+        if not dashboard:
+            _forget_page(about["channel"])
         started = Started(
             session_dir, about["channel"], about["node_id"], raylet, address, about["door"],
             credentials.write_join_file(folder, address), read_cluster(folder), gateway, dashboard,
@@ -134,6 +137,13 @@ def start_head(plan: Plan) -> Started:
         )  # fmt: skip
         launch.done(started, head=True)
     return started
+
+
+def _forget_page(channel: str) -> None:
+    """There is no page, whatever a dashboard that was killed with the head before this one has left with control."""
+    request = KvDelRequest(request_id=os.urandom(16), namespace=page_address.NAMESPACE, key=page_address.KEY)
+    with Tool(channel) as tool:
+        tool.control("KvDel", request, KvDelResponse)
 
 
 def start_node(plan: Plan, joining: JoinFile) -> Started:

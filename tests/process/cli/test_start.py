@@ -234,6 +234,19 @@ def test_a_state_folder_keeps_the_cluster_and_has_one_head_at_a_time(cli, tmp_pa
     started(cli, "--join-file", head["join_file"], "--address", again["control"])
 
 
+def test_a_head_that_is_started_again_without_a_page_tells_drivers_of_none(cli, tmp_path):
+    """Although the one before it was killed and its dashboard could not take back where it was."""
+    state = str(tmp_path / "state")
+    ask = "import manta; print(repr(manta.init(address='auto', log_to_driver=False).address_info['webui_url']))"
+    head = started(cli, "--head", "--no-gateway", "--state-dir", state)
+    for pid in processes.mine_with(head["session_dir"]):
+        os.kill(pid, signal.SIGKILL)
+    assert cli("stop", "--all")[0] == 0
+    started(cli, "--head", "--no-gateway", "--no-dashboard", "--state-dir", state)
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout == "''\n", done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
