@@ -36,10 +36,10 @@ pytestmark = [pytest.mark.shared_cluster, pytest.mark.timeout(180)]
 
 #: Cells that end in an exception everywhere.
 ON_PURPOSE = {"p000_remote_functions": {"5": "RayTaskError(OSError)", "8": "RayTaskError(TypeError)"}}
-#: Everyday a program of tasks and one with actors; all of them, which takes minutes, with PROGRAMS_WHILE_NODES_DIE=all.
-PROGRAMS = ["p001_tasks_tour", "p003_actors"]
+#: Everyday all that take a minute together; with PROGRAMS_WHILE_NODES_DIE=all that of objects too, which alone takes longer.
+PROGRAMS = ["p001_tasks_tour", "p003_actors", "p002_tasks", "p000_remote_functions"]
 if os.environ.get("PROGRAMS_WHILE_NODES_DIE") == "all":
-    PROGRAMS += ["p000_remote_functions", "p002_tasks", "p004_objects"]
+    PROGRAMS += ["p004_objects"]
 
 
 class Rig:
