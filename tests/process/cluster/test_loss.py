@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 CLUSTER = None
 pytestmark = pytest.mark.shared_cluster
 
-#: Of control in these tests, seconds. Nodes say something every second.
-SILENCE_S = 3
+#: Of control in these tests, seconds. Nodes say something every second; a busy machine keeps one from it for three at times.
+SILENCE_S = 5
 
 
 def everything_of(node: ClusterNode) -> list[int]:
@@ -183,16 +183,16 @@ def test_a_process_of_another_node_that_is_killed_gives_back_what_it_leased(two,
     @manta.remote(max_retries=0)
     def parent() -> int:
         refs = [stay.remote(ledger, gate) for _ in range(3)]
-        wait_until(lambda: len(ledger.read()) == 3)
+        wait_until(lambda: len(ledger.read()) == 3, timeout_s=20)
         ledger.write(os.getpid())
         return len(manta.get(refs))
 
     ref = parent.remote()
-    wait_until(lambda: len(ledger.read()) == 4, timeout_s=20)
+    wait_until(lambda: len(ledger.read()) == 4, timeout_s=30)
     os.kill(int(ledger.read()[-1]), signal.SIGKILL)
     with pytest.raises(WorkerCrashedError):
         manta.get(ref, timeout=20)
-    wait_until(lambda: node.status()["scheduler"]["leases"] == 0, what="its workers to be free again")
+    wait_until(lambda: node.status()["scheduler"]["leases"] == 0, timeout_s=20, what="its workers to be free again")
 
 
 def test_a_worker_elsewhere_that_dies_before_it_reads_costs_nothing(two, tmp_path):
