@@ -8,6 +8,7 @@ import sys
 from manta.client import current
 from manta.client.running import running
 from manta.core.ids import ActorID, JobID, NodeID, TaskID, WorkerID
+from manta.core.options.environments import fields
 from manta.version import __version__
 
 TYPE_CHECKING = False
@@ -260,8 +261,7 @@ class RuntimeContext:
     @property
     def runtime_env(self) -> dict[str, Any]:
         """The runtime environment this runs in."""
-        env_vars = dict(self._session.environment)
-        return {"env_vars": env_vars} if env_vars else {}
+        return fields(self._session.environment)
 
     @property
     def should_capture_child_tasks_in_placement_group(self) -> bool:

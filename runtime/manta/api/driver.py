@@ -134,7 +134,7 @@ def _connect_to(gateway: Gateway, options: InitOptions) -> RemoteSession:
 
 def _talk(session: UserSession | RemoteSession, options: InitOptions, show: bool) -> None:
     """What of the cluster's news this process shows."""
-    session.environment = dict(options.env_vars)
+    session.environment = dict(options.env_vars + options.folders)
     printer = Printer(session.welcome.node_ip)
     if show:
         session.print_lines = printer.show

@@ -47,7 +47,7 @@ def init(address: str | None = None, **arguments: Any) -> RayContext:
             through its Kubernetes API server, by the kubeconfig, with the token and the authority of its Secret NAME-submitter.
         arguments: `token` and `ca` (a file) for a gateway, each before its variables or the Secret;
             `num_cpus`, `num_gpus`, `resources` (name to amount), `labels`, `object_store_memory` (bytes),
-            `namespace`, `runtime_env` ({"env_vars": ...}), `ignore_reinit_error`, `log_to_driver`, `logging_level`,
+            `namespace`, `runtime_env`, `ignore_reinit_error`, `log_to_driver`, `logging_level`,
             `configure_logging` and the rest of Ray's; see `manta.core.options.init`.
     Returns:
         What was joined; usable as a context manager.
@@ -155,6 +155,14 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
             "through its gateway, k8s://NAMESPACE/NAME one on Kubernetes",
         )
     _at_exit()
+    if options.folders:
+        from manta.api.uploads import uploaded
+
+        try:
+            session.environment = uploaded(session, session.environment)
+        except BaseException:
+            shutdown()
+            raise
     return _context_of(session)
 
 

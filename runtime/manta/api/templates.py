@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from manta.core.bundles import is_cpu
+from manta.core.environment import PY_MODULES, WORKING_DIR
 from manta.core.strategy import ANYWHERE
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.serde import serialize, to_bytes
@@ -23,6 +24,10 @@ def environment_bytes(session: Session, env_vars: tuple[tuple[str, str], ...]) -
     merged: dict[str, str] = {**session.environment, **dict(env_vars)}
     if not merged:
         return b""
+    if WORKING_DIR in merged or PY_MODULES in merged:
+        from manta.api.uploads import uploaded
+
+        merged = uploaded(session, merged)
     return json.dumps({"env_vars": merged}, sort_keys=True).encode()
 
 

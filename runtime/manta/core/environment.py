@@ -120,6 +120,12 @@ def _json_object(text: str) -> dict[str, Any]:
 #: Set by a raylet for the workers of one environment: what it adds to the job's, as JSON, for their own children to inherit.
 WORKER_ENVIRONMENT: Final = "MANTA_WORKER_ENVIRONMENT"
 
+#: What of a runtime environment is not variables travels as variables too, which a worker reads and takes away when it starts:
+#: each of the first two holds a JSON list, see `core.options.environments`.
+WORKING_DIR: Final = "MANTA_RUNTIME_ENV_WORKING_DIR"
+PY_MODULES: Final = "MANTA_RUNTIME_ENV_PY_MODULES"
+SETUP_TIMEOUT: Final = "MANTA_RUNTIME_ENV_SETUP_TIMEOUT_S"
+
 _YES_NO = "1 or 0"
 
 _TABLE = (

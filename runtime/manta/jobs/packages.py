@@ -43,6 +43,11 @@ def find(folder: Path, name: str) -> Path:
     return path
 
 
+def mark(folder: Path) -> Path:
+    """The file beside an unpacked folder of a job that says which upload it is."""
+    return folder.with_name(f"{folder.name}.sha256")
+
+
 def size_of(folder: Path) -> int:
     """Bytes of everything in the folder of uploads, those on their way too."""
     total = 0

@@ -121,11 +121,6 @@ def check_request(body: object, new_id: str) -> dict[str, Any]:
             "entrypoint_label_selector is not built: say what the entrypoint needs, not where it runs"
         )
     environment, resources = _check_environment(body.get("runtime_env") or {}), _check_resources(body)
-    if resources and (environment.get("working_dir") or environment.get("py_modules")):
-        raise RuntimeEnvError(
-            "working_dir and py_modules are unpacked on the head, and an entrypoint with resources runs where these are: "
-            "leave one of both out"
-        )
     return {
         "submission_id": check_id(body.get("submission_id") or body.get("job_id") or new_id),
         "entrypoint": entrypoint,
@@ -179,7 +174,7 @@ def _check_environment(value: object) -> dict[str, Any]:
         raise RuntimeEnvError("runtime_env is an object")
     value = {name: content for name, content in value.items() if not name.startswith("_")}
     try:
-        wrong = check_runtime_env({"env_vars": value.get("env_vars")})
+        wrong = check_runtime_env({"env_vars": value.get("env_vars"), "config": value.get("config")})
     except (TypeError, ValueError) as error:
         wrong = str(error)
     unknown = sorted(name for name in value if name not in _FIELDS and value[name])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 import os
 import shlex
@@ -56,8 +57,8 @@ class Caller:
             await asyncio.sleep(_PAUSE_S)
 
 
-def environment(job: states.Fact, session_dir: Path, folders: list[Path]) -> dict[str, str]:
-    """The environment of an entrypoint."""
+def environment(job: states.Fact, session_dir: Path, uploads: Path, folders: list[Path]) -> dict[str, str]:
+    """The environment of an entrypoint. Its driver gives the uploads to its tasks, on whatever node they run."""
     variables = dict((job["runtime_env"].get("env_vars")) or {})
     made = dict(os.environ)
     # `python` is the cluster's, as its workers' is, unless the job says otherwise.
@@ -67,11 +68,25 @@ def environment(job: states.Fact, session_dir: Path, folders: list[Path]) -> dic
         raylet = f"unix:{json.load(file)['raylet']}"
     made["RAY_ADDRESS"] = made["MANTA_ADDRESS"] = raylet
     metadata = {"job_submission_id": job["submission_id"], **job["metadata"]}
-    made["RAY_JOB_CONFIG_JSON_ENV_VAR"] = json.dumps({"runtime_env": {"env_vars": variables}, "metadata": metadata})
+    made["RAY_JOB_CONFIG_JSON_ENV_VAR"] = json.dumps(
+        {"runtime_env": {"env_vars": variables, **for_tasks(job["runtime_env"], uploads)}, "metadata": metadata}
+    )
     made["PYTHONUNBUFFERED"] = made.get("PYTHONUNBUFFERED", "1")
     paths = [*map(str, folders), made.get("PYTHONPATH", "")]
     made["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     return made
+
+
+def for_tasks(runtime_env: states.Fact, uploads: Path) -> dict[str, Any]:
+    """A job's uploads and settings as its driver names them: by the files that hold the uploads."""
+    found: dict[str, Any] = {}
+    if runtime_env.get("working_dir"):
+        found["working_dir"] = str(uploads / states.package_of(runtime_env["working_dir"]))
+    if runtime_env.get("py_modules"):
+        found["py_modules"] = [str(uploads / states.package_of(one)) for one in runtime_env["py_modules"]]
+    if runtime_env.get("config"):
+        found["config"] = runtime_env["config"]
+    return found
 
 
 def unpack(job: states.Fact, uploads: Path, home: Path) -> tuple[Path, list[Path]]:
@@ -85,7 +100,11 @@ def unpack(job: states.Fact, uploads: Path, home: Path) -> tuple[Path, list[Path
     cwd = home
     if wanted:
         cwd = home / "working_dir"
-        packages.unpack(packages.find(uploads, states.package_of(wanted)), cwd)
+        upload = packages.find(uploads, states.package_of(wanted))
+        packages.unpack(upload, cwd)
+        # By it a worker on this node knows that the folder it is to have is this one.
+        with open(upload, "rb") as file:
+            packages.mark(cwd).write_text(hashlib.file_digest(file, "sha256").hexdigest())
     folders = [cwd]
     for number, uri in enumerate(job["runtime_env"].get("py_modules") or []):
         folders.append(home / f"py_modules_{number}")
@@ -118,7 +137,7 @@ async def supervise(flags: argparse.Namespace) -> None:
     try:
         home = flags.session_dir / "jobs" / flags.id
         cwd, folders = await asyncio.to_thread(unpack, facts.job, flags.uploads, home)
-        variables = environment(facts.job, flags.session_dir, folders)
+        variables = environment(facts.job, flags.session_dir, flags.uploads, folders)
         with open(flags.log, "ab") as output:  # noqa: ASYNC230 - once
             driver = subprocess.Popen(  # noqa: ASYNC220 - returns once it is started
                 ["/bin/sh", "-c", _WAITING, "sh", command(facts.job, tell)],

@@ -18,6 +18,8 @@ import manta
 
 #: Of the command's output, in one piece.
 _CHUNK: Final = 1 << 16
+#: In it a submitted job's drivers find its environment.
+CONFIG: Final = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 class Place:
@@ -34,6 +36,8 @@ class Place:
         if manta.get_runtime_context().get_node_id() != node:
             # What leads to the cluster there leads nowhere here.
             variables = {**variables, "MANTA_ADDRESS": "auto", "RAY_ADDRESS": "auto"}
+            if CONFIG in variables:
+                variables[CONFIG] = as_here(variables[CONFIG], os.environ.get("PYTHONPATH", "").split(os.pathsep))
         child = subprocess.Popen(
             ["/bin/sh", "-c", command],
             stdin=subprocess.DEVNULL,
@@ -48,6 +52,23 @@ class Place:
         yield child.wait()
 
 
+def as_here(config: str, folders: list[str]) -> str:
+    """A job's environment whose folders are those that this worker has got: the uploads' own files are on the head.
+
+    Args:
+        config: As on the head.
+        folders: What the worker imports from: first the job's working_dir if it has one, then one for each of its py_modules.
+    """
+    job = json.loads(config)
+    environment, rest = job.get("runtime_env") or {}, list(folders)
+    if environment.get("working_dir"):
+        environment["working_dir"] = rest.pop(0)
+    if environment.get("py_modules"):
+        inside = [os.path.join(one, name) for one in rest[: len(environment["py_modules"])] for name in os.listdir(one)]
+        environment["py_modules"] = sorted(filter(os.path.isdir, inside))
+    return json.dumps(job)
+
+
 def main(arguments: list[str]) -> int:
     """Run what the one argument says.
 
@@ -56,7 +77,7 @@ def main(arguments: list[str]) -> int:
     """
     wanted: dict[str, Any] = json.loads(arguments[0])
     manta.init(log_to_driver=False)
-    names = ("MANTA_ADDRESS", "RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "PYTHONUNBUFFERED", "PATH")
+    names = ("MANTA_ADDRESS", "RAY_ADDRESS", CONFIG, "PYTHONUNBUFFERED", "PATH")
     variables = {name: os.environ[name] for name in names if name in os.environ}
     place = manta.remote(Place).options(**wanted["options"]).remote()
     stream = place.run.options(num_returns="streaming").remote(

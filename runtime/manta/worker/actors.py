@@ -121,6 +121,7 @@ class ActorHost:
         began = time.perf_counter_ns()
         message = pb.ActorStarted(actor_id=self.actor_id, incarnation=self.incarnation)
         try:
+            executor.functions.check()
             actor_class = deserialize(self.spec.class_blob)
             self.constructor = actor_class.__init__
             args, kwargs = deserialize(self.spec.args)

@@ -19,15 +19,26 @@ if TYPE_CHECKING:
 class Functions:
     """Functions by the hash of their code: loaded at their first call, shared by all owners that sent the same."""
 
-    __slots__ = ("_blobs", "_loaded")
+    __slots__ = ("_blobs", "_loaded", "refusal")
 
     def __init__(self) -> None:
         self._blobs: dict[bytes, bytes] = {}
+        #: Why nothing can run here: the process's environment could not be made. Empty when it was.
+        self.refusal = ""
         self._loaded: dict[bytes, Callable[..., Any]] = {}
 
     def define(self, digest: bytes, blob: bytes) -> None:
         """The code arrived."""
         self._blobs[digest] = blob
+
+    def check(self) -> None:
+        """Look whether anything can run here.
+
+        Raises:
+            RuntimeEnvSetupError: It cannot.
+        """
+        if self.refusal:
+            raise errors.RuntimeEnvSetupError(self.refusal)
 
     def load(self, digest: bytes) -> Callable[..., Any]:
         """The function.
@@ -35,7 +46,9 @@ class Functions:
         Raises:
             RaySystemError: Its code did not arrive.
             DeserializationError: It cannot be loaded here.
+            RuntimeEnvSetupError: See `check`.
         """
+        self.check()
         function = self._loaded.get(digest)
         if function is None:
             blob = self._blobs.get(digest)

@@ -443,7 +443,7 @@ def run_worker(worker_id: bytes, raylet: str) -> int:
     current.session = session
     from manta.worker.setup import apply_job
 
-    apply_job(session)
+    executor.functions.refusal = apply_job(session)
     try:
         return executor.run()
     finally:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from manta.core.environment import WORKER_ENVIRONMENT
+from manta.core.environment import PY_MODULES, WORKER_ENVIRONMENT, WORKING_DIR
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.worker.logs import wrap_output
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from manta.client.user import UserSession
 
 
-def apply_job(session: UserSession) -> None:
-    """Make this process look like its driver to the code it will run."""
+def apply_job(session: UserSession) -> str:
+    """Make this process look like its driver to the code it will run. Why that cannot be; empty when it does."""
     config = pb.JobConfig.FromString(session.welcome.job_config)
     os.environ.update(config.env_vars)
     added = os.environ.pop(WORKER_ENVIRONMENT, "")
@@ -36,4 +36,10 @@ def apply_job(session: UserSession) -> None:
     if config.compat:
         # By name: the alias sits above everything else.
         importlib.import_module("manta.compat").install()
+    wrong = ""
+    if WORKING_DIR in os.environ or PY_MODULES in os.environ:
+        from manta.worker.packages import set_up
+
+        wrong = set_up(session, config.working_directory)
     wrap_output()
+    return wrong

@@ -54,7 +54,6 @@ def test_one_that_waits_is_stopped_and_one_that_runs_leaves_nothing(page):
     [
         {"entrypoint_num_cpus": "2"}, {"entrypoint_num_gpus": -1}, {"entrypoint_memory": float("1e30")},
         {"entrypoint_resources": [1]}, {"entrypoint_resources": {"CPU": 1}}, {"entrypoint_resources": {"a": True}},
-        {"entrypoint_num_cpus": 1, "runtime_env": {"working_dir": "gcs://a.zip"}},
     ],
 )  # fmt: skip
 def test_what_is_no_amount_is_refused(page, fields):

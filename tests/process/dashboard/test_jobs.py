@@ -69,7 +69,11 @@ def test_the_drivers_exit_decides(page):
 
 
 def test_a_job_runs_in_its_upload_and_joins_the_cluster(page):
-    program = "import manta, helper\nmanta.init()\nprint(manta.get(manta.remote(lambda: helper.X).remote()))\n"
+    """Its tasks on this node run in the very folder, with what its entrypoint has written there."""
+    program = (
+        "import manta, helper\nopen('made', 'w').write('here')\nmanta.init()\n"
+        "print(*manta.get(manta.remote(lambda: (helper.X, open('made').read())).remote()))\n"
+    )
     where = upload(page, archive({"train.py": program, "helper.py": "import os\nX = os.environ['WHAT']\n"}))
     job_id = submit(
         page,
@@ -78,7 +82,7 @@ def test_a_job_runs_in_its_upload_and_joins_the_cluster(page):
     )
     found = over(page, job_id)
     assert found["status"] == "SUCCEEDED", log(page, job_id)
-    assert "it\n" in log(page, job_id)
+    assert "it here\n" in log(page, job_id)
 
 
 def test_an_archive_that_leaves_its_folder_is_refused_by_name(page):
@@ -131,6 +135,8 @@ def test_the_same_submission_twice_is_one_job_and_another_one_is_refused(page):
         {"entrypoint": "true", "runtime_env": {"working_dir": "http://169.254.169.254/"}},
         {"entrypoint": "true", "runtime_env": {"working_dir": "gcs://../x.zip"}},
         {"entrypoint": "true", "runtime_env": {"pip": ["x"]}},
+        {"entrypoint": "true", "runtime_env": {"config": {"setup_timeout_seconds": 0}}},
+        {"entrypoint": "true", "runtime_env": {"config": {"$(touch x)": 1}}},
         {"entrypoint": "true", "runtime_env": {"env_vars": {"a=b": "c"}}},
     ],
 )  # fmt: skip

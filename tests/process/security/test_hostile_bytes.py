@@ -327,7 +327,7 @@ def test_a_job_with_a_hostile_name_or_command_leaves_nothing_outside_its_folders
     evil = f"$(touch {marker}) `touch {marker}`; touch {marker} | touch {marker} && '\n\"--id=x"
     body = {
         "entrypoint": "true", "metadata": {evil: evil},
-        "runtime_env": {"env_vars": {"EVIL": evil}, "config": {evil: evil}},
+        "runtime_env": {"env_vars": {"EVIL": evil}},
     }  # fmt: skip
     code, said = head.ask("POST", "/api/jobs/", body, token="submitter")
     assert code == 200, said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from manta.core.frozen import Frozen
+from manta.core.options import environments
 from manta.core.options.not_built import refuse_not_built
 from manta.core.options.placing import check_group, group_of, says_where, strategy_of
 from manta.core.options.table import ACTOR, METHOD, METHOD_CALL, TASK, check_known
@@ -38,7 +39,7 @@ class TaskOptions(Frozen):
         retry_on: and which ones: these classes and their subclasses; empty is all.
         max_calls: After how many calls of the function its process ends; 0 is never.
         name: Shown instead of the function's name.
-        env_vars: Environment variables of the worker, by name, in order.
+        env_vars: The worker's environment as variables, by name, in order; see `environments`.
         strategy: On which nodes it may run, and which are better.
         scheduling_key: Tasks of one key may share a lease.
         backpressure: How many unread values a generator may have; -1 is any.
@@ -453,7 +454,7 @@ def _retries(given: Any) -> tuple[bool, tuple[type[Exception], ...]]:
 
 
 def _env_vars(merged: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(((merged.get("runtime_env") or {}).get("env_vars") or {}).items()))
+    return environments.variables(merged.get("runtime_env"))
 
 
 def _labels(merged: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

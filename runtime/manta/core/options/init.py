@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from manta.core.frozen import Frozen
+from manta.core.options import environments
 from manta.core.options.not_built import refuse_not_built
 from manta.core.options.table import NoneType, Option, check_runtime_env, suggestion
 from manta.core.resources import UNIT, check_name, custom_resources, to_fixed
@@ -147,6 +148,7 @@ class InitOptions(Frozen):
         log_to_driver: Whether workers' output is shown here; None: see the environment.
         namespace: Of named actors; None: see the environment, then one of the job's own.
         env_vars: Environment variables of the job's workers, by name, in order.
+        folders: The rest of their environment, as variables too; see `environments`.
         temp_dir: Where the cluster's directory is made.
         node_name: Shown by the state API.
         node_ip_address: Instead of the one found.
@@ -158,6 +160,7 @@ class InitOptions(Frozen):
         "dashboard_host",
         "dashboard_port",
         "env_vars",
+        "folders",
         "given",
         "ignore_reinit_error",
         "include_dashboard",
@@ -194,6 +197,7 @@ class InitOptions(Frozen):
     log_to_driver: bool | None
     namespace: str | None
     env_vars: tuple[tuple[str, str], ...]
+    folders: tuple[tuple[str, str], ...]
     temp_dir: str | None
     node_name: str | None
     node_ip_address: str | None
@@ -274,6 +278,7 @@ def init_options(arguments: Mapping[str, Any]) -> InitOptions:
         (ARGUMENTS.get(name) or HIDDEN[name]).validate(name, value)
     refuse_not_built(given)
     get = given.get
+    environment = environments.variables(get("runtime_env"))
     return InitOptions(
         given=given,
         address=get("address") or None,
@@ -292,7 +297,8 @@ def init_options(arguments: Mapping[str, Any]) -> InitOptions:
         logging_format=get("logging_format"),
         log_to_driver=get("log_to_driver"),
         namespace=get("namespace"),
-        env_vars=tuple(sorted((get("runtime_env", {}).get("env_vars") or {}).items())),
+        env_vars=tuple(one for one in environment if one[0] not in environments.RESERVED),
+        folders=tuple(one for one in environment if one[0] in environments.RESERVED),
         temp_dir=get("_temp_dir"),
         node_name=get("_node_name"),
         node_ip_address=get("_node_ip_address"),

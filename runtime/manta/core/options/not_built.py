@@ -6,6 +6,8 @@ its line here, and nothing else.
 
 from __future__ import annotations
 
+from manta.core.options.environments import BUILT
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,8 +25,8 @@ def _not_default(*defaults: object) -> Callable[[Any], bool]:
     return asks
 
 
-def _beyond_env_vars(value: dict[str, Any] | None) -> bool:
-    return any(field != "env_vars" and content for field, content in (value or {}).items())
+def _other_fields(value: dict[str, Any] | None) -> bool:
+    return any(field not in BUILT and content for field, content in (value or {}).items())
 
 
 def _dynamic(value: object) -> bool:
@@ -33,7 +35,7 @@ def _dynamic(value: object) -> bool:
 
 #: Option, when it asks for what is not there, and what that is.
 NOT_BUILT: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("runtime_env", _beyond_env_vars, "other fields of a runtime_env than env_vars"),
+    ("runtime_env", _other_fields, f"other fields of a runtime_env than {', '.join(BUILT)}; have packages installed"),
     ("enable_tensor_transport", _given, "tensor transports"),
     ("tensor_transport", _given, "tensor transports"),
     ("_actor_generator_backpressure_num_objects", _not_default(-1, None), "a limit on all generators of an actor"),

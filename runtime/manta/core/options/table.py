@@ -6,6 +6,7 @@ The texts are Ray's, where it has one: programs and tests match them.
 
 from __future__ import annotations
 
+from manta.core.options.environments import RESERVED, check_folders
 from manta.core.resources import custom_resources, show_number, to_fixed
 
 TYPE_CHECKING = False
@@ -267,7 +268,7 @@ def check_runtime_env(value: dict[str, Any]) -> str | None:
             )
     variables = value.get("env_vars")
     if variables is None:
-        return None
+        return check_folders(value)
     promise = "runtime_env['env_vars'] must be of type Dict[str, str],"
     if not isinstance(variables, dict):
         raise TypeError(f"{promise} got {type(variables)}")
@@ -276,6 +277,8 @@ def check_runtime_env(value: dict[str, Any]) -> str | None:
             raise TypeError(f"{promise} but the key {name!r:.100} is of type {type(name)}")
         if not isinstance(text, str):
             raise TypeError(f"{promise} but the value {text!r:.100} is of type {type(text)}")
+        if name in RESERVED:
+            return f"runtime_env['env_vars'] holds {name!r}, which is not for programs to set."
         if not name or "=" in name or "\0" in name or "\0" in text:
             return f"runtime_env['env_vars'] holds {name!r:.100}, which no process can have as an environment variable."
         try:
@@ -289,7 +292,7 @@ def check_runtime_env(value: dict[str, Any]) -> str | None:
                 f"runtime_env['env_vars'] holds {name!r:.100} with {size} bytes, name included; the kernel starts no program "
                 f"with more than {MAX_VARIABLE_BYTES} in one variable. Pass large values as arguments, or with put()."
             )
-    return None
+    return check_folders(value)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
