@@ -21,6 +21,7 @@ from manta.version import __version__
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
+    from manta.metrics.histogram import Histogram
     from manta.raylet.runner import Runner
 
 #: Bytes of the object store by state, as `statistics` names them.
@@ -48,6 +49,7 @@ class NodeMetrics:
         frames: How many frames of each type came.
         tasks: What processes tell of tasks.
         measured: What user code measures.
+        transfers: How long objects of other nodes took to come.
         services: The processes beside the raylet that it keeps running.
         memory_kills: How many processes were ended because memory was full.
     """
@@ -63,6 +65,7 @@ class NodeMetrics:
         frames: Mapping[int, int],
         tasks: TaskBook,
         measured: UserMetricBook,
+        transfers: Histogram,
         services: Callable[[], Mapping[str, Mapping[str, int]]] = dict,
         memory_kills: Callable[[], int] = int,
     ) -> None:
@@ -74,6 +77,7 @@ class NodeMetrics:
         self._frames = frames
         self._tasks = tasks
         self._measured = measured
+        self._transfers = transfers
         self._services = services
         self._memory_kills = memory_kills
         self._components = Components()
@@ -126,6 +130,8 @@ class NodeMetrics:
             name.removesuffix("_total"): count for name, count in store.items() if name.endswith("_total")
         }
         yield text.counter("manta_object_store_events", "What happened to objects.", ("event",), happened)
+        doc = "How long objects of other nodes took to come, from the asking to the last byte."
+        yield text.histogram("manta_transfer_seconds", doc, (), {(): self._transfers})
 
     def _process_usage(self) -> Iterator[Metric]:
         # Those of other containers count in theirs.

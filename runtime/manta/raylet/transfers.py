@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Any, Final, assert_never
 
 from manta.core.errors import ProtocolError
+from manta.metrics.histogram import Histogram
 from manta.raylet.kept import Answered, Dialled
 from manta.raylet.objects import commands as oc
 from manta.raylet.objects import pull_commands as pc
@@ -67,10 +68,10 @@ class _Send:
 class _Fetch:
     """One attempt to fetch an object."""
 
-    __slots__ = ("attempt", "far", "node_id", "progress")
+    __slots__ = ("attempt", "begun", "far", "node_id", "progress")
 
     def __init__(self, node_id: bytes, attempt: int, progress: Progress) -> None:
-        self.node_id, self.attempt, self.progress = node_id, attempt, progress
+        self.node_id, self.attempt, self.progress, self.begun = node_id, attempt, progress, time.monotonic()
         #: The connection, once its thread has left it fit for another object.
         self.far: FarSocket | None = None
 
@@ -103,7 +104,7 @@ class Transfers:
         self._node_id, self._table, self._arena = node_id, table, arena
         self._perform, self._fail, self._dial = perform, fail, dial
         self.pulls = Pulls(node_id, capacity, table.has)
-        self.chains = Chains()
+        self.chains, self.seconds = Chains(), Histogram()
         #: What is asked for besides what is fetched, until the ask begins.
         self._asked: dict[tuple[Hashable, Hashable], Sequence[bytes]] = {}
         #: Fetches whose threads run. By object those that count; and what is to be done when those have ended that were stopped.
@@ -334,6 +335,7 @@ class Transfers:
             log.info("object %s did not come: %s", oid.hex(), outcome.reason)
             self._do(self.pulls.failed(oid, attempt, outcome.trouble, outcome.reason, now=now))
         else:
+            self.seconds.observe(now - fetch.begun)
             self._do(self.pulls.done(oid, attempt))
             if self._table.where(oid) is None:
                 progress.revoke()

@@ -78,6 +78,7 @@ async def test_an_object_of_another_node_is_read_as_if_it_were_here(tls):
         assert got == [data] * 3
         await until(lambda: b.store()["evictable_bytes"] >= len(data))
         assert b.store()["pulls_fetched_total"] == 1
+        assert [sum(node.exchange.transfers.seconds.counts) for node in (a, b)] == [0, 1]
         await until(lambda: a.store()["sends"] == 0 and a.store()["pinned_bytes"] == 0)
         for node in (a, b):
             node.objects.table.validate()
