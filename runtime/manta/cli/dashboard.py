@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import ssl
+import sys
 import time
 from typing import Final
 
 from manta.cli import clusters
+from manta.cli.documents import written
 from manta.cli.failures import SilentError
 from manta.core.environment import env
 from manta.transport import tickets
@@ -46,7 +47,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="PORT",
         help="of this machine, for a cluster on Kubernetes (default: 8265, or a free one)",
     )
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("-o", "--output", choices=("text", "json", "yaml"), default="text", help="default: text")
     parser.set_defaults(run=run)
 
 
@@ -65,9 +66,9 @@ def run(flags: argparse.Namespace) -> int:
         )
     link = sign_in_link(cluster.dashboard, cluster.tokens)
     certificate = _fingerprint(os.path.join(os.path.dirname(cluster.tokens), "dashboard.crt"))
-    if flags.output == "json":
+    if flags.output != "text":
         facts = {"url": cluster.dashboard, "sign_in": link, "tokens": cluster.tokens, "certificate_sha256": certificate}
-        print(json.dumps(facts, indent=2))
+        sys.stdout.write(written(facts, flags.output))
         return 0
     shown = (
         f"\n  certificate      the cluster's own, which browsers warn of; its SHA-256 is\n      {certificate}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -11,6 +10,7 @@ import time
 from typing import Any, Final
 
 from manta.cli import clusters, demand
+from manta.cli.documents import written
 from manta.cli.failures import SilentError
 from manta.cli.screen import harmless
 from manta.cli.tool import Tool
@@ -50,7 +50,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--reason", default="manta drain", help="for people")
     parser.add_argument("--no-wait", action="store_true", help="begin, and do not wait for the end")
     parser.add_argument("--address", metavar="unix:PATH", help="a raylet's socket (default: the newest cluster)")
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("-o", "--output", choices=("text", "json", "yaml"), default="text", help="default: text")
     parser.set_defaults(run=run)
 
 
@@ -107,8 +107,8 @@ def run(flags: argparse.Namespace) -> int:
         left = tool.control("ListNodes", ctl.ListNodesRequest(), ctl.ListNodesResponse)
     death = next((each.death_reason for each in left.nodes if each.node_id == node.node_id), "")
     facts = _facts(node, reply, death)
-    if flags.output == "json":
-        sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+    if flags.output != "text":
+        sys.stdout.write(written(facts, flags.output))
     elif over:
         print(f"{node.node_id.hex()[:8]} is drained and gone: {harmless(death, 400)}")
     emptied = over and "ran out" not in death

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from typing import Final
 
 from manta.cli import asking
+from manta.cli.documents import written
 from manta.cli.failures import SilentError
 from manta.cli.screen import Screen, harmless, size, wants_color
 from manta.client import log_query, state_query
@@ -50,7 +50,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     logs.add_argument(
         "--address", metavar="ADDRESS", help="a raylet's socket, or manta://HOST:PORT (default: the newest)"
     )
-    logs.add_argument("-o", "--output", choices=("table", "json"), default="table", help="of the list (default: table)")
+    logs.add_argument(
+        "-o", "--output", choices=("table", "json", "yaml"), default="table", help="of the list (default: table)"
+    )
     logs.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: on terminals")
     logs.set_defaults(run=run)
 
@@ -90,8 +92,8 @@ def _list(control: asking.Control, nodes: list[bytes], flags: argparse.Namespace
         for node, answer in told
         for file in answer.files
     ]
-    if flags.output == "json":
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+    if flags.output != "table":
+        sys.stdout.write(written(rows, flags.output))
     else:
         screen = Screen(color=wants_color(flags.color))
         lines = [tuple(screen.paint("bold", title) for title in ("NODE", "SIZE", "CHANGED", "NAME"))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from manta.cli import clusters, processes
+from manta.cli.documents import written
 from manta.cli.frames import Frame, Stack, Whose, parse, shortest
 from manta.cli.screen import Screen, harmless, wants_color
 from manta.cli.tool import Tool
@@ -63,7 +63,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("pids", metavar="PID", nargs="*", type=int, help="only these processes")
     parser.add_argument("--address", metavar="unix:PATH", help="a raylet's socket (default: the newest cluster)")
     parser.add_argument("--all", action="store_true", help="every thread and every frame")
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("-o", "--output", choices=("text", "json", "yaml"), default="text", help="default: text")
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: on terminals")
     parser.set_defaults(run=run)
 
@@ -79,8 +79,8 @@ def run(flags: argparse.Namespace) -> int:
             print(f"manta stack: no process of this cluster has pid {pid}", file=sys.stderr)
         if missing and not found:
             return 1
-    if flags.output == "json":
-        sys.stdout.write(json.dumps([_as_json(process) for process in found], indent=2) + "\n")
+    if flags.output != "text":
+        sys.stdout.write(written([_as_json(process) for process in found], flags.output))
     else:
         screen = Screen(color=wants_color(flags.color))
         render(found, screen, everything=flags.all, here=os.getcwd())

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from typing import Final
 
 from manta.cli import drain, launching, metrics_ports
+from manta.cli.documents import yaml
 from manta.cli.stop import GRACE_S, stop
 from manta.core.capacity import capacity
 from manta.core.errors import MantaError, SettingError, StorageLockedError
@@ -113,7 +114,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--drain-grace", type=drain.grace, default=60.0, metavar="TIME",
         help="what SIGTERM leaves to what runs on the node: 90s, 10m (default: 60s)",
     )  # fmt: skip
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("-o", "--output", choices=("text", "json", "yaml"), default="text", help="default: text")
     parser.set_defaults(run=run)
 
 
@@ -138,8 +139,10 @@ def run(flags: argparse.Namespace) -> int:
     except MantaError as error:
         print(f"manta start: {explain(error)}", file=sys.stderr)
         return 1
-    if flags.output == "json":
-        print(json.dumps(asdict(started)), flush=True)
+    if flags.output != "text":
+        # JSON in one line: with --block whoever reads it must know when it has all.
+        facts = asdict(started)
+        print(json.dumps(facts) if flags.output == "json" else yaml(facts).rstrip(), flush=True)
     else:
         print(announcement(started, block=flags.block), flush=True)
     if stopping is None:

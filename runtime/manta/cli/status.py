@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from manta.cli import clusters, demand
+from manta.cli.documents import written
 from manta.cli.failures import SilentError
 from manta.cli.screen import Screen, amount, bar, duration, harmless, size, wants_color
 from manta.cli.tool import Tool
@@ -46,7 +47,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--address", metavar="unix:PATH", help="a raylet's socket (default: the newest cluster)")
-    parser.add_argument("-o", "--output", choices=("text", "wide", "json"), default="text", help="default: text")
+    parser.add_argument(
+        "-o", "--output", choices=("text", "wide", "json", "yaml"), default="text", help="default: text"
+    )
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: on terminals")
     parser.set_defaults(run=run)
 
@@ -55,8 +58,8 @@ def run(flags: argparse.Namespace) -> int:
     """Ask and print."""
     cluster = clusters.find(flags.address, "status")
     facts = gather(cluster)
-    if flags.output == "json":
-        sys.stdout.write(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+    if flags.output in ("json", "yaml"):
+        sys.stdout.write(written(json.loads(json.dumps(facts, sort_keys=True)), flags.output))
     else:
         screen = Screen(color=wants_color(flags.color))
         render(facts, screen, wide=flags.output == "wide")

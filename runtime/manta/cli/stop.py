@@ -7,11 +7,12 @@ import os
 import shutil
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from manta.api import embedded
 from manta.cli import clusters, processes
+from manta.cli.documents import written
 from manta.cli.failures import NoClusterError
 from manta.cli.screen import duration, harmless
 
@@ -59,6 +60,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--grace", metavar="SECONDS", type=_seconds, default=GRACE_S, help=f"before killing (default: {GRACE_S:g})"
     )
+    parser.add_argument("-o", "--output", choices=("text", "json", "yaml"), default="text", help="default: text")
     parser.set_defaults(run=run)
 
 
@@ -77,11 +79,15 @@ def run(flags: argparse.Namespace) -> int:
         return 2
     else:
         chosen = running
-    failed = False
+    ended = []
     for cluster in chosen:
-        done = stop(cluster.session_dir, grace_s=flags.grace)
-        failed = failed or bool(done.left)
-        _say(done, cluster)
+        ended.append(done := stop(cluster.session_dir, grace_s=flags.grace))
+        if flags.output == "text":
+            _say(done, cluster)
+    failed = any(done.left for done in ended)
+    if flags.output != "text":
+        sys.stdout.write(written([asdict(done) for done in ended], flags.output))
+        return 1 if failed else 0
     if not chosen:
         print("No cluster of yours runs on this machine: nothing to stop.")
     dead = [] if flags.all else broken(running)

@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -26,6 +26,9 @@ from manta.transport.tokens import TokenRole
 
 #: Of a log, in one answer; what is before it is left out.
 MOST_LOG: Final = 16 << 20
+#: And of one that is read in parts.
+MOST_PART: Final = 1 << 20
+_MOST_DIGITS: Final = 16
 _CHUNK: Final = 1 << 16
 _PAUSE_S: Final = 0.2
 
@@ -104,9 +107,11 @@ class JobRoutes:
         return web.json_response({"deleted": await self._manager.delete(request.match_info["id"])})
 
     async def logs(self, request: web.Request) -> web.Response:
-        """The end of its log."""
+        """The end of its log; with `?at=BYTES` what comes from there on, and where the next part begins."""
         job_id = request.match_info["id"]
         _ = await self._manager.get(job_id)
+        if (at := request.query.get("at")) is not None:
+            return web.json_response(await asyncio.to_thread(_part, self._manager.log_of(job_id), at))
         end = await asyncio.to_thread(logs.read, self._manager.log_of(job_id), -MOST_LOG, MOST_LOG)
         return web.json_response({"logs": end.data.decode(errors="replace")})
 
@@ -175,6 +180,16 @@ class JobRoutes:
         wanted = name.removeprefix("_manta_pkg_").removesuffix(".zip")
         if name.startswith("_manta_pkg_") and wanted != digest.hexdigest():
             raise PackageError(f"the upload's SHA-256 is {digest.hexdigest()}, not {wanted:.80}")
+
+
+def _part(log: Path, at: str) -> dict[str, Any]:
+    """Part of a log that ends with a whole character."""
+    if not (at.isascii() and at.isdigit() and len(at) < _MOST_DIGITS):
+        raise JobRequestError("at is a number of bytes from the log's beginning on")
+    found = logs.read(log, int(at), MOST_PART)
+    text = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    said = text.decode(found.data)
+    return {"logs": said, "next": found.at + len(found.data) - len(text.getstate()[0])}
 
 
 def _name(request: web.Request) -> str:

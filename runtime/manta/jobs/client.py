@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import hashlib
-import io
 import json
 import logging
 import os
@@ -14,17 +13,15 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import weakref
-import zipfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, Final
 
+from manta.client.archives import archive
 from manta.core.environment import env
 
 log = logging.getLogger("manta")
 
-#: Left out of uploads.
-_LEFT_OUT: Final = frozenset({".git", ".venv", "venv", "__pycache__"})
 _TIMEOUT_S: Final = 60.0
 _PAUSE_S: Final = 0.5
 
@@ -184,13 +181,12 @@ class JobSubmissionClient:
 
     async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
         """What it prints, until it is over."""
-        seen = 0
+        at = 0
         while True:
             over = (await asyncio.to_thread(self.get_job_status, job_id)).is_terminal()
-            text = await asyncio.to_thread(self.get_job_logs, job_id)
-            if len(text) > seen:
-                yield text[seen:]
-                seen = len(text)
+            while (part := await asyncio.to_thread(self._ask, "GET", f"{_path(job_id)}/logs?at={at}"))["logs"]:
+                yield part["logs"]
+                at = part["next"]
             if over:
                 return
             await asyncio.sleep(_PAUSE_S)
@@ -228,37 +224,6 @@ class JobSubmissionClient:
             raise ConnectionError(f"Failed to connect to the cluster at address: {self._shown} ({why}).") from away
 
 
-def archive(path: str, prefix: str, excludes: tuple[str, ...] = ()) -> bytes:
-    """A folder as a zip archive; the same files give the same bytes.
-
-    Raises:
-        ValueError: It is no folder.
-    """
-    if not os.path.isdir(path):
-        raise ValueError(f"{path!r:.200} is no folder; a working_dir and each of py_modules is one")
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as made:
-        for name in sorted(_files(path)):
-            if any(name == one or name.startswith(f"{one.rstrip('/')}/") for one in excludes):
-                continue
-            full = os.path.join(path, name)
-            entry = zipfile.ZipInfo("/".join(filter(None, (prefix, name))))
-            entry.external_attr = (os.stat(full).st_mode & 0xFFFF) << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            with open(full, "rb") as file:
-                made.writestr(entry, file.read())
-    return data.getvalue()
-
-
-def _files(path: str) -> Iterator[str]:
-    for folder, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if name not in _LEFT_OUT]
-        for name in names:
-            full = os.path.join(folder, name)
-            if os.path.isfile(full):
-                yield os.path.relpath(full, path)
-
-
 def _details(fields: Mapping[str, Any]) -> JobDetails:
     return JobDetails(**{**fields, "status": JobStatus(fields["status"])})
 
@@ -277,14 +242,23 @@ def _sentence(text: str) -> str:
 def _token() -> str | None:
     path = env("TOKEN_FILE")
     if path:
-        with open(path) as file:
-            return file.read(1024).strip()
+        try:
+            with open(path) as file:
+                return file.read(1024).strip()
+        except (OSError, UnicodeDecodeError) as wrong:
+            raise ValueError(f"MANTA_TOKEN_FILE names {path!r:.200}, which cannot be read: {wrong}") from wrong
     return env("TOKEN") or env("AUTH_TOKEN")
 
 
 def _context(verify: str | bool) -> ssl.SSLContext:
     authority = verify if isinstance(verify, str) else env("CA_FILE")
-    context = ssl.create_default_context(cafile=authority or None)
+    try:
+        context = ssl.create_default_context(cafile=authority or None)
+    except OSError as wrong:  # ssl.SSLError is one
+        where = "verify" if isinstance(verify, str) else "MANTA_CA_FILE"
+        raise ValueError(
+            f"{where} names {authority!r:.200}, which is no file of authorities in PEM: {wrong}"
+        ) from wrong
     if verify is False:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

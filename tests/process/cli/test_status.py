@@ -117,6 +117,7 @@ def test_an_address_names_the_cluster(start: Start, capsys: pytest.CaptureFixtur
     found = json.loads(status(capsys, "-o", "json", "--address", f"unix:{clusters[first.pid]}"))
 
     assert first.pid == found["driver_pid"]
+    assert f"driver_pid: {first.pid}\n" in status(capsys, "-o", "yaml", "--address", f"unix:{clusters[first.pid]}")
 
 
 def test_without_a_cluster_it_says_how_there_would_be_one(capsys: pytest.CaptureFixture[str]):

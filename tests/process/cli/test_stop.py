@@ -58,8 +58,11 @@ def test_a_driver_that_hangs_does_not_matter(start: Start, capsys: pytest.Captur
     pids = processes_of(capsys)
     os.kill(driver.pid, signal.SIGSTOP)
 
-    assert main(["stop", str(driver.pid)]) == 0
+    assert main(["stop", str(driver.pid), "-o", "json"]) == 0
 
+    (ended,) = json.loads(capsys.readouterr().out)
+    assert pids[0] in ended["ended"], "the raylet, beside control"
+    assert "" == ended["left"]
     assert [] == sessions()
     wait_until_gone(*pids)
     assert not gone(driver.pid)

@@ -9,8 +9,8 @@ import zipfile
 
 import pytest
 
+from manta.client.archives import archive
 from manta.jobs import packages, states
-from manta.jobs.client import archive
 from manta.jobs.errors import JobRequestError, PackageError
 
 JOB = states.check_request({"entrypoint": "true"}, "x") | {"submitted_unix_ms": 1}
