@@ -67,15 +67,20 @@ def on_one(kubernetes: Cluster, added: int, *, forwarded: bool) -> dict[str, Any
         if forwarded:
             found["drivers"] = _ways(kubernetes, namespace)
         with Watch(kubernetes, namespace, "worker") as watch:
-            there = wait_until(lambda: len(watch.times()) == 2 and watch.times(), what="the watch begins")
+            there = _once(watch, 2)
             for number in range(3, 3 + added):
                 patch = json.dumps([{"op": "replace", "path": "/spec/workerGroups/0/replicas", "value": number}])
                 kubernetes.kubectl(
                     "--namespace", namespace, "patch", "mantacluster", "demo", "--type=json", "--patch", patch
                 )
-                wait_until(lambda n=number: len(watch.times()) == n, timeout_s=60, what="it is ready")
-            found["workers"] = watch.times()[len(there) :]
+                found["workers"] = _once(watch, number)[len(there) :]
     return found
+
+
+def _once(watch: Watch, number: int) -> list[dict[str, float]]:
+    """How long each of so many took, once all are ready."""
+    wait_until(lambda: len(watch.times()) == number, timeout_s=60, what=f"{number} to be ready")
+    return watch.times()
 
 
 def _ways(kubernetes: Cluster, namespace: str) -> dict[str, dict[str, float]]:

@@ -78,12 +78,13 @@ def _together(group: GroupDecided, cause: Cause) -> str:
 def _head(head: HeadDecided) -> HeadStatus:
     # Faults, and memory: a start has many steps, and each would be another text.
     pod, cause = head.pod, worst(one for one in head.causes if one.fault or one.reason == "OOMKilled")
-    why = {"reason": cause.reason, "message": cause.message[:_MESSAGE]} if cause else {}
+    reason, message = (cause.reason, cause.message[:_MESSAGE]) if cause else (None, None)
     if pod is None or pod.standing is Standing.FOREIGN:
-        return HeadStatus(**why)
+        return HeadStatus(reason=reason, message=message)
     return HeadStatus(
-        pod_name=pod.name, ready=head.ready, restarts=restarts(pod), last_failure=last_failure(pod), **why
-    )
+        pod_name=pod.name, ready=head.ready, restarts=restarts(pod), last_failure=last_failure(pod),
+        reason=reason, message=message,
+    )  # fmt: skip
 
 
 def _endpoints(decided: Decided) -> Endpoints:

@@ -92,6 +92,10 @@ class Run:
         return cell
 
 
+#: Runs the program of a folder, once.
+Program = Callable[[str], Run]
+
+
 def parse(stdout: str) -> tuple[dict[str, Cell], list[tuple[str, int, str]]]:
     """Split a driver's stdout into cells and forwarded lines."""
     cells: dict[str, Cell] = {}

@@ -8,11 +8,11 @@ from collections import Counter
 import pytest
 
 from tests.process import implementation
-from tests.process.programs.harness import OBJECT_REF, TIME_SCALE, Run
+from tests.process.programs.harness import OBJECT_REF, TIME_SCALE, Program, Run
 
 
 @pytest.fixture(scope="module")
-def run(program) -> Run:
+def run(program: Program) -> Run:
     return program("p000_remote_functions")
 
 

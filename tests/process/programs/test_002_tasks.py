@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from tests.process.programs.harness import OBJECT_REF, TIME_SCALE, Run
+from tests.process.programs.harness import OBJECT_REF, TIME_SCALE, Program, Run
 
 
 @pytest.fixture(scope="module")
-def run(program) -> Run:
+def run(program: Program) -> Run:
     return program("p002_tasks")
 
 

@@ -7,11 +7,11 @@ import re
 
 import pytest
 
-from tests.process.programs.harness import TIME_SCALE, Run
+from tests.process.programs.harness import TIME_SCALE, Program, Run
 
 
 @pytest.fixture(scope="module")
-def run(program) -> Run:
+def run(program: Program) -> Run:
     return program("p003_actors")
 
 

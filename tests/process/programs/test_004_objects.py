@@ -6,14 +6,14 @@ import re
 
 import pytest
 
-from tests.process.programs.harness import OBJECT_REF, TIME_SCALE, Run
+from tests.process.programs.harness import OBJECT_REF, TIME_SCALE, Program, Run
 
-#: The first test of the module waits for the whole program: ten models are trained twice, a quarter of a minute on two idle cores.
+#: The first test of the module waits for the whole program: ten models are trained twice, 15 s on two idle cores.
 pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")
-def run(program) -> Run:
+def run(program: Program) -> Run:
     return program("p004_objects")
 
 
