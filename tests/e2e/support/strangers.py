@@ -90,7 +90,8 @@ def bytes_of(host, port, node, bare):
             with plain if bare else context.wrap_socket(plain) as stranger:
                 stranger.sendall(b"GET / HTTP/1.1\\r\\n\\r\\n" * 64)
                 said = stranger.recv(64)
-                return 0 if said[:1] == b"\\x15" else len(said)  # TLS's alert
+                # TLS's alert, or the byte by which a door says no.
+                return 0 if said[:1] == b"\\x15" or len(said) == 1 and said != bytes([Answer.OK]) else len(said)
     except OSError:  # the same, or the end: which of them comes first is the network's
         return 0
 
@@ -164,6 +165,8 @@ def refusals(cluster: str, names: Collection[str]) -> dict[str, Any]:
     """What one has to hear."""
     methods, routes = sorted(grpc_methods()), [f"{method} {filled(path)}" for method, path in _routes()]
     refused = dict.fromkeys(methods, "UNAUTHENTICATED")
+    # It has one service, and says so of the others to whoever asks.
+    at_gateway = {path: "UNAUTHENTICATED" if "GatewayService" in path else "UNIMPLEMENTED" for path in methods}
     door = _nothing(DOOR)
     numbers = {"GET /healthz": 200, "GET /readyz": 200, "GET /metrics": 401, "GET /": 404}
     of_head = {
@@ -172,8 +175,8 @@ def refusals(cluster: str, names: Collection[str]) -> dict[str, Any]:
         "control without a certificate": dict.fromkeys(methods, "UNAVAILABLE"),
         "control without a token": refused,
         "control with a wrong token": refused,
-        "gateway without a token": refused,
-        "gateway with a wrong token": refused,
+        "gateway without a token": at_gateway,
+        "gateway with a wrong token": at_gateway,
         "dashboard without a token": dict.fromkeys(routes, 401),
         "dashboard with a wrong token": dict.fromkeys(routes, 401),
         **{f"{port} {what}": numbers for port in METRICS.values() for what in _SHOWN},
