@@ -1,12 +1,11 @@
 """A driver outside and its session over a gateway, on a virtual clock: connections break, the newest one counts, nothing is lost.
 
 Real are the driver's voice (`client.remote.outbox`), the session process's (`gateway.owner.speaker`), the numbered logs of both,
-and what the gateway does with connections (`gateway.sessions`). A failing seed is named and repeats itself.
+and what the gateway does with connections (`gateway.sessions`). A failing seed is named, repeats itself, and is kept.
 """
 
 from __future__ import annotations
 
-import os
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -26,8 +25,9 @@ from manta.transport.message_log import MessageLog
 from tests.sim.clock import Clock
 from tests.sim.cluster.virtual import Machine
 from tests.sim.cluster.wires import End, connect, cut
+from tests.sim.seeds import Seeds
 
-SEEDS = range(int(os.environ.get("MANTA_TEST_SEEDS", "200")))
+SEEDS = Seeds("gateway_session.txt")
 #: Calls and faults are over then, and everything is told then, seconds. A connection is missed for so long at most.
 END_S, LIMIT_S, GRACE_S = 2.0, 8.0, 60.0
 #: In the proportion of the real ones, and small, so that what is told has to wait for room.
@@ -209,9 +209,15 @@ class World:
             cut(end)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS.all())
 def test_whatever_breaks_each_call_runs_once_in_order_and_each_value_is_told_once(seed):
     """I1, I3: within the grace period nothing is lost and nothing happens twice; I6: nothing is kept once it was told."""
+    with SEEDS.keeping(seed):
+        history(seed)
+
+
+def history(seed: int) -> None:
+    """One, to its end."""
     clock = Clock(0)
     holder: dict[str, World] = {}
     loops = SimpleNamespace(get_running_loop=lambda: holder["world"].gateway, Queue=Outgoing)
