@@ -83,10 +83,13 @@ class Cluster:
         self._promised: dict[bytes, Other] = {}
         #: Grows when a node comes, goes, or is not what it was; not when only what is free changes.
         self.version = 0
+        #: Grows when a node may have more free than before.
+        self.grown = 0
 
     def learn(self, event: ClusterSeen) -> None:
         """Control told what has changed."""
         self.known = True
+        self.grown += 1
         if event.anew:
             staying = {seen.node_id for seen in event.nodes}
             for node_id in [node_id for node_id in self.others if node_id not in staying]:
@@ -130,6 +133,7 @@ class Cluster:
             if now < end:
                 return end
             del promised[other.node_id]
+            self.grown += 1
             other.promised = {}
             other.count()
         return None

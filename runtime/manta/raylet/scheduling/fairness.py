@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from manta.raylet.scheduling.records import Demand, Lease
 
 
 def whom_to_ask(
-    leases: Collection[Lease], waiting: Collection[Demand], *, turn_s: float, now: float
+    leases: Collection[Lease], waiting: Iterable[Demand], *, missing: int, turn_s: float, now: float
 ) -> tuple[dict[bytes, int], float | None]:
     """Choose owners whose leases would help those who wait.
 
@@ -19,6 +19,7 @@ def whom_to_ask(
     Args:
         leases: Leases of tasks that run. One that waits has lent its CPU already.
         waiting: Demands that resources are missing for.
+        missing: How many leases they miss together.
         turn_s: How long a lease lasts at least.
         now: Monotonic seconds.
 
@@ -26,11 +27,15 @@ def whom_to_ask(
         How many leases to ask each owner for; and when it is worth asking again, None if no lease can help.
     """
     held = Counter(lease.owner for lease in leases)
-    missing = sum(demand.missing for demand in waiting)
     keys: dict[bytes, set[int]] = {}
+    nothing = False
     for demand in waiting:
-        keys.setdefault(demand.owner, set()).add(demand.key)
-    poorest = min((held[owner] for owner in keys), default=0)
+        # Thousands may wait, of whom few have anything.
+        if demand.owner in held:
+            keys.setdefault(demand.owner, set()).add(demand.key)
+        else:
+            nothing = True
+    poorest = 0 if nothing else min((held[owner] for owner in keys), default=0)
     helpful: Counter[bytes] = Counter()
     oldest: float | None = None
     for lease in leases:

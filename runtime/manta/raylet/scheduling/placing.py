@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Final
 
 from manta.core.strategy import ANYWHERE
@@ -20,6 +21,10 @@ from manta.raylet.scheduling.records import Demand, Shape
 
 #: How long a demand waits where it was sent although nothing was free there, seconds.
 PATIENCE_S: Final = 1.0
+
+#: When more owners than this wait, it is worked out so often whom to ask for leases, seconds: a part of a turn.
+MANY: Final = 100
+MANY_PAUSE_S: Final = 0.01
 
 #: Leases given out, here or elsewhere, before other events have their turn.
 AT_ONCE: Final = 1_000
@@ -61,6 +66,8 @@ class Placing:
         self._cpus = cpus
         self._alarm = alarm
         self._reclaimed_at: dict[bytes, float] = {}
+        #: When it was last worked out whom to ask for leases.
+        self._looked_at = float("-inf")
 
     def serve(self, now: float, cause: str, out: list[Command]) -> None:
         """Serve whom it can, here or elsewhere; tell the others, and those who could help them."""
@@ -189,6 +196,12 @@ class Placing:
         ]
         if not starved:
             return
+        again = self._looked_at + MANY_PAUSE_S
+        if now < again and sum(shape.turns.owners for shape in starved) > MANY:
+            # Each event would look at all of them.
+            self._alarm.by(again)
+            return
+        self._looked_at = now
         workers = self._pools.workers
         helpful, look_again = whom_to_ask(
             [
@@ -196,7 +209,8 @@ class Placing:
                 for lease in self._leases.by_id.values()
                 if lease.actor is None and not workers[lease.worker_id].lent
             ],
-            [demand for shape in starved for demand in shape.turns],
+            chain.from_iterable(shape.turns for shape in starved),
+            missing=sum(shape.missing for shape in starved),
             turn_s=self._limits.turn_s,
             now=now,
         )

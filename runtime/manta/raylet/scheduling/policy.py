@@ -99,7 +99,15 @@ class Policy:
         for tier in tiers:
             if tier.here and here_fits is None:
                 here_fits = self._ledger.fits(shape.needs)
-            found = self._in_tier(shape, tier, bool(tier.here and here_fits))
+            fits = bool(tier.here and here_fits)
+            full = self._cluster.grown, id(tier)
+            if shape.full == full:
+                # When nodes are full thousands of events change nothing about it.
+                found: Other | bool = fits
+            else:
+                found = self._in_tier(shape, tier, fits)
+                if found is False:
+                    shape.full = full
             if found is not False:
                 return found
         if not tiers or any(tier.here for tier in tiers):

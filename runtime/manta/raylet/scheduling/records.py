@@ -137,6 +137,11 @@ class Turns:
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._by_owner.values())
 
+    @property
+    def owners(self) -> int:
+        """How many owners are in line."""
+        return len(self._owners)
+
     def __iter__(self) -> Iterator[Demand]:
         for owner in self._owners:
             yield from self._by_owner[owner]
@@ -206,6 +211,8 @@ class Shape:
     #: Where it may run, as worked out for this version of what is known.
     tiers: list[Tier] = field(default_factory=list)
     tiers_of: tuple[int, int] | None = None
+    #: What was known of others when none in a tier had room, and which tier that was.
+    full: tuple[int, int] | None = None
     #: SPREAD: when each node last had its turn.
     spread_turns: dict[bytes, int] = field(default_factory=dict)
 
