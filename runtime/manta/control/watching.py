@@ -52,7 +52,7 @@ class Watcher:
     def __init__(self, wake: Callable[[], None], *, nodes: bool, jobs: bool, all_actors: bool) -> None:
         self.nodes, self.jobs, self.all_actors = nodes, jobs, all_actors
         self.actors: set[ActorId] = set()
-        self.unread: deque[tuple[int, News]] = deque()
+        self.unread: list[tuple[int, News]] = []
         self.wake = wake
         self.previous = 0
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 
+from manta.aio.bell import Bell
 from manta.control import convert, events
 from manta.control.model import NodeId
 from manta.control.orders import Line, Orders
@@ -55,22 +56,21 @@ class AttachRpcs:
         runner.state.nodes.require_alive(node_id)
         self._streams += 1
         stream = self._streams
-        news, room = asyncio.Event(), asyncio.Event()
-        line = Line(news.set)
+        news, room = Bell(), Bell()
+        line = Line(news.ring)
         reader: asyncio.Task[None] | None = None
         slow: set[asyncio.Task[None]] = set()
         runner.decide(events.NodeConnected(cause=cause, node_id=node_id, stream=stream))
         subscription: Subscription | None = None
-        told = self._cluster.join(first.cluster if first.HasField("cluster") else None, news.set)
+        told = self._cluster.join(first.cluster if first.HasField("cluster") else None, news.ring)
         try:
             orders.opened(node_id, line)
             self._calls(node_id, first, line, slow)
-            subscription = Subscription(runner, first.watch, news.set)
+            subscription = Subscription(runner, first.watch, news.ring)
             reader = asyncio.ensure_future(self._read(requests, node_id, line, subscription, room, slow))
-            reader.add_done_callback(lambda _: news.set())
+            reader.add_done_callback(lambda _: news.ring())
             while not line.ended:
-                await news.wait()
-                news.clear()
+                await news.heard()
                 some = line.replies or line.orders or line.questions
                 if not (some or subscription.unread or self._cluster.unread(told)):
                     if reader.done() and not slow:
@@ -82,7 +82,7 @@ class AttachRpcs:
                 picture = self._cluster.take(told)
                 line.replies.clear()
                 line.orders.clear()
-                room.set()
+                room.ring()
                 # All of it was decided; before it is on disk nobody may see it.
                 await runner.settled()
                 responses = self._messages(node_id, replies, numbers, subscription, tidings)
@@ -95,7 +95,7 @@ class AttachRpcs:
                 for response in responses:
                     yield response
                 if subscription.unread or reader.done():
-                    news.set()
+                    news.ring()
         finally:
             for call in slow:
                 call.cancel()
@@ -114,7 +114,7 @@ class AttachRpcs:
         node_id: NodeId,
         line: Line,
         subscription: Subscription,
-        room: asyncio.Event,
+        room: Bell,
         slow: set[asyncio.Task[None]],
     ) -> None:
         async for request in requests:
@@ -122,8 +122,7 @@ class AttachRpcs:
             if request.HasField("watch"):
                 subscription.change(request.watch)
             while len(line.replies) > UNSENT_REPLIES:
-                room.clear()
-                await room.wait()
+                await room.heard()
 
     def _calls(self, node_id: NodeId, request: pb.AttachRequest, line: Line, slow: set[asyncio.Task[None]]) -> None:
         for answer in request.answers:

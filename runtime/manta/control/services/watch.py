@@ -53,7 +53,9 @@ class Subscription:
     def take(self) -> list[tuple[int, News]]:
         """What comes next; it was decided, and before it is on disk nobody may see it."""
         unread = self._watcher.unread
-        return [unread.popleft() for _ in range(min(len(unread), AT_ONCE))]
+        taken = unread[:AT_ONCE]
+        del unread[:AT_ONCE]
+        return taken
 
     def encode(self, number: int, item: News) -> pb.WatchResponse:
         """One piece of news, the next on its stream."""
