@@ -95,7 +95,7 @@ def run(flags: argparse.Namespace) -> int:
             code: int = flags.act(client, flags)
         finally:
             client.close()
-    except (RuntimeError, ValueError) as refused:
+    except (RuntimeError, ValueError, TypeError) as refused:
         print(f"manta job {flags.verb}: {refused}", file=sys.stderr)
         return 1
     except ConnectionError as away:

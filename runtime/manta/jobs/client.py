@@ -17,12 +17,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, Final
 
-from manta.client.archives import archive
+from manta.client import archives
 from manta.core.environment import env
+from manta.core.options.environments import check_folders
 
 log = logging.getLogger("manta")
 
 _TIMEOUT_S: Final = 60.0
+#: How an upload's name begins.
+_UPLOADED: Final = "gcs://"
 _PAUSE_S: Final = 0.5
 
 
@@ -137,14 +140,12 @@ class JobSubmissionClient:
     ) -> str:
         """Start a job; its id. With the same `submission_id` and the same rest it is started once, however often it is said."""
         environment = dict(runtime_env or {})
+        _check_folders(environment)
         excludes = tuple(environment.pop("excludes", None) or ())
         if environment.get("working_dir"):
-            environment["working_dir"] = self._uploaded(environment["working_dir"], "", excludes)
+            environment["working_dir"] = self._uploaded(environment["working_dir"], excludes, named=False)
         if environment.get("py_modules"):
-            environment["py_modules"] = [
-                self._uploaded(path, os.path.basename(os.path.abspath(path)), excludes)
-                for path in environment["py_modules"]
-            ]
+            environment["py_modules"] = [self._uploaded(one, excludes, named=True) for one in environment["py_modules"]]
         body = {
             "entrypoint": entrypoint,
             "submission_id": submission_id or job_id,
@@ -191,10 +192,11 @@ class JobSubmissionClient:
                 return
             await asyncio.sleep(_PAUSE_S)
 
-    def _uploaded(self, path: str, prefix: str, excludes: tuple[str, ...]) -> str:
-        if path.startswith("gcs://"):
+    def _uploaded(self, one: Any, excludes: tuple[str, ...], *, named: bool) -> str:
+        path: str = one if isinstance(one, str) else one.__path__[0]
+        if path.startswith(_UPLOADED):
             return path
-        data = archive(path, prefix, excludes)
+        data = archives.read(os.path.abspath(os.path.expanduser(path)), excludes, named=named)
         name = f"_manta_pkg_{hashlib.sha256(data).hexdigest()}.zip"
         try:
             self._ask("GET", f"/api/packages/gcs/{name}")
@@ -222,6 +224,18 @@ class JobSubmissionClient:
         except (urllib.error.URLError, TimeoutError, ConnectionError) as away:
             why = getattr(away, "reason", away)
             raise ConnectionError(f"Failed to connect to the cluster at address: {self._shown} ({why}).") from away
+
+
+def _check_folders(environment: Mapping[str, Any]) -> None:
+    """Look at what is to be uploaded. Raises ValueError or TypeError."""
+    folder, modules = environment.get("working_dir"), environment.get("py_modules")
+    local = dict(environment)
+    if isinstance(folder, str) and folder.startswith(_UPLOADED):
+        del local["working_dir"]
+    if isinstance(modules, list):
+        local["py_modules"] = [one for one in modules if not (isinstance(one, str) and one.startswith(_UPLOADED))]
+    if wrong := check_folders(local):
+        raise ValueError(wrong)
 
 
 def _details(fields: Mapping[str, Any]) -> JobDetails:

@@ -101,6 +101,17 @@ def test_a_log_is_followed_beyond_what_one_answer_holds(page, monkeypatch):
             ("submit", "--runtime-env-json", "{bad", "--", "true"),
             "--runtime-env-json is a JSON object, not '{bad'",
         ),
+        (
+            "NONE",
+            ("submit", "--working-dir", "s3://b/x.zip", "--", "true"),
+            "'s3://b/x.zip': remote packages are not built",
+        ),
+        (
+            "NONE",
+            ("submit", "--working-dir", "/no/such", "--", "true"),
+            "'/no/such', which is neither a folder here",
+        ),
+        ("NONE", ("submit", "--runtime-env-json", '{"py_modules": "x"}', "--", "true"), "py_modules'] must be a list"),
         ("NONE", ("submit", "--metadata-json", "[]", "--", "true"), "--metadata-json is a JSON object, not '[]'"),
     ],
 )
