@@ -33,18 +33,21 @@ def archive(path: str, prefix: str, excludes: Sequence[str] = ()) -> bytes:
         for name in sorted(_files(path)):
             if left_out(name, excludes):
                 continue
-            full = os.path.join(path, name)
-            entry = zipfile.ZipInfo("/".join(filter(None, (prefix, name))))
-            entry.external_attr = (os.stat(full).st_mode & 0xFFFF) << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            with open(full, "rb") as file:
-                made.writestr(entry, file.read())
+            _add(made, os.path.join(path, name), "/".join(filter(None, (prefix, name))))
             if data.tell() > MOST_BYTES:
                 raise ValueError(
                     f"the folder {path!r:.200} makes an archive of more than {MOST_BYTES} bytes: leave out what its tasks do not "
                     "need with `excludes`, and hand large data over as arguments or with put()"
                 )
     return data.getvalue()
+
+
+def _add(made: zipfile.ZipFile, path: str, name: str) -> None:
+    entry = zipfile.ZipInfo(name)
+    entry.external_attr = (os.stat(path).st_mode & 0xFFFF) << 16
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    with open(path, "rb") as file:
+        made.writestr(entry, file.read())
 
 
 def left_out(name: str, excludes: Sequence[str]) -> bool:
@@ -74,7 +77,7 @@ def read(path: str, excludes: Sequence[str] = (), *, named: bool = False) -> byt
     Args:
         path: Of the folder or file.
         excludes: See `archive`.
-        named: The folder's own name comes along: it is a module, imported by that name.
+        named: The folder's own name comes along: it is a module, imported by that name. A module may be one .py file too.
 
     Raises:
         ValueError: It is neither, or too large.
@@ -84,6 +87,11 @@ def read(path: str, excludes: Sequence[str] = (), *, named: bool = False) -> byt
             raise ValueError(f"the archive {path!r:.200} has more than {MOST_BYTES} bytes")
         with open(path, "rb") as file:
             return file.read()
+    if named and path.endswith(".py") and os.path.isfile(path):
+        data = io.BytesIO()
+        with zipfile.ZipFile(data, "w") as made:
+            _add(made, path, os.path.basename(path))
+        return data.getvalue()
     if not os.path.isdir(path):
         raise ValueError(
             f"runtime_env names {path!r:.200}, which is neither a folder here nor a .zip file; a working_dir and each of "

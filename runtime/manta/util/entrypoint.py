@@ -65,7 +65,7 @@ def as_here(config: str, folders: list[str]) -> str:
         environment["working_dir"] = rest.pop(0)
     if environment.get("py_modules"):
         inside = [os.path.join(one, name) for one in rest[: len(environment["py_modules"])] for name in os.listdir(one)]
-        environment["py_modules"] = sorted(filter(os.path.isdir, inside))
+        environment["py_modules"] = sorted(one for one in inside if os.path.isdir(one) or one.endswith(".py"))
     return json.dumps(job)
 
 

@@ -26,6 +26,7 @@ def test_it_holds_the_files_without_what_no_task_needs(folder):
     assert names(archive(str(folder), "")) == ["a.py", "data/big.csv", "data/small.txt", "sub/b.py"]
     assert archive(str(folder), "") == archive(str(folder), "")
     assert names(read(str(folder), ["data", "b.py"], named=True)) == [f"{folder.name}/a.py"]
+    assert names(read(str(folder / "a.py"), named=True)) == ["a.py"]
 
 
 @pytest.mark.parametrize(
