@@ -153,6 +153,10 @@ async def serve(listen: Listen, door: Door) -> AsyncIterator[int]:
 
 def _bound(listen: Listen) -> socket.socket:
     try:
+        if listen.listener >= 0:
+            given = socket.socket(fileno=listen.listener)
+            given.setblocking(False)
+            return given
         found = socket.getaddrinfo(listen.host or None, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         listener = socket.create_server(address[:2], family=family, backlog=MOST_CONNECTIONS)

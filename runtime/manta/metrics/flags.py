@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,7 @@ def add(parser: argparse.ArgumentParser, usual_port: int) -> None:
         help=f"HTTP port of /healthz, /readyz and /metrics (usually {usual_port}; default: none; 0: any free one)",
     )
     parser.add_argument("--metrics-host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--metrics-fd", type=int, default=-1, help="a socket that listens at that port already")
     parser.add_argument("--metrics-socket", type=Path, default=None, help="a private Unix socket for the same")
     parser.add_argument("--metrics-token-file", type=Path, default=None, help="a token that may see the metrics")
     parser.add_argument("--metrics-roles-file", type=Path, default=None, help="tokens with roles; each may see them")
@@ -70,7 +72,15 @@ def read(flags: argparse.Namespace, component: str) -> Listen:
         certificate=flags.metrics_certificate,
         key=flags.metrics_key,
         open_to_all=flags.metrics_no_auth,
+        listener=_ours(flags.metrics_fd),
     )
+
+
+def _ours(descriptor: int) -> int:
+    """A descriptor that nobody gets whom this process starts."""
+    if descriptor >= 0:
+        os.set_inheritable(descriptor, False)
+    return descriptor
 
 
 def tokens(listen: Listen) -> Sequence[str]:

@@ -20,6 +20,7 @@ class Listen:
         key: Its key.
         hosts: Names under which the port may be asked for, besides addresses and localhost.
         open_to_all: Nobody is asked for a token.
+        listener: Descriptor of a socket that listens at the port already; -1 for none.
     """
 
     host: str = "127.0.0.1"
@@ -31,6 +32,7 @@ class Listen:
     certificate: Path | None = None
     key: Path | None = None
     open_to_all: bool = False
+    listener: int = -1
 
     @property
     def wanted(self) -> bool:

@@ -35,6 +35,12 @@ def words(settings: Settings, places: Places) -> list[str]:
     return [f"manta.{settings.role}", *make(settings, places), *_metrics(settings, places)]
 
 
+def metrics_at(settings: Settings) -> tuple[str, int]:
+    """Address and port of the role's health and metrics."""
+    host, _ = _everywhere(settings, 1).rsplit(":", 1)
+    return host.strip("[]"), METRICS_PORTS[settings.role]
+
+
 def needed(settings: Settings) -> tuple[str, ...]:
     """Files that the Secret has to have."""
     common = (AUTHORITY, CLUSTER_FILE, TOKENS)
@@ -100,10 +106,10 @@ def _raylet(settings: Settings, places: Places) -> list[str]:
 
 
 def _metrics(settings: Settings, places: Places) -> list[str]:
-    host, _ = _everywhere(settings, 1).rsplit(":", 1)
+    host, port = metrics_at(settings)
     who = ["--metrics-no-auth"] if settings.open_to_all else ["--metrics-roles-file", _tokens_file(places)]
     return [
-        "--metrics-host", host.strip("[]"), "--metrics-port", str(METRICS_PORTS[settings.role]),
+        "--metrics-host", host, "--metrics-port", str(port),
         "--metrics-name", settings.pod_name, *who,
     ]  # fmt: skip
 

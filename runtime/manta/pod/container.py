@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import time
 from contextlib import suppress
 from typing import Final
@@ -23,6 +24,8 @@ LOOK_S: Final = 1.0
 END_LOOK_S: Final = 0.1
 #: What is left of a drained node stays so long, if nobody takes its pod away.
 LEFT_S: Final = 60.0
+#: Who may wait in line for a server's health.
+_BACKLOG: Final = 32
 #: Most that a server says of itself when it is ready.
 _MOST_SAID: Final = 65536
 _READY: Final = b"\1"
@@ -118,14 +121,33 @@ class Container:
             first.turn(LOOK_S)
 
     def _start(self, first: First) -> None:
-        words = commands.words(self._settings, self._places)
+        words, inherit = commands.words(self._settings, self._places), list[int]()
         if self._settings.role is Role.RAYLET:
             self._said, self._says = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             words += ["--ready-fd", str(self._says)]
-        self._server = first.start(words, self._server_ended, inherit=self._says)
+            inherit.append(self._says)
+        listener = self._listener()
+        if listener is not None:
+            words += ["--metrics-fd", str(listener.fileno())]
+            inherit.append(listener.fileno())
+        self._server = first.start(words, self._server_ended, inherit=inherit)
+        if listener is not None:
+            listener.close()
         if self._says >= 0:
             os.close(self._says)
             first.watch(self._said, lambda: self._ready(first))
+
+    def _listener(self) -> socket.socket | None:
+        """The port of health, open before the server has read its modules: who asks too early waits in line until it answers.
+
+        A kubelet that is refused asks again a second later.
+        """
+        host, port = commands.metrics_at(self._settings)
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        except OSError:
+            return None  # the server will say what is wrong with it
 
     def _server_ended(self, code: int) -> None:
         self._ended = code

@@ -10,7 +10,7 @@ import os
 import selectors
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -95,7 +95,7 @@ class First:
         on_end: Callable[[int], None],
         *,
         session: bool = False,
-        inherit: int = -1,
+        inherit: Collection[int] = (),
     ) -> int:
         """Start `python -m words...`; its process id.
 
@@ -103,13 +103,13 @@ class First:
             words: A module and its arguments.
             on_end: Called with the exit code, or minus the signal, when it has been reaped.
             session: It leads a session of its own.
-            inherit: A descriptor that it gets under the same number; -1 for none.
+            inherit: Descriptors that it gets under the same numbers.
 
         Raises:
             OSError: It cannot be started.
         """
-        if inherit >= 0:
-            os.set_inheritable(inherit, True)
+        for descriptor in inherit:
+            os.set_inheritable(descriptor, True)
         try:
             # Modules of ours, never files of the folder that the image starts in.
             line = [sys.executable, "-P", "-m", *words]
@@ -118,8 +118,8 @@ class First:
                 file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
             )  # fmt: skip
         finally:
-            if inherit >= 0:
-                os.set_inheritable(inherit, False)
+            for descriptor in inherit:
+                os.set_inheritable(descriptor, False)
         self._children[pid] = on_end
         return pid
 

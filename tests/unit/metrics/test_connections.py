@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import os
 import socket
 import ssl
 from contextlib import ExitStack
@@ -70,6 +71,20 @@ def test_nor_those_that_do_not_shake_hands_and_a_renewed_certificate_is_shown(tm
             assert (await healthy(port, trusted, "localhost"))[1] == second != first
             (tmp_path / "m.crt").write_text("half")
             assert (await healthy(port, trusted, "localhost"))[1] == second
+
+    asyncio.run(main())
+
+
+def test_who_came_before_the_process_could_answer_is_answered():
+    """The socket was opened by whoever started it."""
+
+    async def main():
+        with socket.create_server(("127.0.0.1", 0)) as early:
+            port = early.getsockname()[1]
+            first = asyncio.create_task(healthy(port))
+            await asyncio.sleep(0)
+            async with serve(Listen(port=port, listener=os.dup(early.fileno())), DOOR) as at:
+                assert (port, b"HTTP/1.1 200 OK") == (at, (await first)[0])
 
     asyncio.run(main())
 
