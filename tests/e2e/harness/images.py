@@ -35,8 +35,6 @@ _RECIPE = Path(__file__).resolve().parent / "node" / "programs.Dockerfile"
 SUITES = {"3.11": "bookworm", "3.13": "trixie"}
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BUILD_S = 1200.0
-#: What the Dockerfile puts on its base: the lists of users and groups, the environment, bytecode.
-LAYERS_OVER_BASE = 3
 
 
 @dataclass(frozen=True, slots=True)
