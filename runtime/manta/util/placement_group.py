@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from types import ModuleType
+from weakref import WeakValueDictionary
 
 from manta.client import current
 from manta.client.waiter import Waiter
@@ -41,6 +42,9 @@ log = logging.getLogger("manta")
 
 #: One wait of control's for a group, the first and later ones, seconds; shorter than a call's time.
 _FIRST_WAIT_S, _WAIT_S = 1.0, 20.0
+#: One answer tells of so many other groups as well, and a wait for one of them believes it for so long: less than an answer of
+#: its own may take on its way.
+_ALSO, _FRESH_S = 256, 0.02
 #: How long control may take to take a group, seconds.
 _MADE_S = 70.0
 #: Pause before control is asked again that could not take one more wait, seconds.
@@ -72,6 +76,8 @@ class PlacementGroup:
         self._making: _Making | None = None
         #: It ends with this process, and nobody else knows it by a name.
         self._ours = False
+        #: When control said last, beside something else, that it is created; 0 for never.
+        self._told = 0.0
 
     @property
     def is_empty(self) -> bool:
@@ -112,11 +118,17 @@ class PlacementGroup:
         deadline = session.now() + timeout_seconds
         if self._making is not None and self._making.session is not session:
             self._made()
+        if self._making is not None and session.now() - self._told < _FRESH_S:
+            self._settled()
+            return True
         # Soon once, to say what keeps it waiting; then patiently.
         longest, said = _FIRST_WAIT_S, ""
         while True:
             left_s = min(longest, max(0.0, deadline - session.now()))
-            request = ctl.WaitPlacementGroupRequest(group_id=self.id.binary(), timeout_ms=int(1000 * left_s))
+            others = self._others(session)
+            request = ctl.WaitPlacementGroupRequest(
+                group_id=self.id.binary(), timeout_ms=int(1000 * left_s), also=others
+            )
             try:
                 answer = _call("WaitPlacementGroup", request, ctl.WaitPlacementGroupResponse)
             except ValueError:
@@ -128,7 +140,10 @@ class PlacementGroup:
                 # Many wait on this node; it is a moment until one is done.
                 session.wait_for(Waiter(), f"placement group {self.id.hex()}", min(deadline, session.now() + _AGAIN_S))
             else:
-                self._making = None
+                self._settled()
+                now = session.now()
+                for group_id in answer.created:
+                    others[group_id]._told = now
                 if answer.group.state == ctl.PLACEMENT_GROUP_STATE_CREATED:
                     return True
                 if answer.group.state == ctl.PLACEMENT_GROUP_STATE_REMOVED:
@@ -173,6 +188,21 @@ class PlacementGroup:
         """What something that needs `wanted` asks for in this group."""
         return in_group(wanted.amounts(), self.id.binary(), index)
 
+    def _settled(self) -> None:
+        """Control has answered for it."""
+        self._making = None
+        _made_here.pop(self.id.binary(), None)
+
+    def _others(self, session: Session) -> dict[bytes, PlacementGroup]:
+        """Groups that were made by the same session and that nobody has waited for yet, the first made first."""
+        found: dict[bytes, PlacementGroup] = {}
+        for group_id, group in _made_here.items():
+            if group is not self and group._making is not None and group._making.session is session:
+                found[group_id] = group
+                if len(found) == _ALSO:
+                    break
+        return found
+
     def _made(self) -> None:
         """Wait until control has taken the group that was made here.
 
@@ -181,7 +211,7 @@ class PlacementGroup:
         """
         if self._making is not None:
             self._making.wait(self.id)
-            self._making = None
+            self._settled()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PlacementGroup) and self.id == other.id
@@ -196,6 +226,10 @@ class PlacementGroup:
         # Wherever it gets to, control knows it.
         self._made()
         return PlacementGroup, (self.id, self.bundle_cache)
+
+
+#: Groups of this process for which control has not answered, by id.
+_made_here: WeakValueDictionary[bytes, PlacementGroup] = WeakValueDictionary()
 
 
 class _Making:
@@ -314,6 +348,7 @@ def placement_group(
         _call("CreatePlacementGroup", request, ctl.CreatePlacementGroupResponse)
     else:
         group._ours, group._making = True, _Making(session)
+        _made_here[group_id.binary()] = group
         session.post("CreatePlacementGroup", request, group._making.answered)
     return group
 
@@ -374,7 +409,11 @@ def remove_placement_group(placement_group: PlacementGroup) -> None:
 
     if not isinstance(placement_group, PlacementGroup):
         raise TypeError(f"remove_placement_group takes a PlacementGroup, but received {type(placement_group)}")
-    request = ctl.RemovePlacementGroupRequest(request_id=os.urandom(16), group_id=placement_group.id.binary())
+    group_id = placement_group.id.binary()
+    request = ctl.RemovePlacementGroupRequest(request_id=os.urandom(16), group_id=group_id)
+    made = _made_here.pop(group_id, None)
+    if made is not None:
+        made._told = 0.0
     if placement_group._ours:
         # Should we end before control has heard of it, the group ends with us.
         current.require().post("RemovePlacementGroup", request, _removed)

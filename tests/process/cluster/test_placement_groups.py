@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import manta
+import manta.util.placement_group
 from manta.core.ids import PlacementGroupID
 from manta.exceptions import ActorDiedError, ActorPlacementGroupRemoved, TaskPlacementGroupRemoved
 from manta.util.placement_group import (
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from tests.process.cluster.support import Cluster
 
+#: The module, which can be called like the function of the same name.
+placement_groups: Any = sys.modules["manta.util.placement_group"]
 CLUSTER = None
 #: What users write that type checkers would not let them.
 NO_LIST: Any = {"CPU": 1}
@@ -148,6 +151,36 @@ def test_many_are_made_and_removed_without_waiting_for_each(nodes):
     again = placement_group([{"CPU": 0.01}])
     assert pickle.loads(pickle.dumps(again)) == again
     remove_placement_group(again)
+
+
+def test_one_answer_tells_of_all_that_were_made_and_a_removed_one_is_not_among_them(nodes, monkeypatch):
+    """A hundred groups are waited for one after the other, and control is hardly asked a hundred times."""
+    asked: list[list[bytes]] = []
+    real = placement_groups._call
+
+    def call(method: str, request: Any, response: Any) -> Any:
+        answer = real(method, request, response)
+        if method == "WaitPlacementGroup":
+            asked.append(list(answer.created))
+        return answer
+
+    monkeypatch.setattr(placement_groups, "_call", call)
+    # However slow this machine is, what was told counts as fresh.
+    monkeypatch.setattr(placement_groups, "_FRESH_S", 60.0)
+    first, second, third, gone, never = (placement_group([{"CPU": cpus}]) for cpus in (0.01, 0.01, 0.01, 0.01, 100))
+    # Of all at once: whoever asks for one by its handle has waited for control to take it.
+    wait_until(lambda: placement_group_table()[gone.id.hex()]["state"] == "CREATED")
+    assert first.wait(20)
+    assert asked == [[group.id.binary() for group in (second, third, gone)]]
+    assert second.wait(20)
+    assert third.wait(20)
+    assert len(asked) == 1
+    remove_placement_group(gone)
+    assert not gone.wait(20)
+    assert not never.wait(0)
+    assert len(asked) == 3
+    for group in (first, second, third, never):
+        remove_placement_group(group)
 
 
 def test_a_wait_ends_when_its_group_is_removed_and_lends_its_cpu_meanwhile(nodes):

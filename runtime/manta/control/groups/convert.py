@@ -51,7 +51,7 @@ def group(message: pb.PlacementGroupInfo) -> Group:
 
 def to_group(row: Group) -> pb.PlacementGroupInfo:
     """A group for the wire, and for the store."""
-    selectors = strategy_to_proto(ANYWHERE.replace(hard=row.selectors)).hard
+    selectors = strategy_to_proto(ANYWHERE.replace(hard=row.selectors)).hard if row.selectors else ()
     return pb.PlacementGroupInfo(
         group_id=row.group_id,
         job_id=row.job_id,

@@ -67,12 +67,18 @@ def _on_one(
 ) -> dict[int, NodeId] | None:
     there = {node_id for node_id in group.nodes if node_id}
     need = _sum(group.bundles[index] for index in wanted)
-    for node in sorted(views.values(), key=lambda node: _cost(group, node)):
-        if there and there != {node.node_id}:
-            continue
-        if fits(need, free[node.node_id]) and all(_may(group, index, node) for index in wanted):
-            return dict.fromkeys(wanted, node.node_id)
-    return None
+    able = [
+        node
+        for node in views.values()
+        if (not there or there == {node.node_id})
+        and fits(need, free[node.node_id])
+        and all(_may(group, index, node) for index in wanted)
+    ]
+    if not able:
+        return None
+    # How full a node is takes a look at all it has, the bundles of every group among it: only where there is a choice.
+    best = able[0] if len(able) == 1 else min(able, key=lambda node: _cost(group, node))
+    return dict.fromkeys(wanted, best.node_id)
 
 
 def _on_few(

@@ -9,6 +9,7 @@ import asyncio
 from typing import Final
 
 from manta.control import convert, events
+from manta.control.errors import InvalidRequestError
 from manta.control.groups.convert import group, to_group
 from manta.control.groups.model import GroupId, GroupState
 from manta.control.runner import Runner
@@ -17,6 +18,8 @@ from manta.rpc.v1 import control_pb2 as pb
 
 #: Longest wait for a group, seconds; who wants to wait longer asks again.
 MOST_WAIT_S: Final = 30.0
+#: Groups that one wait may ask for beside its own.
+MOST_ALSO: Final = 256
 #: What is waited for.
 _SETTLED: Final = frozenset({GroupState.CREATED, GroupState.REMOVED})
 
@@ -59,6 +62,8 @@ class GroupRpcs:
     ) -> pb.WaitPlacementGroupResponse:
         groups = self._state.groups
         group_id = GroupId(convert.identifier(request.group_id, 18, "group_id"))
+        if len(request.also) > MOST_ALSO:
+            raise InvalidRequestError(f"also has {len(request.also)} groups; {MOST_ALSO} are the most")
         changed = asyncio.Event()
         waits = self._waits.setdefault(group_id, set())
         waits.add(changed)
@@ -73,7 +78,13 @@ class GroupRpcs:
             waits.discard(changed)
             if not waits:
                 self._waits.pop(group_id, None)
-        return pb.WaitPlacementGroupResponse(group=to_group(groups.get(group_id)))
+        return pb.WaitPlacementGroupResponse(
+            group=to_group(groups.get(group_id)), created=filter(self._is_created, request.also)
+        )
+
+    def _is_created(self, group_id: bytes) -> bool:
+        row = self._state.groups.rows.get(GroupId(group_id))
+        return row is not None and row.state is GroupState.CREATED
 
     def _changed(self, group_id: bytes) -> None:
         for changed in self._waits.get(group_id, ()):
