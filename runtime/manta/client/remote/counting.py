@@ -49,7 +49,7 @@ class RemoteCounting(Counting):
                 self._unread_failure(oid, value)
         self.unasked.difference_update(over)
         if self._session.broken is None and not self._session.closed:
-            self._session.say(gw.DriverAction(release=gw.ReleaseRefs(object_ids=over)))
+            self._session.outbox.release(over)
 
     def ref_received(self, oid: bytes, owner: bytes) -> None:
         """A ref came out of a pickle."""

@@ -40,6 +40,8 @@ class Outbox:
         self._numbers: list[int] = []
         self._args: list[bytes] = []
         self._extras: list[gw.SubmitExtra] = []
+        #: Objects of which the driver has no refs any more. They were let go of before the calls above were made.
+        self._released: list[bytes] = []
         self._bytes = 0
         self._sent_at = 0.0
         self._poked = False
@@ -53,7 +55,7 @@ class Outbox:
         """One more call, of an actor or of none."""
         ids = self._ids
         if actor != self._actor and ids:
-            self._close_calls()
+            self._close()
         self._actor = actor
         if extra is not None:
             extra.index = len(ids)
@@ -68,29 +70,47 @@ class Outbox:
             self._poked = True
             self._later()
 
-    def _close_calls(self) -> None:
+    def _close(self) -> None:
+        """What was gathered takes its place among the actions."""
+        if self._released:
+            self._actions.append(gw.DriverAction(release=gw.ReleaseRefs(object_ids=self._released)))
+            self._released.clear()
+        if self._ids:
+            action = gw.DriverAction()
+            self._fill(action.submit)
+            self._actions.append(action)
+
+    def _fill(self, calls: gw.SubmitCalls) -> None:
+        """Put what was gathered of calls there, in its place: a message that is put into another is copied."""
         numbers = self._numbers
         if numbers.count(numbers[0]) == len(numbers):
             numbers = numbers[:1]
-        calls = gw.SubmitCalls(
-            actor_id=self._actor,
-            task_ids=b"".join(self._ids),
-            templates=numbers,
-            args=self._args,
-            extras=self._extras,
-        )
-        self._actions.append(gw.DriverAction(submit=calls))
+        calls.actor_id = self._actor
+        calls.task_ids = b"".join(self._ids)
+        calls.templates.extend(numbers)
+        calls.args.extend(self._args)
+        if self._extras:
+            calls.extras.extend(self._extras)
+            self._extras.clear()
         self._ids.clear()
         self._numbers.clear()
         self._args.clear()
-        self._extras.clear()
 
     def say(self, action: gw.DriverAction) -> None:
         """Something, after what was said before."""
-        if self._ids:
-            self._close_calls()
+        self._close()
         self._actions.append(action)
-        self._bytes += action.ByteSize()
+        self._said(action.ByteSize())
+
+    def release(self, oids: list[bytes]) -> None:
+        """Objects of which the driver has no refs any more, after what was said before."""
+        if self._ids:
+            self._close()
+        self._released += oids
+        self._said(32 * len(oids))
+
+    def _said(self, size: int) -> None:
+        self._bytes += size
         if self._bytes >= GATHER_BYTES:
             self.flush()
         elif not self._poked:
@@ -100,13 +120,16 @@ class Outbox:
     def flush(self) -> None:
         """Send what was gathered."""
         self._poked = False
-        if self._ids:
-            self._close_calls()
-        if not self._actions:
+        if not (self._ids or self._actions or self._released):
             return
         log = self.log
         message = gw.ConnectRequest(number=log.next_number(), received=log.received, actions=self._actions)
         self._actions.clear()
+        if self._released:
+            message.actions.add().release.object_ids.extend(self._released)
+            self._released.clear()
+        if self._ids:
+            self._fill(message.actions.add().submit)
         self._bytes = 0
         self._sent_at = time.monotonic()
         self._send(message.SerializeToString())

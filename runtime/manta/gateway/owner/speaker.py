@@ -77,7 +77,9 @@ class Speaker:
     def say(self, action: gw.SessionAction) -> None:
         """Tell something, after what was told before."""
         if self._ids:
-            self._gather_values()
+            told = gw.SessionAction()
+            self._fill(told.values)
+            self._actions.append(told)
         self._actions.append(action)
         self._bytes += action.ByteSize()
         if self._bytes >= MESSAGE_BYTES:
@@ -94,19 +96,20 @@ class Speaker:
         head = gw.ConnectResponse(number=log.next_number(), received=log.received, actions=[action]).SerializeToString()
         self._keep(b"".join((head, head_of(len(data)), data)))
 
-    def _gather_values(self) -> None:
-        values = gw.SmallValues(object_ids=b"".join(self._ids), values=self._values)
-        self._actions.append(gw.SessionAction(values=values))
+    def _fill(self, values: gw.SmallValues) -> None:
+        """Put what was gathered of values there, in its place: a message that is put into another is copied."""
+        values.object_ids = b"".join(self._ids)
+        values.values.extend(self._values)
         self._ids.clear()
         self._values.clear()
 
     def flush(self) -> None:
         """Send what was gathered."""
-        if self._ids:
-            self._gather_values()
-        if self._actions:
+        if self._ids or self._actions:
             message = gw.ConnectResponse(actions=self._actions)
             self._actions.clear()
+            if self._ids:
+                self._fill(message.actions.add().values)
             self._bytes = 0
             self._send(message)
         elif self.log.should_acknowledge and self.connection:
