@@ -116,6 +116,10 @@ class FrameDecoder:
             self._have += len(data)
             if self._have < self._need:
                 return []
+            if self._need >= LARGE_BYTES:
+                large = self._large()
+                if large is not None:
+                    return large
             data = b"".join(self._chunks)
             self._chunks.clear()
         frames: list[Frame] = []
@@ -148,6 +152,27 @@ class FrameDecoder:
             self._chunks.append(data[at:] if at else data)
         self._have = end - at
         return frames
+
+    def _large(self) -> list[Frame] | None:
+        """A large frame is complete: its raw part is put together once, where joining all and cutting it out would copy it twice.
+        None when its beginning is in several pieces.
+        """
+        chunks = self._chunks
+        first, last = chunks[0], chunks[-1]
+        number, body_bytes, raw_bytes = HEADER.unpack_from(first)[2:] if len(first) >= HEADER_BYTES else (0, 0, 0)
+        raw_at = HEADER_BYTES + body_bytes
+        over = self._have - self._need
+        if raw_at >= len(first) or not raw_bytes or number not in PARSE:
+            return None
+        try:
+            message = PARSE[number](first[HEADER_BYTES:raw_at])
+        except DecodeError as broken:
+            raise ProtocolError(f"the body of a frame of type {number} cannot be decoded: {broken}") from broken
+        raw = b"".join((memoryview(first)[raw_at:], *chunks[1:-1], memoryview(last)[: len(last) - over]))
+        chunks.clear()
+        self._have, self._need = 0, HEADER_BYTES
+        frames: list[Frame] = [(number, message, raw)]
+        return frames + self.feed(last[len(last) - over :]) if over else frames
 
     @property
     def buffered_bytes(self) -> int:

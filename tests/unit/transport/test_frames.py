@@ -14,6 +14,7 @@ from manta.transport import channel
 from manta.transport.channel import (
     HEADER,
     HEADER_BYTES,
+    LARGE_BYTES,
     MAX_BODY_BYTES,
     MAX_RAW_BYTES,
     NUMBER,
@@ -66,6 +67,34 @@ def test_a_stream_may_be_cut_anywhere(sent, cuts):
 
     assert [(NUMBER[type(message)], message, raw) for message, raw in sent] == found
     assert decoder.buffered_bytes == 0
+
+
+@slow_to_make
+@given(
+    sent=st.lists(
+        st.tuples(frames(), st.sampled_from([0, 50, LARGE_BYTES - 1, LARGE_BYTES, 3 * LARGE_BYTES])), max_size=4
+    ),
+    cuts=st.lists(st.integers(0, 1 << 20), max_size=6),
+)
+def test_a_stream_of_large_frames_may_be_cut_anywhere(sent, cuts):
+    """Those are put together in a way of their own."""
+    frames = [(message, bytes(i % 251 for i in range(64)) * (size // 64 + 1)) for message, size in sent]
+    decoder = FrameDecoder()
+
+    found = feed_in_pieces(decoder, b"".join(encode(message, raw) for message, raw in frames), cuts)
+
+    assert [(NUMBER[type(message)], message, raw) for message, raw in frames] == found
+    assert decoder.buffered_bytes == 0
+
+
+def test_the_body_of_a_large_frame_that_is_no_protobuf_is_refused():
+    body = b"\xff" * 20
+    decoder = FrameDecoder()
+
+    assert decoder.feed(head(number=NUMBER[pb.Hello], body=len(body), raw=2 * LARGE_BYTES) + body + bytes(9)) == []
+    assert decoder.feed(bytes(LARGE_BYTES)) == []
+    with pytest.raises(ProtocolError, match="cannot be decoded"):
+        decoder.feed(bytes(LARGE_BYTES))
 
 
 def test_byte_by_byte_is_a_cut_as_well():
