@@ -37,6 +37,9 @@ KEEPALIVE_S = 10.0
 _READ_BYTES = 32 << 10
 _TURN_BYTES = 2 << 20
 
+#: A read that gave less is the last for now: to look once more costs an exception, and what has come since polls as readable.
+_FEW_BYTES = 8 << 10
+
 #: What the kernel may hold, where it lets.
 _BUFFER_BYTES = 2 << 20
 
@@ -192,6 +195,8 @@ class Line:
                     break
                 came += len(data)
                 messages += call.feed(data)
+                if len(data) < _FEW_BYTES and not self._pending():
+                    break
             else:
                 data = b"more"
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
