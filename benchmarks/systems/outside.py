@@ -31,10 +31,12 @@ class Outside:
         address: What `init` takes.
         metrics: Manta: the ports of health and metrics, by process.
         viewer: Manta: a token for them.
+        join_file: Manta: lets other machines in.
     """
 
     def __init__(self, module: str, cpus: int, *more: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="outside-")
+        self._others: list[subprocess.Popen[bytes]] = []
         self._process = self._manta(cpus, more or ("--no-dashboard",)) if module == "manta" else self._ray(cpus)
 
     def _manta(self, cpus: int, more: tuple[str, ...]) -> subprocess.Popen[bytes]:
@@ -47,6 +49,7 @@ class Outside:
         os.environ["MANTA_TOKEN_FILE"] = os.path.join(folder, "driver.token")
         self.address: str = about["gateway"]
         self.metrics: dict[str, str] = about["metrics"]
+        self.join_file: str = about["join_file"]
         with open(os.path.join(folder, "tokens")) as tokens:
             self.viewer = next(line.split()[1] for line in tokens if line.startswith("viewer "))
         return process
@@ -65,12 +68,24 @@ class Outside:
         self.address = f"ray://127.0.0.1:{client}"
         return process
 
-    def _start(self, words: list[str], until: bytes) -> tuple[subprocess.Popen[bytes], bytes]:
+    def add_node(self, cpus: int, name: str) -> str:
+        """Manta: one more node, as another machine would be; where its metrics are."""
+        flags = ["--node-ip", "127.0.0.1", f"--door-port={_free_port()}", "--metrics-port=0", "--num-cpus", str(cpus)]
+        process, said = self._start(
+            ["manta.cli", "start", "--join-file", self.join_file, *flags, "--node-name", name, "--block", "-o", "json"],
+            b"}",
+            name,
+        )
+        self._others.append(process)
+        address: str = json.loads(said)["metrics"]["raylet"]
+        return address
+
+    def _start(self, words: list[str], until: bytes, output: str = "output") -> tuple[subprocess.Popen[bytes], bytes]:
         """Start it and wait for its word; what it said."""
-        path = Path(self._folder.name, "output")
-        with path.open("wb") as output:
+        path = Path(self._folder.name, output)
+        with path.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", *words], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                [sys.executable, "-m", *words], stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
             )
         end = monotonic() + _START_S
         while until not in (said := path.read_bytes()):
@@ -81,12 +96,14 @@ class Outside:
 
     def stop(self) -> None:
         """End the cluster and everything it started."""
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        for process in (*self._others, self._process):
+            process.terminate()
+        for process in (*self._others, self._process):
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         self._folder.cleanup()
 
 
