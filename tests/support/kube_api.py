@@ -83,8 +83,10 @@ class KubeApi:
 
     # -- what is there
 
-    def put_cluster(self, conditions: list[dict[str, str]], *, token: str, authority: bytes, **spec: Any) -> None:
-        """A MantaCluster with its Secrets and its head's pod."""
+    def put_cluster(
+        self, conditions: list[dict[str, str]], *, token: str, authority: bytes, admin: str = "", **spec: Any
+    ) -> None:
+        """A MantaCluster with its Secrets and its head's pod; `admin` is the token of the administrator's, if there is one."""
         folder = CLUSTERS.format(NAMESPACE)
         cluster = {
             "metadata": {"name": NAME, "namespace": NAMESPACE, "uid": UID},
@@ -93,10 +95,12 @@ class KubeApi:
         }
         self.objects[f"{folder}/{NAME}"] = cluster
         self.objects[folder] = {"items": [cluster, {"metadata": {"name": "other"}}]}
-        for role in ("submitter", "viewer"):
+        for role, shown in (("submitter", token), ("viewer", token), ("admin", admin)):
+            if not shown:
+                continue
             self.objects[f"/api/v1/namespaces/{NAMESPACE}/secrets/{NAME}-{role}"] = {
                 "data": {
-                    "token": base64.b64encode(token.encode()).decode(),
+                    "token": base64.b64encode(shown.encode()).decode(),
                     "ca.crt": base64.b64encode(authority).decode(),
                 }
             }

@@ -44,8 +44,4 @@ def control_of(address: str | None, command: str) -> Iterator[Control]:
             manta.shutdown()
         return
     with Tool(clusters.find(address, command).raylet) as tool:
-
-        def control(method: str, request: Message, reply: Any, timeout_s: float = CONTROL_S) -> Any:
-            return tool.control(method, request, reply, timeout_s=timeout_s)
-
-        yield control
+        yield tool.control

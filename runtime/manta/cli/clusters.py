@@ -79,9 +79,13 @@ def find(address: str | None, command: str) -> Cluster:
     """
     wanted = address or env("ADDRESS") or "auto"
     if wanted.startswith(ELSEWHERE):
+        inside = ""
+        if wanted.startswith("k8s://"):
+            head = f"{wanted.partition('?')[0].rpartition('/')[2]}-head"
+            inside = f" Inside it works without an address: `kubectl exec {head} -- manta {command}`"
         raise NoClusterError(
             f"`manta {command}` asks a node on this machine, and {wanted} is reached through a gateway. From here work "
-            f"`manta list nodes --address {wanted}` and the like, and `manta job`"
+            f"`manta status --address {wanted}`, `manta list nodes` and the like, and `manta job`.{inside}"
         )
     clusters = running()
     if wanted in ("auto", "local"):

@@ -9,11 +9,11 @@ import sys
 import time
 from typing import Any, Final
 
-from manta.cli import clusters, demand
+from manta.cli import administration, demand
+from manta.cli.asking import Control
 from manta.cli.documents import written
 from manta.cli.failures import SilentError
 from manta.cli.screen import harmless
-from manta.cli.tool import Tool
 from manta.rpc.v1 import control_pb2 as ctl
 
 _EXAMPLES: Final = """\
@@ -22,6 +22,7 @@ examples:
   manta drain worker-3 --grace 10m --reason "new kernel"
   manta drain worker-3 --no-wait           begin; `manta drain worker-3` again waits for it
   manta drain worker-3 -o json
+  manta drain demo-workers-3 --address k8s://NAMESPACE/demo    by the Secret demo-admin; the operator replaces its pod
 
 The node gets no new work; tasks and calls that run may end within the grace, actors that may restart move, and then it leaves.
 What runs longer is killed, as if the node were lost. Objects move to nodes that have room; those that have nowhere to go, or
@@ -49,7 +50,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--reason", default="manta drain", help="for people")
     parser.add_argument("--no-wait", action="store_true", help="begin, and do not wait for the end")
-    parser.add_argument("--address", metavar="unix:PATH", help="a raylet's socket (default: the newest cluster)")
+    parser.add_argument(
+        "--address", metavar="ADDRESS", help="a raylet's socket (default: the newest cluster), or k8s://NAMESPACE/NAME"
+    )
     parser.add_argument("-o", "--output", choices=("text", "json", "yaml"), default="text", help="default: text")
     parser.set_defaults(run=run)
 
@@ -88,13 +91,12 @@ def chosen(nodes: ctl.ListNodesResponse, wanted: str) -> ctl.NodeInfo:
 
 def run(flags: argparse.Namespace) -> int:
     """Drain, wait, say what became of it."""
-    cluster = clusters.find(flags.address, "drain")
-    with Tool(cluster.raylet) as tool:
-        node = chosen(tool.control("ListNodes", ctl.ListNodesRequest(), ctl.ListNodesResponse), flags.node)
+    with administration.administrator_of(flags.address, "drain") as control:
+        node = chosen(control("ListNodes", ctl.ListNodesRequest(), ctl.ListNodesResponse), flags.node)
         end = time.monotonic() + flags.grace + _SLACK_S
         told = ""
         while True:
-            reply = _ask(tool, node.node_id, flags)
+            reply = _ask(control, node.node_id, flags)
             over = reply.drain.state == ctl.DRAIN_STATE_DRAINED
             if flags.output == "text" and not over:
                 text = demand.what_holds(demand.holds(reply.holds))
@@ -104,7 +106,7 @@ def run(flags: argparse.Namespace) -> int:
             if over or flags.no_wait or time.monotonic() > end:
                 break
             time.sleep(_PERIOD_S)
-        left = tool.control("ListNodes", ctl.ListNodesRequest(), ctl.ListNodesResponse)
+        left = control("ListNodes", ctl.ListNodesRequest(), ctl.ListNodesResponse)
     death = next((each.death_reason for each in left.nodes if each.node_id == node.node_id), "")
     facts = _facts(node, reply, death)
     if flags.output != "text":
@@ -115,11 +117,12 @@ def run(flags: argparse.Namespace) -> int:
     return 0 if emptied or (flags.no_wait and not over) else 1
 
 
-def _ask(tool: Tool, node_id: bytes, flags: argparse.Namespace) -> ctl.DrainNodeResponse:
+def _ask(control: Control, node_id: bytes, flags: argparse.Namespace) -> ctl.DrainNodeResponse:
     request = ctl.DrainNodeRequest(
         request_id=os.urandom(16), node_id=node_id, grace_ms=round(flags.grace * 1000), reason=flags.reason
     )
-    return tool.control("DrainNode", request, ctl.DrainNodeResponse)
+    reply: ctl.DrainNodeResponse = control("DrainNode", request, ctl.DrainNodeResponse)
+    return reply
 
 
 def _facts(node: ctl.NodeInfo, reply: ctl.DrainNodeResponse, death: str) -> dict[str, Any]:

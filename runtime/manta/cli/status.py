@@ -8,13 +8,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from manta.cli import clusters, demand
+from manta.cli import asking, clusters, demand
 from manta.cli.documents import written
 from manta.cli.failures import SilentError
 from manta.cli.screen import Screen, amount, bar, duration, harmless, size, wants_color
 from manta.cli.tool import Tool
+from manta.core.environment import env
 from manta.core.errors import MantaError
 from manta.core.resources import to_float, to_floats
 from manta.rpc.v1 import control_pb2 as ctl
@@ -33,6 +35,7 @@ examples:
   manta status -o wide              with full ids, finished jobs and dead actors
   manta status -o json | jq .nodes  for programs; amounts are floats, sizes bytes
   manta status --address unix:/tmp/manta-1000/session_.../raylet-....sock
+  manta status --address k8s://NAMESPACE/NAME     what control knows; workers and object stores are for those who ask inside
 
 Exit code 3 means that there is no cluster, 1 that it does not answer (then try `manta stack`)."""
 
@@ -46,7 +49,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--address", metavar="unix:PATH", help="a raylet's socket (default: the newest cluster)")
+    parser.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="a raylet's socket (default: the newest cluster), manta://HOST:PORT, or k8s://NAMESPACE/NAME",
+    )
     parser.add_argument(
         "-o", "--output", choices=("text", "wide", "json", "yaml"), default="text", help="default: text"
     )
@@ -56,8 +63,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(flags: argparse.Namespace) -> int:
     """Ask and print."""
-    cluster = clusters.find(flags.address, "status")
-    facts = gather(cluster)
+    wanted = flags.address or env("ADDRESS") or ""
+    if wanted.startswith(clusters.ELSEWHERE):
+        facts = gather_outside(wanted)
+    else:
+        facts = gather(clusters.find(flags.address, "status"))
     if flags.output in ("json", "yaml"):
         sys.stdout.write(written(json.loads(json.dumps(facts, sort_keys=True)), flags.output))
     else:
@@ -79,16 +89,9 @@ def gather(cluster: clusters.Cluster) -> dict[str, Any]:
     problems: list[str] = []
     with Tool(cluster.raylet) as tool:
         here = tool.status()
-        nodes = _ask(tool, "ListNodes", ctl.ListNodesRequest(), ctl.ListNodesResponse, problems)
-        # Whoever did not answer the first question is not waited for twice more.
-        silent = nodes is None
-        jobs = None if silent else _ask(tool, "ListJobs", ctl.ListJobsRequest(), ctl.ListJobsResponse, problems)
-        actors = None if silent else _ask(tool, "ListActors", ctl.ListActorsRequest(), ctl.ListActorsResponse, problems)
-        wanted = None if silent else _ask(tool, "GetDemand", ctl.GetDemandRequest(), ctl.GetDemandResponse, problems)
+        answers = _answers(tool.control, problems)
         name = tool.welcome.session_name
-    rows = [_node(node, here, problems) for node in (nodes.nodes if nodes is not None else [])]
-    if not rows:
-        rows = [_unlisted_node(here)]
+    rows = [_node(node, here, problems) for node in answers.nodes] or [_unlisted_node(here)]
     return {
         "session": name,
         "session_dir": cluster.session_dir,
@@ -97,19 +100,79 @@ def gather(cluster: clusters.Cluster) -> dict[str, Any]:
         "metrics": dict(cluster.metrics),
         "services": here.get("services", {}),
         "uptime_s": round(cluster.age_s() or float(here.get("uptime_s", 0.0)), 1),
-        "nodes": rows,
-        "resources": _sum(rows),
-        "jobs": [_job(job) for job in (jobs.jobs if jobs is not None else [])],
-        "actors": [_actor(actor) for actor in (actors.actors if actors is not None else [])],
-        "actors_total": actors.total if actors is not None else None,
-        "demand": demand.facts(wanted.demand) if wanted is not None else None,
+        **_facts(answers, rows),
         "problems": problems,
     }
 
 
-def _ask(tool: Tool, method: str, request: Message, reply: type[Any], problems: list[str]) -> Any:
+def gather_outside(address: str) -> dict[str, Any]:
+    """The same of a cluster that is reached through its gateway: what control knows. Nodes' own accounts stay there.
+
+    Raises:
+        MantaError: It cannot be reached, or does not let us in.
+    """
+    import manta
+
+    problems: list[str] = []
+    with asking.control_of(address, "status") as control:
+        answers = _answers(control, problems)
+        mine = manta.get_runtime_context().get_job_id()
+    if answers.jobs is not None:
+        # Whoever asks has joined to do so.
+        answers.jobs = [job for job in answers.jobs if job.job_id.hex() != mine]
+    rows = [_node(node, {}, problems) for node in answers.nodes]
+    return {
+        "session": address,
+        "session_dir": None,
+        "address": address,
+        "driver_pid": None,
+        "metrics": {},
+        "services": {},
+        "uptime_s": max((row["uptime_s"] or 0.0 for row in rows if row["head"]), default=0.0),
+        **_facts(answers, rows),
+        "problems": problems,
+    }
+
+
+@dataclass(slots=True)
+class _Answers:
+    """Control's; None for what it did not answer."""
+
+    nodes: Sequence[ctl.NodeInfo] = ()
+    jobs: Sequence[ctl.JobInfo] | None = None
+    actors: ctl.ListActorsResponse | None = None
+    demand: ctl.GetDemandResponse | None = None
+
+
+def _answers(control: asking.Control, problems: list[str]) -> _Answers:
+    nodes = _ask(control, "ListNodes", ctl.ListNodesRequest(), ctl.ListNodesResponse, problems)
+    if nodes is None:
+        # Whoever did not answer the first question is not waited for twice more.
+        return _Answers()
+    jobs = _ask(control, "ListJobs", ctl.ListJobsRequest(), ctl.ListJobsResponse, problems)
+    return _Answers(
+        nodes.nodes,
+        None if jobs is None else jobs.jobs,
+        _ask(control, "ListActors", ctl.ListActorsRequest(), ctl.ListActorsResponse, problems),
+        _ask(control, "GetDemand", ctl.GetDemandRequest(), ctl.GetDemandResponse, problems),
+    )
+
+
+def _facts(answers: _Answers, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    actors, wanted = answers.actors, answers.demand
+    return {
+        "nodes": rows,
+        "resources": _sum(rows),
+        "jobs": [_job(job) for job in answers.jobs or ()],
+        "actors": [_actor(actor) for actor in (actors.actors if actors is not None else [])],
+        "actors_total": actors.total if actors is not None else None,
+        "demand": demand.facts(wanted.demand) if wanted is not None else None,
+    }
+
+
+def _ask(control: asking.Control, method: str, request: Message, reply: type[Any], problems: list[str]) -> Any:
     try:
-        return tool.control(method, request, reply)
+        return control(method, request, reply)
     except (SilentError, MantaError) as failure:
         problems.append(f"control did not answer {method}: {failure}")
         return None
@@ -120,7 +183,7 @@ def _node(node: ctl.NodeInfo, here: Mapping[str, Any], problems: list[str]) -> d
     own: Mapping[str, Any] = {}
     if node.node_id.hex() == here.get("node_id"):
         own = here
-    elif alive and os.path.exists(node.channel_endpoint.removeprefix("unix:")):
+    elif here and alive and os.path.exists(node.channel_endpoint.removeprefix("unix:")):
         # On this machine; what nodes of others say, control knows.
         try:
             with Tool(node.channel_endpoint.removeprefix("unix:")) as other:
@@ -334,6 +397,8 @@ def _render_store(store: Mapping[str, int], screen: Screen, whose: str, *, wide:
 
 
 def _render_workers(nodes: list[dict[str, Any]], screen: Screen) -> None:
+    if all(node["workers"] is None for node in nodes):
+        return  # no node has told
     states: dict[str, int] = {}
     for node in nodes:
         for state, count in (node["workers"] or {}).items():

@@ -81,7 +81,7 @@ class Tool:
         self._send(pb.KeepService(name=name, pid=pid, command=command))
         self.status()
 
-    def control(self, method: str, request: Message, reply: type[Reply], *, timeout_s: float = CONTROL_S) -> Reply:
+    def control(self, method: str, request: Message, reply: type[Reply], timeout_s: float = CONTROL_S) -> Reply:
         """Ask control, through the raylet.
 
         Raises:

@@ -19,6 +19,7 @@ import pytest
 from manta.api import embedded
 from manta.core import errors
 from manta.job_submission import JobStatus, JobSubmissionClient
+from manta.transport.auth import new_token, write_private
 from manta.transport.certificates import KeyPair, Role, make_leaf, write_pair
 from tests.process.forwarding.conftest import ADDRESS
 from tests.support import dashboard, gateway, kube_api
@@ -44,7 +45,10 @@ def page(module_sandbox):
             files = str(folder / "dashboard.pem"), str(folder / "dashboard.key")
             write_pair(leaf, *files)
             flags = ("--certificate", files[0], "--key", files[1])
-            running = dashboard.launch(folder, Path(home.session_dir), {"submitter": door.submitter}, *flags)
+            admin, tokens = new_token(), folder / "tokens"
+            write_private(str(tokens), tokens.read_bytes() + f"admin {admin}\n".encode())
+            shown = {"submitter": door.submitter, "admin": admin}
+            running = dashboard.launch(folder, Path(home.session_dir), shown, *flags)
             try:
                 yield running, door
             finally:
@@ -111,16 +115,54 @@ def test_lists_come_through_the_gateway(api):
     assert [node["state"] for node in nodes] == ["ALIVE"]
 
 
-def test_commands_about_this_machine_say_what_to_use_instead(api):
+def test_the_status_comes_through_the_gateway(api):
+    """What control knows; whoever asks is not among the jobs, and no node's own account is made up."""
+    facts = json.loads(manta("status", "--address", ADDRESS, "-o", "json").stdout)
+
+    assert [(node["state"], node["head"]) for node in facts["nodes"]] == [("ALIVE", True)]
+    assert facts["resources"]["CPU"] == {"total": 2.0, "used": 0.0}
+    assert (facts["address"], facts["problems"], facts["nodes"][0]["store"]) == (ADDRESS, [], None)
+    assert [job for job in facts["jobs"] if job["state"] == "RUNNING"] == []
+    assert facts["uptime_s"] > 0
     told = manta("status", "--address", ADDRESS)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.startswith(f"Cluster {ADDRESS}")
+    assert "Workers" not in told.stdout
+
+
+def test_a_drain_is_asked_of_the_dashboard_with_the_administrators_token(api, page):
+    """What control refuses is said in its words; a submitter's token is not enough."""
+    told = manta("drain", "nobody", "--address", ADDRESS)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "there is no Secret default/demo-admin" in told.stderr
+
+    running, door = page
+    authority = (door.folder / "ca.pem").read_bytes()
+    api.put_cluster(kube_api.available(), token=door.submitter, admin=running.tokens["admin"], authority=authority)
+    [node] = json.loads(manta("list", "nodes", "--address", ADDRESS, "-o", "json").stdout)
+    told = manta("drain", node["node_id"][:12], "--address", ADDRESS)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "head" in told.stderr
+    assert ADDRESS in told.stderr
+    assert "no node has the name" in manta("drain", "nobody", "--address", ADDRESS).stderr
+
+    api.put_cluster(kube_api.available(), token=door.submitter, admin=door.submitter, authority=authority)
+    told = manta("drain", node["node_id"], "--address", ADDRESS)
+    assert "a token of the role submitter may not do this; it takes admin" in told.stderr
+    assert "use k8s://NAMESPACE/NAME" in manta("drain", "x", "--address", f"manta://127.0.0.1:{door.port}").stderr
+
+
+def test_commands_about_this_machine_say_what_to_use_instead(api):
+    told = manta("stack", "--address", ADDRESS)
 
     assert told.returncode == 3
-    assert f"`manta list nodes --address {ADDRESS}`" in told.stderr
+    assert f"`manta status --address {ADDRESS}`" in told.stderr
+    assert "`kubectl exec demo-head -- manta stack`" in told.stderr
 
 
 def test_what_goes_wrong_is_said_on_one_line(api):
     api.tokens = set()
-    for words in (("job", "list"), ("list", "nodes"), ("dashboard",)):
+    for words in (("job", "list"), ("list", "nodes"), ("dashboard",), ("status",), ("drain", "x")):
         told = manta(*words, "--address", ADDRESS)
         assert told.returncode in (1, 3)
         [line] = told.stderr.splitlines()
