@@ -104,6 +104,8 @@ class Container:
         environment = {**os.environ, **pod.environment, "PYTHONPATH": f"{ROOT / 'runtime'}:{ROOT}"}
         for name in ("MANTA_TMPDIR", "RAY_TMPDIR"):
             environment.pop(name, None)
+        if self.role != "control":
+            environment["MANTA_TMPDIR"] = str(pod.run)  # as the operator says it
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 pod.host.command(words), stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment
@@ -146,6 +148,15 @@ class Container:
     def ask(self, path: str, token: str = "") -> tuple[int, str]:
         """Its health and metrics, asked from outside of the pod's network; 0 where nobody listens."""
         return ask_from(self.pod.host, self.pod.host.address, PORTS[self.role], path, token)
+
+    def exec(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """As `kubectl exec`: in the container, with the variables that its spec has, which are its first process's."""
+        said = Path(f"/proc/{self.first}/environ").read_bytes().split(b"\0")
+        environment = dict(os.fsdecode(entry).split("=", 1) for entry in said if entry)
+        return subprocess.run(
+            ["nsenter", "--target", str(self.first), "--all", *words],
+            capture_output=True, text=True, timeout=START_S, check=False, env=environment,
+        )  # fmt: skip
 
     def ready(self) -> bool:
         return self.ask("/readyz")[0] == 200
