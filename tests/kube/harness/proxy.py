@@ -102,9 +102,11 @@ class Events:
 
     Attributes:
         change: Is given each event; returns those to send in its place: none drops it, two send it twice.
+        delay_s: Each is sent so much later, and those behind it after it.
     """
 
     change: Callable[[dict[str, Any]], list[dict[str, Any]]]
+    delay_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +246,10 @@ class FaultProxy:
             if isinstance(act, CutWatch) and sent >= act.after:
                 await response.write(line[: len(line) // 2])
                 return _cut(incoming, response)
-            events = act.change(json.loads(line)) if isinstance(act, Events) else None
+            events = None
+            if isinstance(act, Events):
+                await asyncio.sleep(act.delay_s)
+                events = act.change(json.loads(line))
             lines = [line] if events is None else [json.dumps(event).encode() + b"\n" for event in events]
             for one in lines:
                 await response.write(one)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from contextlib import asynccontextmanager
 
 import pytest
 
 from manta.transport.auth import write_private
 from manta_operator.job.seen import FINALIZER
 from manta_operator.kinds import CLUSTERS, JOBS
-from manta_operator.kube.resources import EVENTS, PODS, SECRETS
 from tests.kube.harness.dashboard import PORT, stand_in_dashboard
+from tests.kube.reconciling.jobs import Jobs, head_of, job, with_head
 from tests.kube.reconciling.runs import behind, rests, running, settled, started, until
 from tests.kube.reconciling.states import NAME, cluster
 from tests.support import heads
@@ -20,69 +19,6 @@ from tests.support.leaks import KINDS, no_leaks
 
 #: More kills than a job's life has writes.
 MOST_WRITES = 12
-
-
-def job(entrypoint="true", **spec):
-    return {
-        "apiVersion": JOBS.api_version,
-        "kind": JOBS.kind,
-        "spec": {"clusterRef": {"name": NAME}, "entrypoint": entrypoint, **spec},
-    }
-
-
-class Jobs:
-    """The MantaJobs of a namespace."""
-
-    def __init__(self, place):
-        self.place = place
-
-    def apply(self, name, manifest):
-        answer = self.place.api.apply(self.place.path(JOBS, name), {**manifest, "metadata": {"name": name}})
-        assert answer.ok, answer.message
-        return answer.body["metadata"]["uid"]
-
-    def get(self, name):
-        return self.place.get(JOBS, name)
-
-    def status(self, name):
-        return (self.get(name) or {}).get("status") or {}
-
-    def phase(self, name):
-        return self.status(name).get("phase")
-
-    def reason(self, name, condition="Complete"):
-        found = {one["type"]: one["reason"] for one in self.status(name).get("conditions") or []}
-        return found.get(condition)
-
-    async def runs(self, name):
-        """It runs, and all that there is to write about that was written, the event last."""
-        await until(lambda: self.phase(name) == "Running", f"{name} runs")
-        await until(lambda: "Running" in self.events(name), f"people were told that {name} runs")
-
-    def events(self, name):
-        found = self.place.api.get(EVENTS.path(self.place.namespace)).body["items"]
-        return [one["reason"] for one in found if one["regarding"]["name"] == name]
-
-    async def ended(self, name):
-        await until(lambda: self.phase(name) in ("Succeeded", "Failed"), f"{name} has ended: {self.status(name)}")
-        await until(lambda: not self.get(name)["metadata"].get("finalizers"), f"{name} is released")
-        return self.status(name)
-
-
-def head_of(place):
-    """The head pod's address and its Secret."""
-    pod, secret = place.get(PODS, f"{NAME}-head"), place.get(SECRETS, f"{NAME}-head")
-    return pod["status"]["podIP"], secret["data"]
-
-
-@asynccontextmanager
-async def with_head(kube, identity, place, folder):
-    """A cluster that is ready, an operator, and a stand-in for the head's dashboard."""
-    async with running(kube, identity, folder, place) as (operator, proxy):
-        place.apply(cluster(replicas=1))
-        await settled(place, operator)
-        async with stand_in_dashboard(*head_of(place), folder / "dashboard") as dashboard:
-            yield operator, proxy, dashboard
 
 
 def test_jobs_end_fail_and_are_tried_again(kube, kubelet, identity, place, tmp_path):
