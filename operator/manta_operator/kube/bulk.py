@@ -24,7 +24,8 @@ class Outcome(Enum):
 
 
 async def slow_start(items: Sequence[T], do: Callable[[T], Awaitable[Outcome]], *, most: int = MOST_AT_ONCE) -> int:
-    """Do one, then two, four and so on side by side: a mistake that all share costs one request, not a thousand.
+    """Do one, and for each that is done begin two, up to `most` side by side: a mistake that all share costs one request, not a
+    thousand. Nobody waits for the slowest of a batch.
 
     Args:
         items: In the order in which they are begun.
@@ -34,18 +35,21 @@ async def slow_start(items: Sequence[T], do: Callable[[T], Awaitable[Outcome]], 
     Returns:
         How many were tried; the rest was not, as one said to stop.
     """
-    at, size = 0, 1
-    while at < len(items):
-        batch = items[at : at + size]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_run(do, item)) for item in batch]
-        outcomes = [task.result() for task in tasks]
-        at += len(batch)
-        if Outcome.STOP in outcomes:
-            break
-        if Outcome.FAILED not in outcomes:
-            size = min(2 * size, most)
-    return at
+    at, window, stopped = 0, 1, False
+    running: set[asyncio.Task[Outcome]] = set()
+    async with asyncio.TaskGroup() as group:
+        while True:
+            while at < len(items) and len(running) < window and not stopped:
+                running.add(group.create_task(_run(do, items[at])))
+                at += 1
+            if not running:
+                return at
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                outcome = task.result()
+                stopped = stopped or outcome is Outcome.STOP
+                if outcome is Outcome.DONE:
+                    window = min(window + 1, most)
 
 
 async def _run(do: Callable[[T], Awaitable[Outcome]], item: T) -> Outcome:
