@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from manta_operator import warned
 from manta_operator.api import cluster, job
 from manta_operator.api.definitions import CLUSTER, JOB
 from manta_operator.api.names import GROUP, VERSION
 from manta_operator.builders.labels import CLUSTER as CLUSTER_LABEL
 from manta_operator.builders.labels import MANAGED_BY
 from manta_operator.kube import trimming
-from manta_operator.kube.caches import Cached
+from manta_operator.kube.caches import Cached, Caches
 from manta_operator.kube.resources import (
     CLAIMS,
+    EVENTS,
     NETWORK_POLICIES,
     NODES,
     PODS,
@@ -47,7 +49,7 @@ def cached(*, nodes: bool) -> list[Cached]:
         nodes: Whether it may look at nodes, which are in no namespace.
     """
     indexes = {BY_OWNER: owners, BY_CLUSTER: label(CLUSTER_LABEL)}
-    kinds = [Cached(CLUSTERS), Cached(JOBS)]
+    kinds = [Cached(CLUSTERS, indexes={warned.BY_CLAIM: warned.claimed}), Cached(JOBS)]
     for resource in CHILDREN:
         if resource is PODS:
             on_node = {BY_NODE: lambda pod: [name] if (name := pod["spec"].get("nodeName")) else []}
@@ -56,7 +58,15 @@ def cached(*, nodes: bool) -> list[Cached]:
             kinds.append(Cached(resource, OURS, indexes))
     if nodes:
         kinds.append(Cached(NODES, trim=trimming.node, needed=False))
+    about = {warned.BY_ABOUT: warned.about}
+    kinds.append(
+        Cached(EVENTS, "", about, warned.trim, needed=False, fields=warned.FIELDS, keep=_warns, bookmarks=False)
+    )
     return kinds
+
+
+def _warns(copies: Caches, event: dict[str, Any]) -> bool:
+    return warned.keeps(copies[CLUSTERS], copies[EVENTS], event)
 
 
 def _pod(pod: dict[str, Any]) -> dict[str, Any]:

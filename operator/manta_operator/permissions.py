@@ -59,7 +59,8 @@ TABLE: tuple[Permission, ...] = (
     Permission("", "persistentvolumeclaims", ("get", "list", "patch", "watch"), unseen=("create",)),
     Permission("", "serviceaccounts", ("get", "list", "patch", "watch"), unseen=("create",)),
     Permission("networking.k8s.io", "networkpolicies", ("delete", "get", "list", "patch", "watch"), unseen=("create",)),
-    Permission("events.k8s.io", "events", ("create",)),
+    # Read for what others say of pods and claims: why a volume does not come.
+    Permission("events.k8s.io", "events", ("create", "list", "watch")),
     Permission("", "nodes", ("list", "watch"), Scope.CLUSTER),
     Permission("coordination.k8s.io", "leases", ("create", "get", "update"), Scope.LEASE),
 )

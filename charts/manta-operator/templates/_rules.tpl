@@ -25,7 +25,7 @@
   verbs: [create, delete, get, list, patch, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create]
+  verbs: [create, list, watch]
 {{- end }}
 
 {{/* Besides, where all namespaces are watched: these are in none. */}}

@@ -23,6 +23,8 @@ CRASH_S = 600.0
 MEMORY_S = 3600.0
 #: How long a pod may start, or be unready, before that is a fault.
 PATIENCE_S = 300.0
+#: What was said of something within so long of what was said last is still so: kubelets try again every two minutes at least.
+TOGETHER_S = 300.0
 #: Longest text that a cause has, in characters.
 _LENGTH = 700
 
@@ -35,6 +37,7 @@ _ORDER = (
     "InvalidTemplate",
     "Forbidden",
     "QuotaExceeded",
+    "MissingConfigMap",
     "MissingClaim",
     "NoStorageClass",
     "NodeLost",
@@ -50,6 +53,10 @@ _ORDER = (
 _PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ImageInspectError"})
 #: Of Events about pods whose volumes or network do not come; nothing else says so.
 _MOUNT = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"})
+#: In such an Event, what is not there.
+_MISSING = re.compile(r'\b(secret|configmap) "[^"]*" not found', re.IGNORECASE)
+#: What a kubelet says beside why, of all volumes of the pod, the others in any order.
+_WAITS, _OTHERS = "Unable to attach or mount volumes", ", unattached volumes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +202,10 @@ def _unscheduled(pod: Pod, warnings: Iterable[Manifest], claim: Manifest | None)
     scheduled = condition(pod.raw, "PodScheduled")
     said = str(scheduled.get("message") or "")
     if scheduled.get("reason") != "Unschedulable":
+        # The scheduler's own trouble, such as a volume that it cannot ask for.
+        event = _event(warnings, pod.raw, ("FailedScheduling",)) if scheduled.get("status") == "False" else ""
+        if event and scheduled.get("reason") != "SchedulingGated":
+            return Cause(reason="Unschedulable", message=f"{pod.name}: {event}")
         return Cause(reason="Pending", message=f"{pod.name} waits for a node", fault=False)
     if claim is not None and text(claim, "status", "phase") == "Pending" and "PersistentVolumeClaim" in said:
         return _unbound(pod, warnings, claim)
@@ -250,8 +261,10 @@ def _starting(pod: Pod, warnings: Iterable[Manifest], now: float) -> Cause:
     """Nothing is wrong with any container, but not all are ready."""
     event = _event(warnings, pod.raw, _MOUNT)
     if event and not pod.started:
-        missing = re.search(r'secret "[^"]*" not found', event, re.IGNORECASE)
-        return Cause(reason="MissingSecret" if missing else "VolumeOrNetwork", message=f"{pod.name}: {event}")
+        missing = _MISSING.search(event)
+        kinds = {"secret": "MissingSecret", "configmap": "MissingConfigMap"}
+        reason = kinds[missing[1].lower()] if missing else "VolumeOrNetwork"
+        return Cause(reason=reason, message=f"{pod.name}: {event}")
     since = seconds(text(condition(pod.raw, "Ready"), "lastTransitionTime")) or pod.created
     late = now >= since + PATIENCE_S
     if pod.node is not None and pod.node.drain is Drain.DRAINING:
@@ -271,14 +284,20 @@ def _starting(pod: Pod, warnings: Iterable[Manifest], now: float) -> Cause:
 
 
 def _event(warnings: Iterable[Manifest], about: Manifest, reasons: Iterable[str]) -> str:
-    """The message of the latest event about an object for one of some reasons; empty if there is none."""
+    """What events about an object say for one of some reasons; empty if there are none.
+
+    Of several all that were said lately, in an order of their own: what is tried in turns fails in turns, and is one trouble.
+    """
     uid = text(about, "metadata", "uid")
-    found = [
-        (text(one, "lastTimestamp") or text(one, "eventTime"), text(one, "message") or text(one, "note"))
-        for one in warnings
-        if uid in (text(one, "involvedObject", "uid"), text(one, "regarding", "uid")) and text(one, "reason") in reasons
-    ]
-    return max(found)[1] if found else ""
+    found: dict[str, float] = {}
+    for one in warnings:
+        if uid and text(one, "regarding", "uid") == uid and text(one, "reason") in reasons:
+            words = text(one, "note")
+            words = words.partition(_OTHERS)[0] if words.startswith(_WAITS) else words
+            found[words] = max(seconds(text(one, "at")), found.get(words, 0.0))
+    last = max(found.values(), default=0.0)
+    lately = sorted(words for words, at in found.items() if at >= last - TOGETHER_S)
+    return "; ".join([words for words in lately if not words.startswith(_WAITS)] or lately)
 
 
 def _ended(pod: Pod, one: Mapping[str, Any], ended: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from manta_operator.kube.caches import Caches
 from manta_operator.kube.errors import ApiError
 from manta_operator.kube.resources import (
     CLAIMS,
+    EVENTS,
     NETWORK_POLICIES,
     NODES,
     PODS,
@@ -33,6 +34,7 @@ from manta_operator.kube.resources import (
     key_of,
 )
 from manta_operator.kube.transport import Transport
+from manta_operator.warned import BY_ABOUT
 
 #: One read.
 READ_S = 5.0
@@ -87,6 +89,7 @@ class Gatherer:
             policies=policies,
             accounts=accounts,
             nodes=self._nodes(pods),
+            warnings=self._warnings((*pods, *claims)),
             control=await self._with_idle(key, cluster, pods, self._control(key, cluster, pods, secrets, memory)),
             refusals=tuple(memory.refusals.values()),
             checked=dict(memory.checked),
@@ -121,6 +124,13 @@ class Gatherer:
         store = self._caches[NODES]
         names = {name for pod in pods if (name := pod["spec"].get("nodeName"))}
         return {name: node for name in sorted(names) if (node := store.get(Key("", name))) is not None}
+
+    def _warnings(self, objects: Iterable[Manifest]) -> tuple[Manifest, ...]:
+        """What others say of these."""
+        store = self._caches[EVENTS]
+        if not len(store):
+            return ()
+        return tuple(event for one in objects for event in store.by(BY_ABOUT, one["metadata"].get("uid", "")))
 
     def _control(
         self,

@@ -18,10 +18,11 @@ from manta_operator.kinds import BY_NODE, CHILDREN, CLUSTERS
 from manta_operator.kube.caches import Caches
 from manta_operator.kube.expectations import Expectations
 from manta_operator.kube.recorder import Recorder
-from manta_operator.kube.resources import NODES, PODS, Key, Resource
+from manta_operator.kube.resources import EVENTS, NODES, PODS, Key, Resource
 from manta_operator.kube.transport import Transport
 from manta_operator.kube.writer import Writer
 from manta_operator.metrics import Metrics
+from manta_operator.warned import clusters_of
 
 
 class ClusterReconciler:
@@ -59,7 +60,8 @@ class ClusterReconciler:
     def controller(self) -> Controller:
         """For `app`."""
         children = tuple(Watched(resource, of_child) for resource in CHILDREN)
-        return Controller("cluster", CLUSTERS, (*children, Watched(NODES, self._on_node)), self.reconcile)
+        others = (Watched(NODES, self._on_node), Watched(EVENTS, self._on_warning))
+        return Controller("cluster", CLUSTERS, (*children, *others), self.reconcile)
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one cluster to its spec.
@@ -126,6 +128,9 @@ class ClusterReconciler:
         """The clusters with pods on a node."""
         pods = self._caches[PODS].by(BY_NODE, node["metadata"]["name"])
         return list(dict.fromkeys(key for pod in pods for key in of_child(pod)))
+
+    def _on_warning(self, event: Manifest) -> list[Key]:
+        return clusters_of(self._caches[CLUSTERS], event)
 
 
 _owner = owned_by(CLUSTERS.kind)

@@ -89,7 +89,7 @@ class Seen:
         accounts: ServiceAccounts.
         nodes: The Kubernetes nodes on which `pods` are, by name; None if nodes are not watched (the operator may only look
             into some namespaces). A name that is missing is a node that does not exist.
-        warnings: Events of type Warning about `pods` and `claims`, as far as they were asked for.
+        warnings: Events of type Warning about `pods` and `claims`, as `warned` keeps them.
         control: What control says.
         refusals: What the API server has refused, and nothing has shown since that it would not any more.
         checked: Of revisions that were tried by a dry run: the server's words, empty if it would take such a pod.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,9 @@ class Reflector:
         store: What is kept; others that write to it do so for other namespaces.
         namespace: Empty for all.
         selector: A label selector; objects that leave it are as good as deleted.
+        fields: A field selector; the same.
+        keep: Of what comes, which objects there are for this store: others are as good as not there. None for all.
+        bookmarks: Whether the API server sends any for this kind: if not, a watch may be silent for as long as it lives.
         limits: How long things may take.
         unit: Randomness in [0, 1).
     """
@@ -56,6 +60,9 @@ class Reflector:
         *,
         namespace: str = "",
         selector: str = "",
+        fields: str = "",
+        keep: Callable[[dict[str, Any]], bool] | None = None,
+        bookmarks: bool = True,
         limits: Limits | None = None,
         unit: Callable[[], float] = random.random,
     ) -> None:
@@ -64,9 +71,16 @@ class Reflector:
         self.synced = asyncio.Event()
         #: How often everything was listed, a watch was begun, and something failed.
         self.lists = self.watches = self.failures = 0
+        #: Why it cannot be read at present, and since when (of the monotonic clock); empty and None while it can.
+        self.failure = ""
+        self.failing_since: float | None = None
         self._transport, self._path = transport, resource.path(namespace)
         self._query = {"labelSelector": selector} if selector else {}
+        if fields:
+            self._query["fieldSelector"] = fields
+        self._keep = keep or (lambda obj: True)
         self._limits, self._unit = limits or Limits(), unit
+        self._silence_s = self._limits.silence_s if bookmarks else self._limits.silence_s + 1.25 * self._limits.watch_s
         self._watching = Watching()
 
     @property
@@ -106,6 +120,7 @@ class Reflector:
             self.failures += 1
             if not (isinstance(error, ApiError) and error.expired):
                 log.warning("cannot read %s: %s", self._path, error)
+                self._cannot(error)
             return self._watching.failed(error, self._unit())
 
     async def _list(self) -> tuple[list[dict[str, Any]], str]:
@@ -115,8 +130,9 @@ class Reflector:
         items: list[dict[str, Any]] = []
         while True:
             page = await self._transport.call("GET", self._path, query=query, timeout_s=self._limits.answer_s)
+            self._can()
             metadata = page.get("metadata") or {}
-            items += page.get("items") or []
+            items += filter(self._keep, page.get("items") or [])
             if not metadata.get("continue"):
                 return items, str(metadata.get("resourceVersion", ""))
             query["continue"] = metadata["continue"]
@@ -130,12 +146,27 @@ class Reflector:
             "timeoutSeconds": str(int(self._limits.watch_s * (0.75 + 0.5 * self._unit())) or 1),
         }
         limits = self._limits
-        watch = self._transport.watch(self._path, query, connect_s=limits.answer_s, silence_s=limits.silence_s)
+        watch = self._transport.watch(self._path, query, connect_s=limits.answer_s, silence_s=self._silence_s)
         async with watch as events:
+            self._can()
             async for event in events:
-                for step in self._watching.event(event):
+                for step in self._watching.event(self._kept(event)):
                     match step:
                         case Put(obj):
                             self.store.put(obj)
                         case Remove(key):
                             self.store.remove(key)
+
+    def _kept(self, event: dict[str, Any]) -> dict[str, Any]:
+        """The event as it is for this store: whatever is not kept has gone."""
+        if event.get("type") in ("ADDED", "MODIFIED") and isinstance(event.get("object"), dict):
+            return event if self._keep(event["object"]) else {**event, "type": "DELETED"}
+        return event
+
+    def _can(self) -> None:
+        self.failure, self.failing_since = "", None
+
+    def _cannot(self, error: KubeError) -> None:
+        self.failure = str(error)
+        if self.failing_since is None:
+            self.failing_since = time.monotonic()

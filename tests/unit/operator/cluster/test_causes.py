@@ -8,6 +8,7 @@ from manta_operator.cluster.causes import (
     CRASH_S,
     MEMORY_S,
     PATIENCE_S,
+    TOGETHER_S,
     Cause,
     cause_of,
     last_failure,
@@ -39,6 +40,11 @@ def waiting(reason, message="", **more):
 
 def ended(reason="Error", code=1, message="", ago=5.0, **more):
     return {"terminated": {"reason": reason, "exitCode": code, "message": message, "finishedAt": at(NOW - ago), **more}}
+
+
+def warning(uid, reason, note, ago=5.0):
+    """An Event as it is kept."""
+    return {"regarding": {"uid": uid}, "reason": reason, "note": note, "at": at(NOW - ago)}
 
 
 PULL = "demo-w-0: the image manta:1 of raylet cannot be pulled: not found"
@@ -162,7 +168,7 @@ def test_a_head_that_waits_for_its_volume_says_so(kind, words):
         "spec": {"storageClassName": kind} if kind else {},
         "status": {"phase": "Pending"},
     }
-    event = {"involvedObject": {"uid": "c"}, "reason": "ProvisioningFailed", "message": 'class "fast" not found'}
+    event = warning("c", "ProvisioningFailed", 'class "fast" not found')
     raw = unscheduled("0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims.")
     found = cause(raw, claim=claim, warnings=[event])
     assert found.reason == "NoStorageClass"
@@ -174,14 +180,57 @@ def test_a_head_that_waits_for_its_volume_says_so(kind, words):
 
 def test_a_volume_that_cannot_be_mounted_is_known_from_events():
     """No state of a container says which Secret is missing."""
-    event = {
-        "involvedObject": {"uid": "demo-w-0-uid"},
-        "reason": "FailedMount",
-        "message": 'MountVolume.SetUp failed for volume "a": secret "mine" not found',
-    }
+    event = warning("demo-w-0-uid", "FailedMount", 'MountVolume.SetUp failed for volume "a": secret "mine" not found')
     found = cause(waiting("ContainerCreating"), warnings=[event])
     assert (found.reason, 'secret "mine"' in found.message) == ("MissingSecret", True)
     assert cause(pod(), warnings=[event]) is None
+
+
+MISSES = 'MountVolume.SetUp failed for volume "{0}" : {1} "{0}" not found'
+WAITS = "Unable to attach or mount volumes: unmounted volumes=[a], unattached volumes={}: timed out"
+
+
+def test_what_fails_in_turns_has_one_text():
+    """A kubelet tries the volumes of a pod again and again, one after the other, and says which were left in any order."""
+    uid, texts = "demo-w-0-uid", set()
+    for turn in range(4):
+        ago = (10.0, 100.0) if turn % 2 else (100.0, 10.0)
+        said = [
+            warning(uid, "FailedMount", MISSES.format(name, "secret"), ago=since)
+            for name, since in zip("ab", ago, strict=True)
+        ]
+        said.append(warning(uid, "FailedMount", WAITS.format("[a b]" if turn % 2 else "[b a]"), ago=0.0))
+        texts.add(cause(waiting("ContainerCreating"), warnings=said).message)
+    assert texts == {f"demo-w-0: {MISSES.format('a', 'secret')}; {MISSES.format('b', 'secret')}"}
+    alone = [warning(uid, "FailedMount", WAITS.format(order)) for order in ("[a b]", "[b a]")]
+    assert cause(waiting("ContainerCreating"), warnings=alone).message == (
+        "demo-w-0: Unable to attach or mount volumes: unmounted volumes=[a]"
+    )
+
+
+def test_what_was_put_right_is_no_longer_said():
+    """The Event of a Secret that is there by now lies around for an hour; that of another that is missing comes again."""
+    uid = "demo-w-0-uid"
+    said = [
+        warning(uid, "FailedMount", MISSES.format("a", "secret"), ago=TOGETHER_S + 10),
+        warning(uid, "FailedMount", MISSES.format("b", "configmap")),
+        warning("another's", "FailedMount", MISSES.format("c", "secret")),
+    ]
+    found = cause(waiting("ContainerCreating"), warnings=said)
+    assert (found.reason, found.message) == (
+        "MissingConfigMap",
+        f"demo-w-0: {MISSES.format('b', 'configmap')}",
+    )
+
+
+def test_a_scheduler_in_trouble_of_its_own_is_quoted():
+    """Its condition is then SchedulerError, and says less than its Event."""
+    raw = unscheduled("running Bind plugin: timed out")
+    raw["status"]["conditions"][0]["reason"] = "SchedulerError"
+    event = warning("demo-head-uid", "FailedScheduling", "running PreBind plugin VolumeBinding: no such class")
+    assert cause(raw).reason == "Pending"
+    found = cause(raw, warnings=[event])
+    assert (found.reason, found.message) == ("Unschedulable", f"demo-head: {event['note']}")
 
 
 def test_a_pod_on_a_node_that_does_not_answer_says_what_would_help():
