@@ -165,13 +165,14 @@ def _steps(decided: Decided) -> list[tuple[str, str]]:
         steps.append(("ReplacingHead", "the head is being replaced"))
     leaving = sum(len(group.moves.leaving) for group in decided.groups)
     going = sum(group.going for group in decided.groups)
-    coming = sum(len(group.moves.creates) for group in decided.groups)
+    coming = sum(len(group.moves.creates) for group in decided.groups if not group.retried)
+    head_comes = head.move.create and not head.retried
     if leaving:
         steps.append(("Draining", f"workers that are to go: {leaving}"))
     if going:
         steps.append(("Terminating", f"workers that go: {going}"))
-    if head.move.create or coming:
-        steps.append(("Creating", f"pods that are made: {coming + head.move.create}"))
+    if head_comes or coming:
+        steps.append(("Creating", f"pods that are made: {coming + head_comes}"))
     starting = [cause for cause in decided.every_cause if not cause.fault and cause.reason in _STARTING]
     if starting:
         steps.append(("Starting", f"pods that start: {len(starting)}"))

@@ -23,6 +23,7 @@ class GroupDecided:
         pods: Of its names.
         moves: What is done.
         causes: What is wrong, with its pods or with making more.
+        retried: Whether what is made now was refused before: it is tried, and no step forward until it goes well.
     """
 
     name: str
@@ -31,6 +32,7 @@ class GroupDecided:
     pods: Sequence[Pod]
     moves: Moves
     causes: Sequence[Cause] = ()
+    retried: bool = False
 
     @property
     def present(self) -> list[Pod]:
@@ -67,12 +69,14 @@ class HeadDecided:
         pod: What has its name.
         move: What is done.
         causes: What is wrong.
+        retried: As of a group.
     """
 
     revision: str
     pod: Pod | None
     move: HeadMove
     causes: Sequence[Cause] = ()
+    retried: bool = False
 
     @property
     def ready(self) -> bool:
@@ -95,7 +99,7 @@ class Decided:
         head: The head.
         groups: Those of the spec, in its order, then those that it has no more and that still have pods.
         causes: What is wrong with anything else.
-        upkeep: Whether anything else is being made or changed.
+        upkeep: Whether anything else is being made or changed, and was not refused before.
     """
 
     cluster: MantaCluster

@@ -18,6 +18,7 @@ from manta_operator.cluster.head import HeadMove, HeadWish, move_head
 from manta_operator.cluster.parts import Part, group_part, head_part
 from manta_operator.cluster.pods import Pod, Standing, pods_of
 from manta_operator.cluster.reading import text
+from manta_operator.cluster.refusals import Why
 from manta_operator.cluster.seen import Seen, named
 from manta_operator.cluster.status import invalid_status, is_said, status_of
 from manta_operator.cluster.telling import events
@@ -56,7 +57,7 @@ def plan(seen: Seen, now: float, build: Build, makes: Makes) -> Plan:
             *_removed(seen, cluster, pods, now),
         ],
         causes=todo.causes,
-        upkeep=bool(todo.creates or todo.applies or todo.deletes),
+        upkeep=_moves_on(seen, todo),
     )
     return _said(_actions(decided, head, groups, todo, now), seen, status_of(seen, decided, now))
 
@@ -81,6 +82,7 @@ def _head(
         pod=pod,
         move=made,
         causes=[*head.said(missing=made.missing), *_pod_causes(seen, head.pods, mounted, now)],
+        retried=_retried(seen, head),
     )
 
 
@@ -114,9 +116,23 @@ def _groups(
                     *moves.causes,
                     *_pod_causes(seen, part.pods, None, now),
                 ],
+                retried=_retried(seen, part),
             )
         )
     return decided
+
+
+def _retried(seen: Seen, part: Part) -> bool:
+    """Whether pods of this spec were refused for a reason that stays: trying again is no news, or each try would be two."""
+    passing = (Why.TEMPORARY, Why.NAME_TAKEN)  # another slot is another pod
+    return any(one.generation == seen.generation and one.why not in passing for one in part.refusals)
+
+
+def _moves_on(seen: Seen, todo: Upkeep) -> bool:
+    """Whether anything is written beside pods that was not refused before."""
+    refused = {(one.plural, one.name) for one in seen.refusals if one.why is not Why.TEMPORARY}
+    written = [(one.resource.plural, one.manifest["metadata"]["name"]) for one in (*todo.creates, *todo.applies)]
+    return bool(todo.deletes) or any(one not in refused for one in written)
 
 
 def _removed(seen: Seen, cluster: MantaCluster, pods: Iterable[Pod], now: float) -> list[GroupDecided]:

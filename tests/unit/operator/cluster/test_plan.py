@@ -334,6 +334,32 @@ def test_what_was_refused_is_said_and_tried_again_later(why, reason):
     assert [one.name for one in later.creates] == ["demo-w-1", "demo-gpu-0"]
 
 
+@pytest.mark.parametrize("why", [Why.QUOTA, Why.INVALID, Why.FORBIDDEN])
+@pytest.mark.parametrize("name", ["demo-head", "demo-w-1"])
+def test_a_further_try_of_what_was_refused_is_no_news(why, name):
+    """It is tried for as long as it is wanted; a status that told of each try would be written twice for each, for ever."""
+    part = "head" if name == "demo-head" else "w"
+    seen = replace(pods(at_rest(), without=[name]), refusals=(refusal(name, why, part),))
+    status = decide(seen).status.status
+    seen = replace(seen, raw={**seen.raw, "status": plain(status)})
+    later = decide(seen, now=seen.refusals[0].again_at)
+    assert [one.name for one in later.creates] == [name]
+    assert (later.status, later.events) == (None, ())
+
+
+def test_a_further_try_of_a_service_that_was_refused_is_no_news():
+    """The same of what is no pod."""
+    seen = at_rest()
+    left = tuple(one for one in seen.services if one["metadata"]["name"] != "demo-gateway")
+    no = replace(refusal("demo-gateway", Why.FORBIDDEN, ""), plural="services")
+    seen = replace(seen, services=left, refusals=(no,))
+    status = decide(seen).status.status
+    seen = replace(seen, raw={**seen.raw, "status": plain(status)})
+    later = decide(seen, now=no.again_at)
+    assert [one.manifest["metadata"]["name"] for one in later.applies] == ["demo-gateway"]
+    assert (later.status, later.events) == (None, ())
+
+
 def test_what_was_refused_once_and_is_not_wanted_any_more_is_no_trouble():
     """A quota that is too small for what was asked for before."""
     assert decide(replace(at_rest(), refusals=(refusal("demo-w-2", Why.QUOTA, "w"),))).at_rest
