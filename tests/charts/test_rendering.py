@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -121,3 +122,35 @@ def test_archives_have_what_the_charts_need_and_no_tests(helm, tmp_path):
         assert not [name for name in names if name.startswith(("tests/", "ci/"))]
         kept = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
         assert names <= kept, f"{chart}: {names - kept} are not in {folder.relative_to(ROOT)}"
+
+
+@pytest.mark.parametrize("chart", CHARTS)
+def test_a_typo_is_refused_by_its_name_wherever_it_stands(helm, chart):
+    """In every object of the values that has keys of ours, made from the schema; helm names all of them at once."""
+    schema = json.loads((CHARTS[chart] / "values.schema.json").read_text())
+    values, wanted = {}, []
+
+    def misspell(found, inner, path):
+        if inner.get("type") != "object":
+            return
+        if inner.get("additionalProperties") is False:
+            found["no-such-value"] = 1
+            wanted.append(path)
+        elif isinstance(inner.get("additionalProperties"), dict):
+            misspell(found.setdefault("one", {}), inner["additionalProperties"], (*path, "one"))
+        for name, one in inner.get("properties", {}).items():
+            if one.get("type") == "object":
+                misspell(found.setdefault(name, {}), one, (*path, name))
+
+    misspell(values, schema, ())
+    with pytest.raises(RefusedError) as refused:
+        helm.render(chart, values=values)
+    said = str(refused.value)
+    missing = [path for path in wanted if not re.search(rf"{_pointer(path)}\W.*no-such-value", said)]
+    assert missing == [], said
+    assert len(wanted) > 5
+
+
+def _pointer(path):
+    """As helm writes where something stands."""
+    return re.escape("/".join(path)) if path else ""
