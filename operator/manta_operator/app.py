@@ -30,7 +30,7 @@ from manta_operator.kube.errors import NotLeaderError
 from manta_operator.kube.lease import Leadership
 from manta_operator.kube.recorder import Recorder
 from manta_operator.kube.reflector import Limits, Reflector
-from manta_operator.kube.resources import PODS, Key
+from manta_operator.kube.resources import PODS, Key, Resource
 from manta_operator.kube.tenure import Terms
 from manta_operator.kube.transport import Transport, connect
 from manta_operator.kube.writer import Writer
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 #: Requests at a time, beside the watches, which hold a connection each for as long as they live.
 CONNECTIONS = 64
+#: How long what is needed may not be readable before this instance says that it is not ready: no watch lives for ever.
+UNREAD_S = 5.0
 #: At the end: how long writes under way are waited for before the Lease is given back.
 LAST_WRITES_S = 1.0
 
@@ -160,7 +162,14 @@ class Operator:
     @property
     def unready(self) -> str:
         """Why this instance is not ready; empty if it is. One that follows is ready to lead."""
-        return f"not read yet: {', '.join(missing)}" if (missing := self.caches.unsynced) else ""
+        if missing := self.caches.unsynced:
+            return f"not read yet: {', '.join(missing)}"
+        found = {kind: one for kind, one in self.caches.unread(time.monotonic()).items() if one[0] >= UNREAD_S}
+        if not found:
+            return ""
+        seconds, why = max(found.values())
+        names = ", ".join(sorted(kind.plural for kind in found))
+        return f"cannot read {names} for {seconds:.0f} s: {why}"
 
     async def end(self) -> None:
         """Begin no more writes, let those under way end, and let the next instance lead at once."""
@@ -202,11 +211,15 @@ class Operator:
         if running is not None:
             running.wake(key)
 
+    def _unread(self, resource: Resource) -> float:
+        return self.caches.unread(time.monotonic()).get(resource, (0.0, ""))[0]
+
     def _count(self) -> None:
         for resource in {one.resource for one in self.caches.reflectors}:
             mine = [one for one in self.caches.reflectors if one.resource == resource]
             self.metrics.cached(resource.plural, self.caches[resource].__len__)
             self.metrics.reads(resource.plural, partial(_reads, mine))
+            self.metrics.unread(resource.plural, partial(self._unread, resource))
         times = PodTimes()
 
         def changed(before: dict[str, object] | None, after: dict[str, object] | None) -> None:

@@ -75,6 +75,12 @@ class Metrics:
         self._reads = Gauge(
             "manta_operator_reads", "Lists, watches and failures of either, of each kind.", ["resource", "what"], **make
         )
+        self._unread = Gauge(
+            "manta_operator_unread_seconds",
+            "For how long a kind cannot be read; what is known of it is as old as that.",
+            ["resource"],
+            **make,
+        )
         self.links = Gauge("manta_operator_control_links", "Clusters whose control is tied to this instance.", **make)
 
     def show(self, clusters: Callable[[], Iterable[dict[str, Any]]], leads: Callable[[], bool]) -> None:
@@ -113,6 +119,10 @@ class Metrics:
         """
         for what in counts():
             self._reads.labels(resource, what).set_function(partial(_of, counts, what))
+
+    def unread(self, resource: str, seconds: Callable[[], float]) -> None:
+        """Show for how long a kind cannot be read: 0 while it can."""
+        self._unread.labels(resource).set_function(seconds)
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""

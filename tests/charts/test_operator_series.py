@@ -33,6 +33,7 @@ def told() -> list[tuple[str, dict[str, str]]]:
     metrics.queue("cluster", lambda: 1)
     metrics.cached("pods", lambda: 1)
     metrics.reads("pods", lambda: {"lists": 1})
+    metrics.unread("pods", lambda: 0.0)
     for result in results():
         metrics.reconciles.labels("cluster", result).inc()
     metrics.reconcile_seconds.labels("cluster").observe(1)

@@ -115,6 +115,12 @@ API_SERVER = Row(
             f"sum by (resource, what) (manta_operator_reads{{{JOB}}})",
             "{{resource}} {{what}}",
         ),
+        lines(
+            "For how long it cannot be read",
+            f"max by (resource) (manta_operator_unread_seconds{{{JOB}}})",
+            "{{resource}}",
+            "s",
+        ),
     ),
 )
 
