@@ -55,6 +55,11 @@ def api(kube: ControlPlane) -> Iterator[Api]:
 @pytest.fixture(scope="session")
 def definitions(api: Api) -> None:
     """The definitions, as charts ship them, established."""
+    define(api)
+
+
+def define(api: Api) -> None:
+    """Have the definitions at an API server, and wait until it serves them."""
     root = Path(__file__).resolve().parents[2]
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     for definition in ALL:

@@ -12,7 +12,7 @@ import http.client
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +137,15 @@ class Kubelet:
         with Api(self._kubeconfig) as api:
             while not self._over.wait(HEARTBEAT_S):
                 for name in self.names:
-                    if name not in self.silent:
-                        condition = {
-                            **_condition("Ready", "True"),
-                            "reason": "KubeletReady",
-                            "lastHeartbeatTime": now(),
-                        }
-                        status = {"status": {"conditions": [condition]}}
+                    if name in self.silent:
+                        continue
+                    condition = {
+                        **_condition("Ready", "True"),
+                        "reason": "KubeletReady",
+                        "lastHeartbeatTime": now(),
+                    }
+                    status = {"status": {"conditions": [condition]}}
+                    with suppress(OSError, http.client.HTTPException):  # the API server is away
                         api.call("PATCH", f"/api/v1/nodes/{name}/status", status, content_type=STRATEGIC)
 
     # ---- pods
@@ -153,8 +155,8 @@ class Kubelet:
             while not self._over.is_set():
                 try:
                     self._follow(watching)
-                except (OSError, http.client.HTTPException):
-                    self._over.wait(0.2)  # the API server is away
+                except (OSError, http.client.HTTPException, ValueError):
+                    self._over.wait(0.2)  # the API server is away, perhaps in the middle of a line
 
     def _follow(self, api: Api) -> None:
         answer = api.get("/api/v1/pods")
