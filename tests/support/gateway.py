@@ -67,15 +67,18 @@ def launch(
     submitter: str,
     *flags: str,
     entry: tuple[str, ...] = ("-m", "manta.gateway"),
+    tls: bool = True,
 ) -> Door:
     """Start a gateway in a prepared folder and wait until it lets drivers in."""
+    secure = (
+        ("--certificate", str(folder / "gateway.pem"), "--key", str(folder / "gateway.key")) if tls else ("--plain",)
+    )
     mine, theirs = os.pipe()
     environment = {**embedded.child_environment()}
     with open(folder / "gateway.log", "ab") as output:
         process = subprocess.Popen(
             [
-                sys.executable, *entry, "--raylet", raylet, "--certificate", str(folder / "gateway.pem"),
-                "--key", str(folder / "gateway.key"), "--tokens", str(folder / "tokens"), "--logs", str(folder),
+                sys.executable, *entry, "--raylet", raylet, *secure, "--tokens", str(folder / "tokens"), "--logs", str(folder),
                 "--ready-fd", str(theirs), "--parent-pid", str(os.getpid()),
                 *(() if "--bind" in flags else ("--bind", "127.0.0.1:0")), *flags,
             ],
