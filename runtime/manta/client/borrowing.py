@@ -141,28 +141,31 @@ class Borrowing:
                 if oid in borrows:
                     self.want(oid)
 
-    def want(self, oid: bytes) -> None:
-        """Make sure that news of the object will come."""
+    def want(self, oid: bytes, dead_node: bytes = b"") -> None:
+        """Make sure that news of the object will come; of where it is besides a node that is dead."""
         borrow = self._ownership.borrows.get(oid)
         if borrow is None:
             if oid not in self._ownership.counts:
                 self._values.set(oid, failures.lost(oid))
             return
-        if oid in self._wanted:
+        if oid in self._wanted and not dead_node:
             return
         self._wanted[oid] = borrow.owner
         link = self._session.link_to(borrow.owner)
         if link is None:
             self._owner_died(oid, borrow.owner)
         else:
-            self._send(link, pb.WantObject(object_ids=[oid]))
+            self._send(link, pb.WantObject(object_ids=[oid], dead_node=dead_node))
 
     def forget(self, oid: bytes) -> None:
         """Nothing here refers to the object any more: no news of it is awaited."""
         self._wanted.pop(oid, None)
 
     def want_object(self, link: Link, frame: pb.WantObject, raw: bytes) -> None:
-        """To the owner: a borrower asks for values."""
+        """To the owner: a borrower asks for values. That a node is dead it may have heard first."""
+        if frame.dead_node:
+            for oid in frame.object_ids:
+                self._session.store.copies.without(oid, frame.dead_node)
         self._tell(link, frame.object_ids)
 
     def drained(self, link: Link) -> None:

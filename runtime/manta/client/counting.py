@@ -93,6 +93,7 @@ class Counting:
             value = known.pop(oid, None)
             if type(value) is Stored:
                 stored.setdefault(value.node_id, []).append(oid)
+                session.store.copies.holders.pop(oid, None)
             elif value is None:
                 session.actors.handle_freed(oid)
             elif type(value) is Failure:

@@ -112,7 +112,7 @@ class Fetching:
         store = self._session.store
         request = store.next_request()
         self._fetches[request] = oid, value
-        places = store.places((value,))
+        places = store.places({oid: value})
         self._session.raylet_send(pb.GetObjects(request_id=request, object_ids=[oid], places=places))
 
     def answered(self, frame: pb.ObjectsReady) -> None:

@@ -41,6 +41,7 @@ class LostNodes:
             there = sorted(links.of_node(node_id), key=lambda link: not self._session.leasing.far.raylet(link))
             for one in there:
                 links.close(one)
+            self._session.store.copies.node_died(node_id)
 
     def cause(self, node_id: bytes) -> str:
         """What to say of a worker that was there."""

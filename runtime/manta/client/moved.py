@@ -1,4 +1,4 @@
-"""Values whose place has changed: their node is drained, and another one keeps them.
+"""Values whose place has changed: their node is drained, or dead, and another one keeps them.
 
 The owner is told and answers what it knows; from then on whoever asks it hears the new place. Whoever has heard of the old one,
 in a task's arguments or as a borrower, finds out when that has gone, and asks the owner again.
@@ -27,6 +27,7 @@ def told(session: DirectSession, frame: pb.ObjectMoved) -> None:
     known = pb.MoveKnown(node_id=frame.node_id, object_id=oid, number=frame.number)
     if type(value) is Stored and oid not in ownership.borrows and value.node_id in (*frame.former, frame.node_id):
         session.values.known[oid] = session.fetching.stored(value.size, frame.node_id)
+        session.store.copies.moved(oid, frame.node_id)
         known.moved = True
     else:
         # Freed, or kept elsewhere. Else its task's result, or the stream's item, has not been read yet.
@@ -43,7 +44,7 @@ def views(session: DirectSession, wanted: Mapping[bytes, Stored], deadline: floa
     places = dict(wanted)
     for _ in range(_TRIES):
         try:
-            return session.store.get(list(places), deadline, session.store.places(places.values()))
+            return session.store.get(list(places), deadline, session.store.places(places))
         except errors.ObjectLostError as lost:
             if type(lost) is not errors.ObjectLostError:
                 raise  # freed, or its owner is dead
@@ -51,7 +52,7 @@ def views(session: DirectSession, wanted: Mapping[bytes, Stored], deadline: floa
             if all(found[oid].node_id == value.node_id for oid, value in places.items()):
                 raise
             places = found
-    return session.store.get(list(places), deadline, session.store.places(places.values()))
+    return session.store.get(list(places), deadline, session.store.places(places))
 
 
 def _place(session: DirectSession, oid: bytes, old: Stored, deadline: float | None) -> Stored:
@@ -65,7 +66,8 @@ def _place(session: DirectSession, oid: bytes, old: Stored, deadline: float | No
         # What a borrower knows is what its owner last said; the answer replaces it.
         waiter = Some(1, session.pump.finish)
         session.values.watch(oid, waiter)
-        session.borrowing.want(oid)
+        dead = old.node_id if old.node_id in session.links.dead else b""
+        session.borrowing.want(oid, dead_node=dead)
     try:
         session.wait_for(waiter, "the owner of an object that has moved", deadline)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 
+from manta.client.copies import Copies
 from manta.client.values import Stored
 from manta.client.waiter import Waiter
 from manta.core import errors
@@ -16,7 +17,7 @@ from manta.transport.convert import error_from_proto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Protocol
 
     from manta.client.direct import DirectSession
@@ -75,6 +76,8 @@ class StoreClient:
         self._owners_elsewhere: set[bytes] = set()
         #: Processes that died, and what they had made for this one, while they may have told of it in frames still unread.
         self._left: dict[bytes, list[pb.ObjectsLeft]] = {}
+        #: Nodes with copies of what this process owns.
+        self.copies = Copies(session)
 
     # -- creating
 
@@ -240,12 +243,12 @@ class StoreClient:
         self._requests += 1
         return self._requests
 
-    def places(self, values: Iterable[Value]) -> list[pb.ObjectPlace]:
+    def places(self, values: Mapping[bytes, Value]) -> list[pb.ObjectPlace]:
         """For `get`: where those of some values are that are stored on other nodes; nothing for all others."""
-        here = self.node_id
+        here, holders = self.node_id, self.copies.holders
         return [
-            pb.ObjectPlace(index=index, size=value.size, node_ids=(value.node_id,))
-            for index, value in enumerate(values)
+            pb.ObjectPlace(index=index, size=value.size, node_ids=(value.node_id, *holders.get(oid, ())))
+            for index, (oid, value) in enumerate(values.items())
             if type(value) is Stored and value.node_id != here
         ]
 

@@ -63,7 +63,7 @@ class Exchange:
             neighbours=self.neighbours,
             clients=clients,
         )
-        self.transfers.tell_moves = self.moving.told
+        self.transfers.tell_moves, self.transfers.tell_owner = self.moving.told, self.moving.copied
 
     def takes(self, connection: AsyncConnection, message: Message) -> bool:
         """Take a frame that another raylet has sent; False when it is none of those.
@@ -100,9 +100,10 @@ class Exchange:
         self.obituaries.process_died(worker_id)
 
     def _node_died(self, node_id: bytes, reason: str) -> None:
+        # First: who reads what was there has heard why it fails, and looks for another copy.
+        self.obituaries.node_died(node_id, reason)
         self.transfers.node_died(node_id, reason)
         self.moving.node_died(node_id, reason)
-        self.obituaries.node_died(node_id, reason)
 
     def closed(self, connection: AsyncConnection) -> None:
         """A connection is gone."""

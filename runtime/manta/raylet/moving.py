@@ -1,4 +1,4 @@
-"""Objects move from nodes that are drained to others: performs what `objects.giving` and `objects.taking` decide.
+"""Objects move from nodes that are drained, or dead, to others: performs what `objects.giving`, `taking` and `saving` decide.
 
 The bytes go the way of every fetch (`transfers`), the questions and answers on the links between raylets (`neighbours`).
 """
@@ -19,6 +19,7 @@ from manta.raylet.objects import commands as oc
 from manta.raylet.objects import taking as tk
 from manta.raylet.objects.giving import Giving, Offer, Sole, Verdict
 from manta.raylet.objects.pull_commands import MOVES, Need
+from manta.raylet.objects.saving import Saved, Saving
 from manta.raylet.objects.taking import Offered, Taking
 from manta.raylet.transfers import COPIES
 from manta.rpc.v1 import channel_pb2 as pb
@@ -52,7 +53,7 @@ class Moving:
         self._loop = asyncio.get_running_loop()
         self.node_id, self._objects, self._transfers = node_id, objects, transfers
         self._neighbours, self._clients = neighbours, clients
-        self.giving, self.taking = Giving(), Taking(node_id)
+        self.giving, self.taking, self.saving = Giving(), Taking(node_id), Saving()
         #: Nodes that take objects.
         self._takers: dict[bytes, None] = {}
         #: Fetches under way, by number.
@@ -83,21 +84,27 @@ class Moving:
         """Control has given a node up."""
         self._takers.pop(node_id, None)
         self.giving.node_left(node_id, f"it is dead: {reason}")
+        self.saving.node_died(node_id)
 
     def owner_died(self, owner: bytes) -> None:
         """An owner is dead, here or elsewhere, and what it kept is freed."""
         self._do(self.taking.owner_died(owner))
+        self.saving.owner_died(owner)
 
     # ---- links
 
     def wants_link(self, node_id: bytes) -> bool:
         """Whether an answer is awaited from that node."""
-        return self.giving.wants_link(node_id) or self.taking.wants_link(node_id)
+        return self.giving.wants_link(node_id) or self.taking.wants_link(node_id) or bool(self.saving.owed(node_id))
 
     def owed(self, node_id: bytes) -> list[Message]:
         """There is a new link to a node: what has to be said there (again)."""
-        offers = self.giving.offered_to(node_id)
-        return [*([_offers(offers)] if offers else []), *(self._asked(one) for one in self.taking.asked_at(node_id))]
+        offers, saved = self.giving.offered_to(node_id), self.saving.owed(node_id)
+        return [
+            *([_offers(offers)] if offers else []),
+            *([self._saved(saved)] if saved else []),
+            *(self._asked(one) for one in self.taking.asked_at(node_id)),
+        ]
 
     def said(self, giver: bytes, message: pb.OfferObjects | pb.ObjectMoved) -> None:
         """Another node offers objects, or asks an owner of this one.
@@ -127,6 +134,11 @@ class Moving:
                 raise ProtocolError(f"OfferAnswers: there is no verdict {answer.verdict}")
             verdict = Verdict(answer.verdict)
             now, oid = time.monotonic(), answer.object_id
+            owner = self.saving.answered(node_id, oid)
+            if owner is not None:
+                if verdict is Verdict.REFUSED:
+                    self._clients.send(owner, pb.ObjectsCopied(object_ids=[oid], node_id=node_id, gone=True))
+                continue
             if not self.giving.answered(node_id, oid, verdict, answer.reason[:500]):
                 continue
             table = self._objects.table
@@ -167,6 +179,43 @@ class Moving:
 
     def _copies(self, object_id: bytes) -> list[bytes]:
         return self._transfers.chains.copies_of(object_id)
+
+    # ---- saving
+
+    def copied(self, object_id: bytes, node_id: bytes) -> None:
+        """A node has asked for an object whose first copy is here: its owner hears so, wherever it is."""
+        owner = self._objects.table.owner_of(object_id)
+        if not isinstance(owner, bytes) or len(owner) != _ID_BYTES:
+            return
+        told = pb.ObjectsCopied(owner=owner, object_ids=[object_id], node_id=node_id)
+        there = self._owner_node(owner)
+        if there:
+            self._neighbours.tell(there, told)
+        else:
+            self._clients.send(owner, told)
+
+    def save(self, client: Client, message: pb.SaveCopy) -> None:
+        """A process of this node wants another node's copy kept.
+
+        Raises:
+            ProtocolError: Something has a length that it cannot have.
+        """
+        ids = message.object_id, message.node_id, message.dead_node
+        if any(len(each) != _ID_BYTES for each in ids) or not message.size:
+            raise ProtocolError("SaveCopy: an id has 28 bytes, and an object has a size")
+        saved = Saved(message.object_id, message.size, client.worker_id)
+        if message.node_id == self.node_id:
+            if not self._objects.table.promote(saved.object_id, saved.owner):
+                # Whoever was sent here meanwhile is to hear where it was lost, not to wait for it.
+                self._objects.moved[saved.object_id] = saved.size, message.dead_node
+                gone = pb.ObjectsCopied(object_ids=[saved.object_id], node_id=self.node_id, gone=True)
+                self._clients.send(saved.owner, gone)
+            return
+        self.saving.wanted(message.node_id, saved)
+        self._neighbours.say(message.node_id, self._saved([saved]))
+
+    def _saved(self, saved: Iterable[Saved]) -> pb.OfferObjects:
+        return _offers(Offer(self.node_id, Sole(one.object_id, one.size, one.owner, self.node_id), ()) for one in saved)
 
     # ---- taking
 
@@ -269,7 +318,7 @@ class Moving:
 
     def statistics(self) -> dict[str, int]:
         """Sizes and totals."""
-        return {**self.giving.statistics(), **self.taking.statistics()}
+        return {**self.giving.statistics(), **self.taking.statistics(), "copies_being_saved": len(self.saving)}
 
 
 #: What an answer may say.

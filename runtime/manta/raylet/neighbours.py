@@ -199,6 +199,12 @@ class Neighbours:
         else:
             link.send(message)
 
+    def tell(self, node_id: bytes, message: Message) -> None:
+        """Say what need not arrive: lost where there is no link."""
+        link = self._links.get(node_id)
+        if link is not None:
+            link.send(message)
+
     def reply(self, node_id: bytes, message: Message) -> None:
         """Answer a node that has asked. Lost with its link, it asks again on the next."""
         for connection in self._incoming:
@@ -339,6 +345,8 @@ class Neighbours:
                     connection.send(pb.OwnersDied(worker_ids=dead))
             case pb.OfferObjects() | pb.ObjectMoved() if self.moving is not None:
                 self.moving.said(peer.node_id, message)
+            case pb.ObjectsCopied():
+                self._clients.send(message.owner, message)
             case pb.JobLines():
                 self.on_lines(message.job_id, message.lines)
             case pb.ObjectsLeft():

@@ -88,6 +88,7 @@ class ObjectService:
             pb.FreeObjects: self._free,
             pb.OwnerElsewhere: self._owner_elsewhere,
             pb.MoveKnown: self._move_known,
+            pb.SaveCopy: self._save_copy,
         }
 
     # ---- processes come and go
@@ -270,6 +271,10 @@ class ObjectService:
         _check_ids((message.node_id,))
         if self.moving is not None:
             self.moving.heard(client, message)
+
+    def _save_copy(self, client: Client, message: pb.SaveCopy) -> None:
+        if self.moving is not None:
+            self.moving.save(client, message)
 
     # ---- what the arena did
 

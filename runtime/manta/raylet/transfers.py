@@ -123,8 +123,9 @@ class Transfers:
         self._closed = False
         #: Tells a node that copies it may have are not wanted any more.
         self.tell_copies: Callable[[bytes, list[bytes]], None] = lambda node_id, ids: None
-        #: Told of the table's answers for MOVES.
+        #: Told of the table's answers for MOVES, and of copies that an object's owner should know of: (object, node).
         self.tell_moves: Callable[[oc.Command], None] = lambda command: None
+        self.tell_owner: Callable[[bytes, bytes], None] = lambda object_id, node_id: None
         table.joined(PULLS)
         table.joined(SENDS)
 
@@ -358,19 +359,19 @@ class Transfers:
             self._refuse(far, pb.PullAnswer(refusal=pb.PullAnswer.REFUSAL_BUSY))
             return
         if not request.direct and self._table.where(oid) is not None:
-            self.chains.copied(oid, request.node_id)
+            if self.chains.copied(oid, request.node_id):
+                self.tell_owner(oid, request.node_id)
             hop = self.chains.next_hop(oid, request.node_id, request.avoid, direct=False)
             if hop is not None:
                 self._refuse(far, pb.PullAnswer(ask_node=hop))
                 return
-        self._numbers += 1
-        send = self._sends[self._numbers] = _Send(far, request)
+        number = self._numbers = self._numbers + 1
+        send = self._sends[number] = _Send(far, request)
         self.chains.begun(oid, request.node_id)
         running = self._running.get(oid)
         if running is not None:
             send.progress = running.progress
             send_range = self._ranges[oid]
-        number = self._numbers
         self._perform(self._table.get(SENDS, number, (oid,), now=time.monotonic(), cause=number))
         if number not in self._sends or send.pinned:
             return
@@ -393,8 +394,8 @@ class Transfers:
         if send.progress is None:
             oid, offset, size = command.places[0]
             self._send(number, send, offset, Progress(size, size))
-            if not send.request.direct:
-                self.chains.copied(oid, send.request.node_id)
+            if not send.request.direct and self.chains.copied(oid, send.request.node_id):
+                self.tell_owner(oid, send.request.node_id)
 
     def _gone(self, command: oc.Gone) -> None:
         number: Any = command.request_id

@@ -72,7 +72,7 @@ def fill(
         stored = {ref.object_id: Stored(ref.size, ref.node_id) for ref in large}
         wanted = list(stored)
         try:
-            got = session.store.get(wanted, None, session.store.places(stored.values()))
+            got = session.store.get(wanted, None, session.store.places(stored))
         except errors.ObjectLostError as lost:
             if type(lost) is not errors.ObjectLostError or not all(ref.owner.worker_id for ref in large):
                 raise

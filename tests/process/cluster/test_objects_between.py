@@ -60,6 +60,12 @@ def objects(*machines: Machine) -> list[int]:
     return [machine.store()["objects"] for machine in machines]
 
 
+def kept(machine: Machine) -> int:
+    """Bytes that are neither read nor to be evicted."""
+    store = machine.store()
+    return (store["sealed_bytes"] - store["evictable_bytes"] - store["pinned_bytes"]) // MIB * MIB
+
+
 def test_large_values_go_both_ways(two):
     """Returns, arguments, values inside other values, and what an actor there has put."""
     _here, there = two
@@ -192,3 +198,44 @@ def test_a_broadcast_reaches_every_node(tmp_path):
                 assert answers == [(True, other.node_id) for other in others]
             del ref
             wait_until(lambda: objects(here, *others) == [0] * 4, what="every copy to go")
+
+
+@pytest.fixture
+def three(tmp_path) -> Iterator[tuple[Machine, Machine, Machine]]:
+    """A node on which this process is a driver, and two more."""
+    with machines(tmp_path) as cluster:
+        here = cluster.add("here", cpus=1)
+        others = [cluster.add(name, cpus=1, resources={name: 8}) for name in ("there", "third")]
+        with joined(here):
+            alive(3)
+            yield here, others[0], others[1]
+
+
+def test_a_copy_on_a_third_node_outlives_the_first(three):
+    """Who made it is dead: its owner, borrowers and tasks read the copy, which is the first one from then on."""
+    here, there, third = three
+    actor, reader = There.remote(), There.options(resources={"third": 1}).remote()
+    ref = actor.make.remote(5)
+    assert manta.get(reader.same.remote(ref, 5), timeout=30)[0]
+    assert objects(here, there, third) == [0, 1, 1]
+    manta.get(reader.keep.remote([ref]), timeout=30)
+    there.kill()
+    assert manta.get(ref, timeout=30) == data(5)
+    assert manta.get(reader.read.remote(), timeout=30) == [5 * MIB]
+    assert manta.get(reader.same.remote(ref, 5), timeout=30) == (True, third.node_id)
+    wait_until(lambda: kept(third) == 5 * MIB, what="the copy to be kept")
+    manta.get(reader.keep.remote([]), timeout=30)
+    del ref
+    wait_until(lambda: objects(here, third) == [0, 0], what="every copy to go")
+
+
+def test_a_copy_is_found_by_a_task_and_a_borrower_that_were_sent_to_the_dead_node(three):
+    """What they were told is old: whoever sent them knows the copy on its own node."""
+    here, there, third = three
+    actor, reader = There.remote(), There.options(resources={"third": 1}).remote()
+    ref = actor.make.remote(5)
+    manta.get(reader.keep.remote([ref]), timeout=30)
+    assert manta.get(ref, timeout=30) == data(5)
+    there.kill()
+    assert manta.get(reader.read.remote(), timeout=40) == [5 * MIB]
+    assert objects(here, third) == [1, 1]

@@ -33,7 +33,7 @@ class Session:
         self.values = SimpleNamespace(known={})
         self.welcome = SimpleNamespace(node_id=b"n" * 28)
         self.linked: set[bytes] = set()
-        self.links = SimpleNamespace(linked=self.linked.__contains__)
+        self.links = SimpleNamespace(linked=self.linked.__contains__, on=lambda kind, handler: None)
         self.pump = SimpleNamespace(poll_once=self.read, finish=lambda waiter: setattr(waiter, "done", True))
 
     def now(self) -> float:

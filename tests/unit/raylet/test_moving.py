@@ -244,3 +244,34 @@ async def test_a_reader_on_the_drained_node_finds_what_has_moved_and_was_evicted
         ready = await maker.next(pb.ObjectsReady)
         assert bytes(b.arena.mapping.create_view(ready.offsets[0], ready.sizes[0])) == data
         check(a, b)
+
+
+@in_a_loop
+async def test_an_owner_hears_who_fetches_its_objects_and_can_have_a_copy_kept():
+    """Who has one makes it the first and says so; who has none says that, on the owner's own node as elsewhere."""
+    async with several(3, 32 * MIB) as (a, b, c):
+        know(a, b, c)
+        owner, maker, reader = Process(a), Process(b), Process(c)
+        data = await made(owner, maker, 1)
+        for _ in range(2):
+            assert await reader.get(oid(1), len(data), b) == data
+        told = await owner.next(pb.ObjectsCopied)
+        assert (told.object_ids, told.node_id, told.gone) == ([oid(1)], c.node_id, False)
+        assert not [message for message in owner.inbox if isinstance(message, pb.ObjectsCopied)], "it is said once"
+        owner.say(pb.SaveCopy(object_id=oid(1), size=len(data), node_id=c.node_id, dead_node=b.node_id))
+        assert (await asked(owner)).node_id == c.node_id
+        await until(lambda: not len(a.exchange.moving.saving))
+        assert c.objects.table.primaries() == (1, len(data))
+        owner.say(pb.FreeObjects(object_ids=[oid(1)], node_id=c.node_id))
+        await until(lambda: not c.store()["objects"])
+
+        for node in (a, c):
+            owner.say(pb.SaveCopy(object_id=oid(2), size=100, node_id=node.node_id, dead_node=b.node_id))
+            told = await owner.next(pb.ObjectsCopied)
+            assert (told.object_ids, told.node_id, told.gone) == ([oid(2)], node.node_id, True)
+        a.exchange.neighbours.gone(b.node_id, "it crashed")
+        owner.say(pb.GetObjects(request_id=9, object_ids=[oid(2)]))
+        ready = await owner.next(pb.ObjectsReady)
+        assert (ready.request_id, ready.error.code) == (9, "OBJECT_LOST"), "it waits for nothing here"
+        assert "it crashed" in ready.error.message
+        check(a, b, c)

@@ -19,6 +19,8 @@ from typing import Final
 MAX_SENDS: Final = 16
 #: (object, node) pairs remembered; the objects asked for first are forgotten first.
 MAX_COPIES: Final = 200_000
+#: Copies of one object that its owner is told of, for the day on which this node is gone.
+MAX_TOLD: Final = 4
 
 
 class Chains:
@@ -76,14 +78,17 @@ class Chains:
 
     # --- copies
 
-    def copied(self, object_id: bytes, asker: bytes) -> None:
-        """The asker will have a copy of an object whose original is here."""
+    def copied(self, object_id: bytes, asker: bytes) -> bool:
+        """The asker will have a copy of an object whose original is here. Whether its owner should know."""
         nodes = self._copies.setdefault(object_id, {})
-        if asker not in nodes:
+        new = asker not in nodes
+        if new:
             nodes[asker] = None
             self._pairs += 1
+        told = new and len(nodes) <= MAX_TOLD
         while self._pairs > MAX_COPIES:
             self._pairs -= len(self._copies.pop(next(iter(self._copies))))
+        return told
 
     def freed(self, ids: Iterable[bytes]) -> dict[bytes, list[bytes]]:
         """These are gone: the nodes to tell, each with what it may have."""

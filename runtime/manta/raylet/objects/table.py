@@ -430,6 +430,11 @@ class ObjectTable:
         """Whether it is here, if only for those who read it already."""
         return object_id in self._objects
 
+    def owner_of(self, object_id: bytes) -> Hashable | None:
+        """Who owns an object of which the first copy is here; None for any other."""
+        item = self._objects.get(object_id)
+        return None if item is None or item.secondary else item.owner
+
     def is_copy(self, object_id: bytes) -> bool:
         """Whether it is here as a copy of what another node keeps."""
         item = self._objects.get(object_id)
