@@ -77,6 +77,12 @@ class Far:
         self.broken: BaseException | None = None
 
 
+def _bare(error: BaseException) -> BaseException:
+    """An error to be kept: without the frames of whoever was reading, whose refs and values would live as long as it does."""
+    error.__traceback__ = error.__context__ = None
+    return error
+
+
 def is_final(error: BaseException | None) -> bool:
     """Whether dialling again is of no use: the process is gone, or we and it do not trust each other."""
     match error:
@@ -195,7 +201,7 @@ class FarLinks:
         try:
             sock = FarSocket.dial(link.door, preamble, self._tls)
         except (OSError, ValueError, AuthenticationError) as error:
-            link.far.broken = error
+            link.far.broken = _bare(error)
             self._failed.append(link)
             self._schedule(now)
             return
@@ -348,7 +354,7 @@ class FarLinks:
     def broke(self, link: Link, error: BaseException) -> None:
         """A link ended with an error."""
         far: Any = link.far
-        far.broken = error
+        far.broken = _bare(error)
         if isinstance(error, ssl.SSLError) and is_final(error):
             log.warning("%s", refused_by(error, link.door or "a process of another node"))
         elif link.connection.is_open and far.opened_at is None:
