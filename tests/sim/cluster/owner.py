@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from manta.client.arguments import Extra
+from manta.client import moved
+from manta.client.arguments import Arguments, Extra
+from manta.client.copies import Copies
 from manta.client.links import Link
 from manta.client.ownership import Ownership
 from manta.client.store import StoreClient
@@ -47,9 +49,11 @@ class Store(StoreClient):
     """What an owner says of large values, without an arena."""
 
     def __init__(self, owner: Owner) -> None:
-        self._session: Any = owner
+        session: Any = owner
+        self._session = session
         self._left = {}
         self.node_id = owner.node_id
+        self.copies = Copies(session)
 
 
 class OwnerLinks:
@@ -58,10 +62,16 @@ class OwnerLinks:
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
         self.endpoint = "unix:d"
+        self.dead: dict[bytes, str] = {}
+        #: It is reached from other nodes.
+        self.far = True
         self.all: dict[Link, None] = {}
 
     def is_far(self, where: common.Address) -> bool:
         return where.node_id != self.owner.node_id
+
+    def on(self, kind: type, handler: Any) -> None:
+        """Frames are handed out in `Owner.heard`."""
 
     def linked(self, worker_id: bytes) -> bool:
         return any(link.worker_id == worker_id for link in self.all)
@@ -112,7 +122,7 @@ class Owner:
 
     def __init__(self, raylet: Raylet, number: int) -> None:
         self.raylet_process, self.world, self.number = raylet, raylet.world, number
-        self.node_id = raylet.node_id
+        self.node_id, self.machine = raylet.node_id, raylet.machine
         self.worker_id = b"drvr" + number.to_bytes(24, "big")
         self.pid = 1
         self.alive = True
@@ -123,14 +133,17 @@ class Owner:
         self.pump = SimpleNamespace(schedule=self.schedule)
         self.templates, self.values, self.ownership = Templates(), Values(), Ownership()
         self.links = OwnerLinks(self)
-        self.arguments = SimpleNamespace(most_bytes_at=lambda extra: b"", inline_bytes=lambda extra: 0)
-        self.fill_extra = lambda message, index, extra: None
+        self.address = common.Address(node_id=self.node_id, worker_id=self.worker_id)
+        self.streams: dict[bytes, Any] = {}
+        self.fetching = SimpleNamespace(stored=lambda size, node: Stored(size, node, node == self.node_id))
         self.reporter = SimpleNamespace(lost=lambda *facts: None)
         self.on_infeasible = lambda text: self.infeasible.append(text)
         self.welcome = pb.Welcome(node_id=self.node_id, door=self.world.door_of(self.node_id), node_ip="h")
         self.infeasible: list[str] = []
         self.lost_nodes = SimpleNamespace(cause=lambda node_id: "its node is dead")
         session: Any = self
+        self.arguments = Arguments(session)
+        self.fill_extra = self.arguments.fill
         self.submitter = Submitter(session)
         self.leasing = self.submitter.leasing
         # In the real thing the order of these is chance; here the seed's is the only one.
@@ -138,6 +151,7 @@ class Owner:
         self.store = Store(self)
         # ---- the program's memory
         self.ids: list[bytes] = []
+        self.large: set[bytes] = set()
         self.retries: dict[bytes, int] = {}
         self.dropped: set[bytes] = set()
         self.kinds: list[Template] = []
@@ -193,6 +207,7 @@ class Owner:
 
     def round(self) -> None:
         if self.alive:
+            self.perform()
             due = self.leasing.tick(self.world.clock.now)
             if due is not None:
                 self.schedule(due)
@@ -227,8 +242,21 @@ class Owner:
                 leasing.took_back(frame.lease_id)
             case pb.ObjectsLeft():
                 self.store.left(frame)
+            case pb.ObjectMoved():
+                session: Any = self
+                moved.told(session, frame)
+            case pb.ObjectsCopied():
+                self.store.copies.told(link, frame, b"")
+            case pb.NodesDied():
+                for node_id, reason in zip(frame.node_ids, frame.reasons, strict=True):
+                    self.links.dead[node_id] = reason
+                    self.node_gone(node_id)
+                    self.store.copies.node_died(node_id)
+            case pb.WantObject():
+                self.asked(link, frame)
             case pb.RecallBlocks():
-                self.drop([oid for oid in self.ids if type(self.values.known.get(oid)) is Stored])
+                known = self.values.known
+                self.drop([oid for oid in self.ids if oid not in self.dropped and type(known.get(oid)) is Stored])
             case _:
                 raise AssertionError(f"not for an owner: {frame}")
         self.round()
@@ -243,6 +271,22 @@ class Owner:
             self.leasing.far.lost(link)
         self.store.link_closed(link.worker_id)
         self.round()
+
+    def asked(self, link: Any, frame: pb.WantObject) -> None:
+        """A worker finds an argument no longer where it was said to be."""
+        (oid,) = frame.object_ids
+        if frame.dead_node:
+            self.store.copies.without(oid, frame.dead_node)
+        answer = pb.ObjectValue(object_id=oid, unknown=True)
+        value = self.values.known.get(oid)
+        if type(value) is Stored:
+            answer = pb.ObjectValue(object_id=oid)
+            answer.value.size, answer.value.node_id = value.size, value.node_id
+        link.connection.send(answer)
+
+    def looked_for_at(self, node_id: bytes) -> list[bytes]:
+        known = self.values.known
+        return [oid for oid, value in known.items() if type(value) is Stored and value.node_id == node_id]
 
     def node_gone(self, node_id: bytes) -> None:
         """Its raylet has heard that a node is dead: nothing more comes from there."""
@@ -272,10 +316,15 @@ class Owner:
         made = []
         for _ in range(count):
             task_id = self.worker_id[-8:] + len(self.ids).to_bytes(8, "big") + b"taskid00"
-            missing = {oid for oid in after if type(self.values.known.get(oid)) in (type(None), Failure)}
-            made += self.submitter.enter(template, task_id, b"", Extra(), missing)
+            extra = Extra()
+            extra.held = list(after)
+            extra.refs = [(position, "", oid) for position, oid in enumerate(extra.held)]
+            missing = set(self.arguments.hold(extra))
+            made += self.submitter.enter(template, task_id, b"", extra, missing)
             self.ids.append(made[-1])
             self.retries[made[-1]] = template.max_retries
+            if template.name.endswith("large"):
+                self.large.add(made[-1])
         self.round()
         return made
 
@@ -355,9 +404,13 @@ class Owner:
 
     def drop(self, oids: list[bytes]) -> None:
         """The program lets go of these refs."""
-        known = self.values.known
         self.dropped.update(oids)
         self.ownership.drop_many(oids)
+        self.perform()
+
+    def perform(self) -> None:
+        """Do what reference counting asks for."""
+        known = self.values.known
         commands = self.ownership.take_commands()
         stored: dict[bytes, list[bytes]] = {}
         if commands is not None:
@@ -365,6 +418,7 @@ class Owner:
                 value = known.pop(oid, None)
                 if type(value) is Stored:
                     stored.setdefault(value.node_id, []).append(oid)
+                    self.store.copies.holders.pop(oid, None)
         self.store.free(stored)
 
     def drop_all(self) -> None:

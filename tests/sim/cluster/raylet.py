@@ -12,6 +12,8 @@ from manta.raylet.channel_service import ChannelService
 from manta.raylet.clients import Client, Clients, Job
 from manta.raylet.cluster import cluster_seen
 from manta.raylet.control_calls import ControlCalls
+from manta.raylet.draining import LOOK_S, holds, load
+from manta.raylet.moving import Moving
 from manta.raylet.neighbours import Neighbours
 from manta.raylet.object_service import ObjectService
 from manta.raylet.objects import commands as oc
@@ -29,6 +31,7 @@ from manta.rpc.v1 import control_pb2 as cpb
 from manta.rpc.v1 import raylet_pb2 as rpb
 from manta.shm.layout import MIB
 from manta.transport import status
+from tests.sim.cluster.shipping import Shipping
 from tests.sim.cluster.virtual import Machine, Timer
 from tests.sim.cluster.wires import End, connect
 from tests.sim.cluster.worker import Worker
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from tests.sim.cluster.world import World
 
 BEAT_S = 1.0
+STORE_BYTES = 16 * MIB
 
 
 class Link(End):
@@ -139,7 +143,7 @@ class Raylet:
         self.semaphores = Semaphores(self.scheduler.lease)
         self.calls = ControlCalls(self.speak, lambda: self.speak(0.005))
         self.actors = Actors(self.clients, self.node_id, self.report_actor)
-        allocator = Allocator(16 * MIB, span=32 * MIB, extent=4 * MIB, margin=MIB, idle_s=5.0)
+        allocator = Allocator(STORE_BYTES, span=2 * STORE_BYTES, extent=4 * MIB, margin=MIB, idle_s=5.0)
         self.objects = ObjectService(ObjectTable(allocator, full_timeout_s=60.0), self.clients, self.arena)
         self.neighbours = self.objects.neighbours = OtherNodes(
             node_id=self.node_id,
@@ -148,9 +152,30 @@ class Raylet:
             free=self.objects.free,
             drop=self.objects.drop_copies,
             owner_died=self.objects.owner_died,
-            node_died=lambda node_id, reason: None,
+            node_died=self.node_died,
         )
         self.neighbours.raylet = self
+        nothing: Any = None
+        self.transfers = self.objects.transfers = Shipping(
+            node_id=self.node_id,
+            table=self.objects.table,
+            capacity=STORE_BYTES,
+            arena=nothing,
+            perform=self.objects.perform,
+            fail=self.objects.cannot_fetch,
+            dial=self.neighbours.dial,
+        )
+        self.transfers.raylet = self
+        self.transfers.tell_copies = self.neighbours.drop_copies
+        self.moving = self.objects.moving = self.neighbours.moving = Moving(
+            node_id=self.node_id,
+            objects=self.objects,
+            transfers=self.transfers,
+            neighbours=self.neighbours,
+            clients=self.clients,
+        )
+        self.transfers.tell_moves, self.transfers.tell_owner = self.moving.told, self.moving.copied
+        self.drained = False
         self.objects.table.owners_elsewhere = self.neighbours.far.owners
         self.runner = Runner(
             scheduler=self.scheduler,
@@ -329,10 +354,32 @@ class Raylet:
         for node in news.nodes:
             if node.HasField("facts"):
                 self.neighbours.seen(node.node_id, node.facts.raylet.door)
+                self.moving.seen(node.node_id, draining=node.facts.draining)
+                if node.node_id == self.node_id and node.facts.draining and not self.drained:
+                    self.drained = True
+                    self.machine.call_later(LOOK_S, self.drain)
         for node_id in news.gone:
             self.neighbours.gone(node_id, "control has given it up")
-            for driver in self.drivers.values():
-                driver.node_gone(node_id)
+
+    def node_died(self, node_id: bytes, reason: str) -> None:
+        for driver in self.drivers.values():
+            driver.end.other.send(pb.NodesDied(node_ids=[node_id], reasons=[reason]))
+        self.transfers.node_died(node_id, reason)
+        self.moving.node_died(node_id, reason)
+
+    def drain(self) -> None:
+        """This node goes out of service, when nothing holds it any more."""
+        self.moving.look()
+        exchange: Any = self
+        if holds(load(self.scheduler, self.clients, self.objects.table, exchange)) or self.transfers.chains.sends:
+            self.machine.call_later(LOOK_S, self.drain)
+            return
+        self.world.drained(self)
+        request = cpb.UnregisterNodeRequest(
+            request_id=self.world.request_id(), node_id=self.node_id, reason="it was drained"
+        )
+        self.call("UnregisterNode", request)
+        self.machine.call_later(1.0, lambda: self.world.crash(self, "it was drained", silent=False))
 
     # ---- calls to control
 

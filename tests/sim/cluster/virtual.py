@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from manta.client import lease
-from manta.raylet import control_calls, neighbours, object_service, runner, semaphores
+from manta.raylet import control_calls, kept, moving, neighbours, object_service, runner, semaphores, transfers
 from tests.sim.clock import Clock
 
 #: The clock's.
@@ -73,6 +73,9 @@ class Machine:
 
         self.clock.at(when, lambda: self.run(fire) if timer.call is not None else None)
         return timer
+
+    def call_soon(self, call: Callable[..., object], *arguments: Any) -> Timer:
+        return self.call_at(self.clock.now, call, *arguments)
 
     def call_later(self, delay: float, call: Callable[..., object], *arguments: Any) -> Timer:
         # However short it is, some time passes.
@@ -137,9 +140,9 @@ class Virtual:
         times = SimpleNamespace(monotonic=lambda: self.clock.now)
         before = logging.root.manager.disable
         with ExitStack() as stack:
-            for module in (runner, control_calls, neighbours, object_service):
+            for module in (runner, control_calls, neighbours, object_service, transfers, moving, kept):
                 stack.enter_context(patch.object(module, "asyncio", loops))
-            for module in (runner, object_service):
+            for module in (runner, object_service, transfers, moving):
                 stack.enter_context(patch.object(module, "time", times))
             for module in (semaphores, lease):
                 stack.enter_context(patch.object(module, "os", self.kernel))

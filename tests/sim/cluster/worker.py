@@ -25,11 +25,16 @@ class Worker:
         self.inbox = Inbox()
         self.links: dict[End, Link] = {}
         self.running: tuple[Link, bytes] | None = None
-        self.unsent: dict[Link, list[tuple[bytes, int, int]]] = {}
+        self.unsent: dict[Link, list[tuple[bytes, int, int, Any]]] = {}
         self.actor: tuple[bytes, int] | None = None
         self.leaving = False
         #: What is being written: object to what happens when there is room.
         self.creating: dict[bytes, Any] = {}
+        #: What is being read, by request; where an argument is now, that is asked of its owner.
+        self.reading: dict[int, Any] = {}
+        self.asking: dict[bytes, Any] = {}
+        self.read: list[bytes] = []
+        self._requests = 0
         here, self.at_raylet = connect(raylet.machine, raylet.machine)
         here.far = self.at_raylet.far = False
         self.to_raylet = here
@@ -52,6 +57,8 @@ class Worker:
                 then = self.creating.pop(frame.object_id, None)
                 if then is not None:
                     then(not frame.HasField("error"))
+            case pb.ObjectsReady():
+                self.reading.pop(frame.request_id)(frame)
 
     def later(self, seconds: float, call: Any) -> None:
         machine = self.raylet.machine
@@ -93,6 +100,10 @@ class Worker:
                     self.world.kernel.eventfd_write(link.read_fd, len(frame.args))
                     self.world.kernel.eventfd_write(link.tokens_fd, len(frame.args))
                 self.turn()
+            case pb.ObjectValue():
+                then = self.asking.pop(frame.object_id, None)
+                if then is not None:
+                    then(frame)
             case pb.TakeBack():
                 self.inbox.take_back(link, frame.count)
                 link.connection.send(pb.TookBack(lease_id=link.lease))
@@ -104,6 +115,11 @@ class Worker:
             return
         self.inbox.forget(link)
         self.unsent.pop(link, None)
+        if self.running is not None and self.running[0] is link:
+            # Whom it asked does not answer any more.
+            for oid, then in list(self.asking.items()):
+                del self.asking[oid]
+                then(None)
         self.close(link)
 
     def close(self, link: Any) -> None:
@@ -128,22 +144,72 @@ class Worker:
                 continue
             self.world.started(oid, self.worker_id)
             self.running = link, oid
-            longest_us, _, kind = template.name.partition(" ")
-            size = LARGE if kind == "large" else 0
-            seconds = self.world.clock.chance.random() * int(longest_us) / 1e6
-            self.later(seconds, lambda oid=oid, seconds=seconds, size=size: self.computed(oid, seconds, size))
+            large = [ref for ref in task[4].refs if ref.size] if task[4] is not None else []
+            if large:
+                self.fetch(link, oid, large, template)
+            else:
+                self.compute(oid, template)
         if self.running is None:
             self.flush()
             self.leave_if_idle()
 
+    def compute(self, oid: bytes, template: Any) -> None:
+        longest_us, _, kind = template.name.partition(" ")
+        size = LARGE if kind == "large" else 0
+        seconds = self.world.clock.chance.random() * int(longest_us) / 1e6
+        self.later(seconds, lambda: self.computed(oid, seconds, size))
+
+    # ---- arguments
+
+    def fetch(self, link: Any, oid: bytes, refs: list[Any], template: Any, tries: int = 0) -> None:
+        """Read them, from wherever they are: as `worker.arguments` and `client.moved` do."""
+        self.flush()
+        self._requests += 1
+        ask = pb.GetObjects(request_id=self._requests, object_ids=[ref.object_id for ref in refs])
+        for index, ref in enumerate(refs):
+            if ref.node_id != self.raylet.node_id:
+                ask.places.add(index=index, size=ref.size, node_ids=[ref.node_id])
+
+        def ready(frame: pb.ObjectsReady) -> None:
+            if not frame.HasField("error"):
+                self.read = list(frame.object_ids)
+                self.compute(oid, template)
+                return
+            self.world.unread(self, link, frame)
+            lost = next((ref for ref in refs if [ref.object_id] == list(frame.object_ids)), None)
+            if lost is None or frame.error.code != "OBJECT_LOST" or tries == 8 or link.connection.closed:
+                self.failed(link, oid, frame)
+                return
+            dead = lost.node_id if lost.node_id in self.raylet.neighbours._dead else b""
+
+            def answered(value: Any) -> None:
+                if value is None or value.unknown or value.value.node_id == lost.node_id:
+                    self.failed(link, oid, frame)
+                    return
+                lost.node_id = value.value.node_id
+                self.fetch(link, oid, refs, template, tries + 1)
+
+            self.asking[lost.object_id] = answered
+            link.connection.send(pb.WantObject(object_ids=[lost.object_id], dead_node=dead))
+
+        self.reading[self._requests] = ready
+        self.to_raylet.send(ask)
+
+    def failed(self, link: Any, oid: bytes, frame: pb.ObjectsReady) -> None:
+        """An argument is not to be had."""
+        self.finished(link, oid, 0.0, -1, frame.error)
+
     def flush(self) -> None:
         for link, results in self.unsent.items():
             if results:
-                frame = pb.TaskResults(lease_id=link.lease, ids=b"".join(oid for oid, _, _ in results))
-                for index, (_, micros, size) in enumerate(results):
+                frame = pb.TaskResults(lease_id=link.lease, ids=b"".join(oid for oid, _, _, _ in results))
+                for index, (_, micros, size, error) in enumerate(results):
                     frame.micros.append(micros)
                     frame.values.append(b"" if size else b"v")
-                    if size:
+                    if error is not None:
+                        failure = pb.TaskFailure(kind=pb.FAILURE_KIND_SYSTEM, error=error)
+                        frame.extras.add(index=index, failure=failure)
+                    elif size:
                         extra = frame.extras.add(index=index)
                         extra.returns.add(size=size, node_id=self.raylet.node_id)
                 link.connection.send(frame)
@@ -167,9 +233,12 @@ class Worker:
         self.creating[oid] = written
         self.to_raylet.send(pb.CreateObject(object_id=oid, size=size, owner=link.worker_id))
 
-    def finished(self, link: Link, oid: bytes, seconds: float, size: int) -> None:
+    def finished(self, link: Link, oid: bytes, seconds: float, size: int, error: Any = None) -> None:
         self.running = None
-        self.unsent.setdefault(link, []).append((oid, int(seconds * 1e6), size))
+        if self.read:
+            self.to_raylet.send(pb.ReleaseObjects(object_ids=self.read))
+            self.read = []
+        self.unsent.setdefault(link, []).append((oid, int(seconds * 1e6), size, error))
         if self.world.clock.chance.random() < 0.3:
             self.flush()
         self.turn()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from manta.control import events
 from manta.control.groups.model import GroupState
-from manta.control.model import ActorState
-from manta.core.errors import ProtocolError
+from manta.control.model import ActorState, NodeId
+from manta.core.errors import MantaError, ProtocolError
 from manta.rpc.v1 import channel_pb2 as pb
 from tests.sim.clock import Clock
 from tests.sim.cluster.control import ControlProcess, Disk
@@ -17,6 +18,7 @@ from tests.sim.cluster.owner import CPU, Owner
 from tests.sim.cluster.raylet import Link, Raylet
 from tests.sim.cluster.virtual import Machine, Virtual
 from tests.sim.cluster.wires import End, cut
+from tests.sim.cluster.worker import Worker
 
 
 class World:
@@ -101,6 +103,8 @@ class World:
     def _visitor(self, raylet: Raylet, end: Any, frame: Any) -> None:
         if isinstance(frame, pb.Hello):
             raylet.leaser(end, frame)
+        elif isinstance(frame, pb.PullObject):
+            raylet.transfers.asked(end, frame)
         elif isinstance(frame, pb.PeerHello):
             try:
                 raylet.neighbours.hello(end, frame)
@@ -113,8 +117,37 @@ class World:
 
     # ---- what is seen from outside
 
+    def drained(self, raylet: Raylet) -> None:
+        """A node says goodbye: whoever lives looks for nothing there any more."""
+        self.note(f"node {raylet.number} was drained")
+        for owner in self.owners:
+            if owner.alive and owner.machine.stands_still_until <= self.clock.now:
+                left = [oid for oid in owner.looked_for_at(raylet.node_id) if owner.ownership.alive(oid)]
+                assert not left, f"node {raylet.number} leaves with {len(left)} objects of owner {owner.number}"
+
+    def drain(self, raylet: Raylet, grace_s: float) -> None:
+        """Somebody has control take a node out of service."""
+        if not self.control.alive:
+            return
+        self.note(f"node {raylet.number} is to be drained within {grace_s:g} s")
+        request = events.DrainNode(
+            request_id=self.request_id(), node_id=NodeId(raylet.node_id), grace_ms=int(grace_s * 1000), reason="asked"
+        )
+        with suppress(MantaError):
+            # The last one that takes work is not drained, nor one that is dead.
+            self.control.runner.decide(request)
+
     def started(self, oid: bytes, worker_id: bytes) -> None:
         self.ledger[oid] += 1
+
+    def unread(self, worker: Worker, link: Any, frame: pb.ObjectsReady) -> None:
+        """An argument cannot be read: it may be lost, and was not freed as long as its task is not over."""
+        if frame.error.code != "OBJECT_FREED" or link.connection.closed or link.connection.other.closed:
+            return
+        owner = next((owner for owner in self.owners if owner.worker_id == link.worker_id), None)
+        if owner is not None and owner.alive:
+            freed = [oid for oid in frame.object_ids if owner.ownership.alive(oid)]
+            assert not freed, f"{freed[0].hex()} was freed under a task that reads it"
 
     def acknowledged(self, thing: bytes) -> None:
         """Somebody heard that control has this."""
@@ -200,6 +233,10 @@ class World:
             raylet.scheduler.validate()
             raylet.objects.table.validate()
             raylet.neighbours.far.validate()
+            raylet.transfers.pulls.validate()
+            raylet.transfers.chains.validate()
+            raylet.moving.giving.validate()
+            raylet.moving.taking.validate()
         for owner in self.owners:
             if owner.alive:
                 owner.validate()
@@ -273,9 +310,22 @@ class World:
             if scheduler._demands.by_key:
                 return f"{where} has demands: {scheduler._demands.by_key}"
             statistics = raylet.objects.table.statistics()
-            for name in ("objects", "unsealed_bytes", "waiting_creates"):
+            for name in ("pinned_bytes", "unsealed_bytes", "waiting_creates", "waiting_gets"):
                 if statistics[name]:
                     return f"{where}: {name} is {statistics[name]}"
+            # A copy that was not told of its original's end is evictable, and costs nobody any room.
+            if raylet.objects.table.primaries() != (0, 0):
+                return f"{where} keeps {raylet.objects.table.primaries()} objects and bytes"
+            under_way = {
+                **raylet.transfers.pulls.statistics(),
+                **raylet.transfers.chains.statistics(),
+                **raylet.moving.statistics(),
+            }
+            for name in ("pulls", "pull_requests_waiting", "pull_requests_begun", "sends", "objects_being_taken"):
+                if under_way[name]:
+                    return f"{where}: {name} is {under_way[name]}"
+            if len(raylet.moving.saving):
+                return f"{where} waits for {len(raylet.moving.saving)} copies to be kept"
             debts = raylet.neighbours.far.statistics()
             if any(debts.values()):
                 return f"{where} owes: {debts}"
