@@ -90,7 +90,7 @@ def test_one_who_left_before_everything_was_sent_starts_anew():
     hub = Hub()
     hub.change(X, 1)
     first = hub.watcher(X)
-    number, _ = first.unread.popleft()
+    number, _ = first.unread.pop(0)
     assert take(hub.watcher(X, after=number)) == [(0, 1), (1, Ready())]
 
 
