@@ -37,6 +37,11 @@ IDLE_CHECKS: Final = 10
 #: 12,500/s asleep, 36,000/s awake). Between two looks the CPU is offered to others.
 SPIN_S: Final = 0.0001
 
+#: Where answers come a little later, each soon after the spin has ended, as those from another node do, it lasts so long. Only
+#: after so many such in a row: a process that waits for two kinds of things in turn would look for the late ones in vain.
+LONG_SPIN_S: Final = 0.00025
+NEARLY: Final = 2
+
 #: After so many spins in a row that saw nothing, only every `SPIN_AGAIN`th wait begins with one.
 SPIN_MISSES: Final = 3
 SPIN_AGAIN: Final = 16
@@ -100,6 +105,8 @@ class Pump:
         #: Waits that began with a spin and saw nothing, in a row; and all waits.
         self._misses = 0
         self._waits = 0
+        #: Waits in a row that ended within LONG_SPIN_S, but not within SPIN_S.
+        self._nearly = 0
         #: Next time a timer is due, monotonic seconds.
         self._due: float | None = None
         #: A signal handler asks the main thread to leave its wait: see `signals`.
@@ -139,16 +146,20 @@ class Pump:
 
     def _patient_round(self, timeout: float | None) -> None:
         """A round for a thread whose answer may be microseconds away: look for a moment, then sleep."""
-        if (timeout is None or timeout > SPIN_S) and self._spin():
+        began = time.monotonic()
+        spin_s = SPIN_S if self._nearly < NEARLY else LONG_SPIN_S
+        if (timeout is None or timeout > spin_s) and self._spin(began, spin_s):
             return
-        self._round(timeout)
+        events = self._epoll.poll(timeout, MAX_EVENTS)
+        self._nearly = self._nearly + 1 if events and time.monotonic() - began < LONG_SPIN_S else 0
+        self._handle(events)
 
-    def _spin(self) -> bool:
+    def _spin(self, began: float, spin_s: float) -> bool:
         """Look again and again for a moment; whether there was something to handle. The caller holds the baton."""
         self._waits += 1
-        if self._misses >= SPIN_MISSES and self._waits % SPIN_AGAIN:
+        if spin_s == SPIN_S and self._misses >= SPIN_MISSES and self._waits % SPIN_AGAIN:
             return False
-        poll, end = self._epoll.poll, time.monotonic() + SPIN_S
+        poll, end = self._epoll.poll, began + spin_s
         while True:
             events = poll(0, MAX_EVENTS)
             if events:
@@ -167,7 +178,7 @@ class Pump:
             return False
         self._turns += 1
         try:
-            return self._spin()
+            return self._spin(time.monotonic(), SPIN_S)
         finally:
             self._release()
 
