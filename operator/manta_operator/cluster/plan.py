@@ -10,7 +10,7 @@ from manta_operator.api.parse import InvalidObjectError
 from manta_operator.builders import claims
 from manta_operator.builders.build import Build
 from manta_operator.builders.labels import HEAD, Manifest
-from manta_operator.cluster.actions import Create, Plan, StatusUpdate
+from manta_operator.cluster.actions import Apply, Create, Plan, StatusUpdate
 from manta_operator.cluster.causes import Cause, cause_of, memory_cause
 from manta_operator.cluster.children import Upkeep, upkeep
 from manta_operator.cluster.decided import Decided, GroupDecided, HeadDecided
@@ -131,7 +131,8 @@ def _retried(seen: Seen, part: Part) -> bool:
 def _moves_on(seen: Seen, todo: Upkeep) -> bool:
     """Whether anything is written beside pods that was not refused before."""
     refused = {(one.plural, one.name) for one in seen.refusals if one.why is not Why.TEMPORARY}
-    written = [(one.resource.plural, one.manifest["metadata"]["name"]) for one in (*todo.creates, *todo.applies)]
+    writes: list[Create | Apply] = [*todo.creates, *todo.applies]
+    written = [(one.resource.plural, one.manifest["metadata"]["name"]) for one in writes]
     return bool(todo.deletes) or any(one not in refused for one in written)
 
 
