@@ -131,9 +131,9 @@ def _retried(seen: Seen, part: Part) -> bool:
 def _moves_on(seen: Seen, todo: Upkeep) -> bool:
     """Whether anything is written beside pods that was not refused before."""
     refused = {(one.plural, one.name) for one in seen.refusals if one.why is not Why.TEMPORARY}
-    writes: list[Create | Apply] = [*todo.creates, *todo.applies]
-    written = [(one.resource.plural, one.manifest["metadata"]["name"]) for one in writes]
-    return bool(todo.deletes) or any(one not in refused for one in written)
+    written: list[Create | Apply] = [*todo.creates, *todo.applies]
+    names = ((one.resource.plural, one.manifest["metadata"]["name"]) for one in written)
+    return bool(todo.deletes) or any(name not in refused for name in names)
 
 
 def _removed(seen: Seen, cluster: MantaCluster, pods: Iterable[Pod], now: float) -> list[GroupDecided]:
