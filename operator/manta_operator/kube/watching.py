@@ -117,10 +117,11 @@ class Watching:
             unit: Randomness in [0, 1).
         """
         self._moved = False
+        if isinstance(error, ApiError) and error.expired:
+            # The server is there, however long it was not: the list that follows is not put off for that.
+            self.version, self.failures = "", 0
         pause_s = self._pause_s(unit)
         if isinstance(error, ApiError):
-            if error.expired:
-                self.version = ""
             pause_s = max(pause_s, min(error.retry_after_s or 0.0, BACKOFF.cap_s))
         return [Follow(self.version, pause_s) if self.version else ReadAll(pause_s)]
 

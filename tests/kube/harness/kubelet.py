@@ -155,8 +155,10 @@ class Kubelet:
             while not self._over.is_set():
                 try:
                     self._follow(watching)
-                except (OSError, http.client.HTTPException, ValueError):
-                    self._over.wait(0.2)  # the API server is away, perhaps in the middle of a line
+                except (OSError, http.client.HTTPException, ValueError, KeyError):
+                    self._over.wait(
+                        0.2
+                    )  # the API server is away, perhaps in the middle of a line, or answers with a Status
 
     def _follow(self, api: Api) -> None:
         answer = api.get("/api/v1/pods")

@@ -95,3 +95,12 @@ def test_a_server_that_says_when_to_come_again_is_obeyed_within_reason():
     watching = listed("a")
     assert watching.failed(ApiError("WATCH", 429, retry_after_s=7.0), 0.0) == [Follow("10", 7.0)]
     assert watching.failed(ApiError("WATCH", 429, retry_after_s=3600.0), 0.0) == [Follow("10", BACKOFF.cap_s)]
+
+
+def test_a_version_that_is_gone_costs_no_pause_of_before():
+    """After a restart the server's first answer may be that: everything is listed soon, not half a minute later."""
+    watching = listed("a")
+    for _ in range(8):
+        watching.failed(UnreachableError("WATCH", "nobody there"), 0.0)
+    assert watching.failed(ApiError("WATCH", 410, "Expired"), 0.0) == [ReadAll(BACKOFF.first_s)]
+    assert watching.failed(UnreachableError("LIST", "cut"), 0.0) == [ReadAll(2 * BACKOFF.first_s)]
