@@ -51,9 +51,10 @@ class Pipe:
 class Outgoing:
     """What the gateway writes to one connection of the driver."""
 
-    end: End
+    def __init__(self, end: End) -> None:
+        self.end = end
 
-    def put_nowait(self, data: bytes | None) -> None:
+    def put(self, data: bytes | None) -> None:
         if data is None:
             self.end.close("the driver has another connection")
             self.end.on_closed("closed here")
@@ -192,9 +193,8 @@ class World:
         """A connection of the driver's has reached the gateway: `gateway.service` has let it in."""
         if end.closed:
             return
-        attachment: Attachment = self.session.attach(received)
-        outgoing: Any = attachment.outgoing
-        outgoing.end = end
+        outgoing: Any = Outgoing(end)
+        attachment: Attachment = self.session.attach(received, outgoing)
 
         def heard(data: Any) -> None:
             if not self.session.take(attachment, data):
@@ -220,7 +220,7 @@ def history(seed: int) -> None:
     """One, to its end."""
     clock = Clock(0)
     holder: dict[str, World] = {}
-    loops = SimpleNamespace(get_running_loop=lambda: holder["world"].gateway, Queue=Outgoing)
+    loops = SimpleNamespace(get_running_loop=lambda: holder["world"].gateway)
     times = SimpleNamespace(monotonic=lambda: holder["world"].clock.now)
     with (
         patch.object(sessions, "asyncio", loops),
