@@ -188,7 +188,10 @@ class Kubelet:
 
     def _care(self, pod: dict[str, Any]) -> None:
         try:
-            self._treat(pod)
+            try:
+                self._treat(pod)
+            except (OSError, http.client.HTTPException):
+                self._treat(pod)  # perhaps it was the connection of before a restart
         except (OSError, http.client.HTTPException):
             pass  # the API server is away: all pods are looked at when it is back
         except Exception as error:  # a test must hear of it, and the thread goes on
