@@ -24,8 +24,12 @@ from manta.core.errors import MantaError
 from manta.gateway.config import GatewayConfig
 from manta.gateway.server import serve
 from manta.metrics import flags as metrics
+from manta.shm.libc import keep_freed
 
 log = logging.getLogger("manta.gateway")
+
+#: What malloc may keep of what parts of large values took: a window's worth both ways, see `transport.message_log`.
+KEEP_BYTES = 32 << 20
 
 #: First byte of what is said to whoever waits for us to be ready; see `api.embedded`.
 READY = b"\1"
@@ -107,6 +111,7 @@ def main() -> int:
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     config.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keep_freed(KEEP_BYTES)
     try:
         asyncio.run(run(config, ready_fd, parent))
     except (MantaError, OSError) as wrong:

@@ -32,6 +32,11 @@ _madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _fallocate = getattr(_libc, "fallocate64", None) or _libc.fallocate
 _fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
+#: Of malloc's: bytes kept at the end of the heap, bytes by which it grows beyond need, size that gets a mapping of its own.
+_M_TRIM_THRESHOLD: Final = -1
+_M_TOP_PAD: Final = -2
+_M_MMAP_THRESHOLD: Final = -3
+
 _FAILED: Final = ctypes.c_void_p(-1).value
 
 
@@ -52,6 +57,19 @@ def advise(address: int, size_bytes: int, advice: int) -> None:
     """`madvise`. Raises OSError: EINVAL when this kernel does not know the advice, ENOMEM or EFAULT without pages."""
     if _madvise(address, size_bytes, advice):
         raise _error()
+
+
+def keep_freed(size_bytes: int) -> None:
+    """Have malloc keep so much of what is freed, at most, instead of giving its pages back.
+
+    For processes through which large values pass in parts: each part's pages would be asked for and cleared again. Where the C
+    library has no such wish, nothing happens.
+    """
+    wish = getattr(_libc, "mallopt", None)
+    if wish is not None:
+        wish(_M_MMAP_THRESHOLD, size_bytes)
+        wish(_M_TRIM_THRESHOLD, size_bytes)
+        wish(_M_TOP_PAD, size_bytes // 4)
 
 
 def punch_hole(fd: int, start: int, size_bytes: int) -> None:

@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections import deque
+from contextlib import suppress
 
 from manta.client.remote.diagnose import no_gateway
 from manta.core import errors
@@ -39,6 +40,11 @@ _TURN_BYTES = 2 << 20
 
 #: A read that gave less is the last for now: to look once more costs an exception, and what has come since polls as readable.
 _FEW_BYTES = 8 << 10
+
+#: From this size on the kernel is told to wait for more before it sends: TLS gives it a record of 16 KiB at a time, and each
+#: would be a packet, and a read of the gateway's, of its own. That took a seventh of the gateway's CPU for a large value.
+_BULK_BYTES = 64 << 10
+_CORK: int | None = getattr(socket, "TCP_CORK", None)
 
 #: What the kernel may hold, where it lets.
 _BUFFER_BYTES = 2 << 20
@@ -156,7 +162,10 @@ class Line:
         if sock is None:
             unsent.clear()
             return
+        cork = _CORK if any(len(data) >= _BULK_BYTES for data in unsent) else None
         try:
+            if cork is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, cork, 1)
             while unsent:
                 data = unsent[0]
                 sent = sock.send(data)
@@ -168,6 +177,9 @@ class Line:
             pass
         except OSError:
             unsent.clear()
+        if cork is not None:
+            with suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, cork, 0)
 
     @property
     def wants_to_write(self) -> bool:

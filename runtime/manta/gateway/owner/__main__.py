@@ -12,6 +12,7 @@ from manta.client.links import Link
 from manta.core import errors
 from manta.gateway.owner.session import OutsideSession
 from manta.rpc.v1 import channel_pb2 as pb
+from manta.shm.libc import keep_freed
 from manta.transport.channel import NUMBER, Connection
 from manta.transport.convert import error_to_proto
 
@@ -19,6 +20,9 @@ log = logging.getLogger("manta.gateway.owner")
 
 #: The gateway says at once whose session this is.
 HELLO_S = 30.0
+
+#: What malloc may keep of what parts of large values took: a window's worth both ways, see `transport.message_log`.
+KEEP_BYTES = 32 << 20
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     number, hello, _ = connection.read_frame()
     if number != NUMBER[pb.GatewayHello]:
         return 2
+    keep_freed(KEEP_BYTES)
     session = OutsideSession()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
