@@ -1,8 +1,15 @@
-"""A store and a Lease outlive the API server's restarts, over TLS as in the real world: a control plane of this module's own."""
+"""A store, a Lease and a whole operator outlive the API server's restarts, over TLS as in the real world.
+
+The control plane is this module's own.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import http.client
+import re
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,9 +21,13 @@ from manta_operator.kube.store import Store, label, owners
 from manta_operator.kube.tenure import Terms
 from manta_operator.kube.transport import connect
 from manta_operator.kube.trimming import pod as trimmed
-from tests.kube.conftest import need_control_plane
+from tests.kube.conftest import define, need_control_plane
 from tests.kube.harness.client import Api
 from tests.kube.harness.control_plane import control_plane
+from tests.kube.harness.kubelet import stand_in_nodes
+from tests.kube.harness.operator import operator
+from tests.kube.reconciling.states import Place, cluster
+from tests.support.waiting import wait_until
 
 PATH = "/api/v1/namespaces/default/configmaps"
 
@@ -111,3 +122,88 @@ def test_a_trimmed_and_indexed_copy_has_what_the_server_has(own):
                 await asyncio.gather(running, return_exceptions=True)
 
     asyncio.run(body())
+
+
+def asked(port, path):
+    """What the operator's port answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    except OSError:
+        return 0, ""
+    finally:
+        connection.close()
+
+
+def number(port, name):
+    """A metric's value."""
+    found = re.search(rf"^{re.escape(name)} (\S+)$", asked(port, "/metrics")[1], re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+@pytest.mark.timeout(480)
+def test_an_operator_outlives_a_restart_of_the_server_and_says_so(own, tmp_path):
+    """Not ready meanwhile, and no leader; then it watches on, and writes what is new and nothing else."""
+    with Api(own.kubeconfig) as api, stand_in_nodes(own, tmp_path / "controls") as kubelet:
+        define(api)
+        place = Place(api, "default")
+
+        def changes():
+            """What it has written, Leases and tries aside."""
+            return [
+                (call.verb, call.resource, call.subresource)
+                for call in own.audit()
+                if call.agent == "manta-operator"
+                and call.writes
+                and call.resource != "leases"
+                and "dryRun" not in call.uri
+            ]
+
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        metrics = ("--metrics-host", "127.0.0.1", "--metrics-port", str(port))
+        more = {"lease_namespace": "default", "lease_s": 6, "more": metrics}
+        with operator(own.kubeconfig, tmp_path, "default", **more) as process:
+
+            def wait(condition, what):
+                # Controllers and scheduler come back too, each in its own time: up to half a minute after the server.
+                try:
+                    wait_until(condition, timeout_s=120.0, what=what)
+                except AssertionError as late:
+                    seen = [
+                        (one["metadata"]["name"], one["spec"].get("nodeName"), one["status"]) for one in place.all(PODS)
+                    ]
+                    said = place.mine.get("status")
+                    raise AssertionError(f"{late}\n{said}\n{seen}\n{process.log.read_text()[-4000:]}") from None
+
+            place.apply(cluster())
+            wait(place.settled, "the cluster to be ready")
+            before = place.secrets()
+            assert asked(port, "/readyz")[0] == 200
+            assert number(port, 'manta_operator_unread_seconds{resource="pods"}') == 0.0
+
+            own.stop("apiserver")
+            wait(lambda: asked(port, "/readyz")[0] == 503, "it to say that it is not ready")
+            assert "cannot read" in asked(port, "/readyz")[1]
+            assert asked(port, "/healthz")[0] == 200
+            assert number(port, 'manta_operator_unread_seconds{resource="pods"}') >= 5.0
+            wait(lambda: number(port, "manta_operator_leader") == 0.0, "it not to lead without its Lease")
+            own.start("apiserver")
+            with suppress(OSError, http.client.HTTPException):
+                api.get("/readyz")  # the connection of before
+            wait(lambda: asked(port, "/readyz")[0] == 200, "it to be ready again")
+            wait(lambda: number(port, "manta_operator_leader") == 1.0, "it to lead again")
+            assert number(port, 'manta_operator_unread_seconds{resource="pods"}') == 0.0
+            wait(place.settled, "the cluster to be ready still")
+            written = len(changes())
+
+            place.apply(cluster(replicas=3))
+            wait(lambda: len(place.pods()) == 4, "a third worker")
+            after = changes()[written:]
+            assert [one for one in after if one[1] == "pods"] == [("create", "pods", "")]
+            assert {one[1:] for one in after} <= {("pods", ""), ("mantaclusters", "status"), ("events", "")}
+            assert place.secrets() == before
+            assert process.alive
+        assert kubelet.wrong == []
