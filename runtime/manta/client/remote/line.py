@@ -9,7 +9,6 @@ import socket
 import ssl
 import time
 from collections import deque
-from contextlib import suppress
 
 from manta.client.remote.diagnose import no_gateway
 from manta.core import errors
@@ -48,6 +47,17 @@ _CORK: int | None = getattr(socket, "TCP_CORK", None)
 
 #: What the kernel may hold, where it lets.
 _BUFFER_BYTES = 2 << 20
+
+
+def _cork(sock: ssl.SSLSocket | socket.socket, on: int) -> bool:
+    """Have the kernel wait for more before it sends, or no longer; whether it does as told: what is forwarded is no TCP."""
+    if _CORK is None:
+        return False
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, _CORK, on)
+    except OSError:
+        return False
+    return True
 
 
 class Line:
@@ -162,10 +172,8 @@ class Line:
         if sock is None:
             unsent.clear()
             return
-        cork = _CORK if any(len(data) >= _BULK_BYTES for data in unsent) else None
+        corked = any(len(data) >= _BULK_BYTES for data in unsent) and _cork(sock, 1)
         try:
-            if cork is not None:
-                sock.setsockopt(socket.IPPROTO_TCP, cork, 1)
             while unsent:
                 data = unsent[0]
                 sent = sock.send(data)
@@ -177,9 +185,8 @@ class Line:
             pass
         except OSError:
             unsent.clear()
-        if cork is not None:
-            with suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, cork, 0)
+        if corked:
+            _cork(sock, 0)
 
     @property
     def wants_to_write(self) -> bool:

@@ -21,8 +21,8 @@ log = logging.getLogger("manta.gateway.owner")
 #: The gateway says at once whose session this is.
 HELLO_S = 30.0
 
-#: What malloc may keep of what parts of large values took: a window's worth both ways, see `transport.message_log`.
-KEEP_BYTES = 32 << 20
+#: What malloc may keep of what parts of large values took: some parts. There is a process for each driver, and most are idle.
+KEEP_BYTES = 8 << 20
 
 
 def main(arguments: list[str] | None = None) -> int:
