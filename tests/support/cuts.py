@@ -1,11 +1,15 @@
-"""A proxy on the way to a server, whose connections a test cuts, holds up, and counts."""
+"""A proxy on the way to a server, whose connections a test cuts, holds up, and counts; and what cuts them again and again."""
 
 from __future__ import annotations
 
 import select
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from types import TracebackType
+
+from manta.client import current
 
 
 class Cuts:
@@ -71,3 +75,38 @@ class Cuts:
             thread.join(5)
         for sock in self._all:
             sock.close()
+
+
+class Cutter:
+    """Cuts the way of this process's driver again and again, for a block.
+
+    On a busy machine it takes longer to be back than from one cut to the next: after some in a row the driver is let through
+    until it has said or heard something, else it would not be back within its time.
+    """
+
+    _IN_A_ROW = 3
+
+    def __init__(self, cut: Callable[[], None], pause_s: float) -> None:
+        self._cut, self._pause_s = cut, pause_s
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        # A driver outside is the only kind whose way is cut.
+        log = current.session.outbox.log  # type: ignore[union-attr]
+        before, in_a_row = (0, 0), 0
+        while not self._done.wait(self._pause_s):
+            now = (log.sent, log.received)
+            in_a_row = in_a_row + 1 if now == before else 0
+            before = now
+            if in_a_row < self._IN_A_ROW:
+                self._cut()
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()

@@ -15,6 +15,7 @@ from manta.core import errors
 from manta.transport.auth import new_token, write_private
 from tests.process.forwarding.conftest import ADDRESS
 from tests.support import connect_proxy, kube_api
+from tests.support.cuts import Cutter
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.shared_cluster
@@ -41,25 +42,6 @@ def driver(api):
     yield api
     manta.shutdown()
     wait_until(lambda: api.connections == 0, what="the API server to be left")
-
-
-class Cutter:
-    """Cuts every WebSocket again and again, for a block."""
-
-    def __init__(self, api, pause_s):
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(api, pause_s))
-
-    def _run(self, api, pause_s):
-        while not self._done.wait(pause_s):
-            api.cut()
-
-    def __enter__(self):
-        self._thread.start()
-
-    def __exit__(self, *error):
-        self._done.set()
-        self._thread.join()
 
 
 def test_a_program(driver):
@@ -98,7 +80,7 @@ def test_calls_go_on_over_cuts_each_run_once_and_in_order(driver):
     counter = Counter.remote()
     assert manta.get(counter.up.remote()) == 1
     refs = []
-    with Cutter(driver, 0.2):
+    with Cutter(driver.cut, 0.2):
         end = time.monotonic() + 3.0
         while time.monotonic() < end:
             refs += [counter.up.remote() for _ in range(50)]
@@ -110,7 +92,7 @@ def test_calls_go_on_over_cuts_each_run_once_and_in_order(driver):
 
 def test_a_large_value_arrives_over_cuts_byte_by_byte(driver):
     value = bytes(range(256)) * 100_000
-    with Cutter(driver, 0.4):
+    with Cutter(driver.cut, 0.4):
         assert manta.get(manta.put(value)) == value
 
 
@@ -293,20 +275,24 @@ def test_a_gateway_that_is_being_started_again_is_waited_for(api, caplog, missin
 
 def test_a_token_that_was_changed_meanwhile_is_read_anew(driver, door):
     assert manta.get(double.remote(1)) == 2
-    tokens = door.folder / "tokens"
+    tokens, authority = door.folder / "tokens", (door.folder / "ca.pem").read_bytes()
     before, new = tokens.read_bytes(), new_token()
-    write_private(str(tokens), f"submitter {new}\n".encode())
-    try:
-        driver.put_cluster(kube_api.available(), token=new, authority=(door.folder / "ca.pem").read_bytes())
+
+    def change(tokens_are, token):
+        """Until the gateway has looked at its file again, and the driver at the Secret."""
+        write_private(str(tokens), tokens_are)
+        driver.put_cluster(kube_api.available(), token=token, authority=authority)
+        driver.requests.clear()
 
         def is_cut_and_comes_back():
-            driver.cut()  # until the gateway has looked at its file again
+            driver.cut()
             manta.get(double.remote(2))
-            return [path for path in driver.requests if "/secrets/" in path][1:]
+            return any("/secrets/" in path for path in driver.requests)
 
         wait_until(is_cut_and_comes_back, what="the old token to be refused")
-    finally:
-        write_private(str(tokens), before)
+
+    change(f"submitter {new}\n".encode(), new)
+    change(before, door.submitter)
     assert manta.get(double.remote(3)) == 6
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 import manta
 from manta.core import errors
-from tests.support.cuts import Cuts
+from tests.support.cuts import Cuts, Cutter
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.shared_cluster
@@ -43,42 +42,20 @@ class Counter:
 def test_calls_go_on_over_cuts_each_run_once_and_in_order(cuts):
     counter = Counter.remote()
     assert manta.get(counter.up.remote()) == 1
-    done = threading.Event()
-
-    def cut_again_and_again() -> None:
-        while not done.wait(0.1):
-            cuts.cut()
-
-    cutter = threading.Thread(target=cut_again_and_again)
-    cutter.start()
-    try:
-        refs = []
+    refs = []
+    with Cutter(cuts.cut, 0.1):
         end = time.monotonic() + 2.0
         while time.monotonic() < end:
             refs += [counter.up.remote() for _ in range(50)]
             manta.get(refs[-1])
-    finally:
-        done.set()
-        cutter.join()
     assert manta.get(refs) == list(range(2, len(refs) + 2))
     assert cuts.count > 3
 
 
 def test_a_large_value_arrives_over_cuts_byte_by_byte(cuts):
     value = bytes(range(256)) * 100_000
-    done = threading.Event()
-
-    def cut_again_and_again() -> None:
-        while not done.wait(0.15):
-            cuts.cut()
-
-    cutter = threading.Thread(target=cut_again_and_again)
-    cutter.start()
-    try:
+    with Cutter(cuts.cut, 0.15):
         assert manta.get(manta.put(value)) == value
-    finally:
-        done.set()
-        cutter.join()
 
 
 def test_items_of_a_stream_come_once_each_over_cuts(cuts):

@@ -178,33 +178,54 @@ class Forward:
             server.close()
 
     async def _attach(self, sock: socket.socket, port: int) -> None:
-        """Carry what is said over this socket."""
+        """Carry what is said over this socket; returns when the way is open."""
+        opened: asyncio.Future[None] = self._loop.create_future()
+        task = self._tasks.start(self._carry_socket(sock, port, opened), name=f"forward port {port}")
+        # One that is cancelled before it has begun says nothing.
+        task.add_done_callback(lambda _: opened.cancel())
+        try:
+            await opened
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+
+    async def _carry_socket(self, sock: socket.socket, port: int, opened: asyncio.Future[None]) -> None:
         sock.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=sock, limit=READ_BYTES)
         try:
-            opened = await self._open(port, anew=True)
-            _ = self._tasks.start(self._carry(opened, reader, writer, port, halves=False), name=f"forward port {port}")
-        except BaseException:
-            writer.close()
-            raise
+            way = await self._open(port, anew=True)
+            if not opened.done():
+                opened.set_result(None)
+            await self._carry(way, reader, writer, port, halves=False)
+        except KubernetesError as failed:
+            if not opened.done():
+                opened.set_exception(failed)
+        finally:
+            self._end(writer)
+
+    def _end(self, writer: asyncio.StreamWriter) -> None:
+        """What was not taken yet is still given, but not when all of it ends: nobody would wait for that."""
+        writer.close()
+        if self._stop.is_set():
+            writer.transport.abort()
 
     def _arrived(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
-        if self._count >= MOST_CONNECTIONS:
+        if self._count >= MOST_CONNECTIONS or self._stop.is_set():
             writer.close()
             return
-        _ = self._tasks.start(self._serve(reader, writer, port), name=f"serve port {port}")
+        task = self._tasks.start(self._serve(reader, writer, port), name=f"serve port {port}")
+        task.add_done_callback(lambda _: self._end(writer))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
         """Somebody dialled: what goes wrong they hear of by the end of their connection, and `failure` has the words."""
         self._count += 1
         try:
-            opened = await self._open(port, anew=False)
-            await self._carry(opened, reader, writer, port, halves=True)
+            way = await self._open(port, anew=False)
+            await self._carry(way, reader, writer, port, halves=True)
         except KubernetesError as failed:
             self.failure = failed.at(self.address)
         finally:
             self._count -= 1
-            writer.close()
 
     async def _open(self, port: int, *, anew: bool) -> tuple[ClientWebSocketResponse, str]:
         """A WebSocket to the port, and the pod it leads to; which that is may be known for a while, unless `anew`."""
