@@ -149,6 +149,9 @@ def _answers(control: asking.Control, problems: list[str]) -> _Answers:
     if nodes is None:
         # Whoever did not answer the first question is not waited for twice more.
         return _Answers()
+    told = _ask(control, "GetStatistics", ctl.GetStatisticsRequest(), ctl.GetStatisticsResponse, problems)
+    if told is not None and (problem := json.loads(told.json or "{}").get("problem")):
+        problems.append(str(problem))
     jobs = _ask(control, "ListJobs", ctl.ListJobsRequest(), ctl.ListJobsResponse, problems)
     return _Answers(
         nodes.nodes,

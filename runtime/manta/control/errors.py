@@ -92,7 +92,8 @@ class StoppingError(ControlError):
 
 
 class StoreError(StorageError):
-    """Something is wrong with control's store; control stops, as it can acknowledge nothing.
+    """Something is wrong with control's store; control stops, as it can acknowledge nothing. A disk that fills up later is
+    a StorageUnwritableError, and control goes on.
 
     Attributes:
         path: Which store.

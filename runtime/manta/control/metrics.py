@@ -63,6 +63,12 @@ class ControlMetrics:
         yield text.gauge("manta_jobs", "Jobs by state; finished ones as long as they are remembered.", label, by_job)
         yield text.gauge("manta_actors", "Actors by state; the dead as long as they are remembered.", label, by_actor)
         yield text.gauge("manta_control_epoch", "Control's start number on this store.", (), {(): state.epoch})
+        writable = counts.get("store_writable", 1)
+        doc = "1: what is new is taken; 0: it is refused, as the disk of control's store is full or read-only."
+        yield text.gauge("manta_control_storage_writable", doc, (), {(): writable})
+        free = counts.get("store_free_bytes")
+        if free is not None:
+            yield text.gauge("manta_control_storage_free_bytes", "Free on the disk of its store.", (), {(): free})
         waiting: dict[text.Labels, float] = {name: counts.get(key, 0) for name, key in _QUEUES.items()}
         yield text.gauge("manta_control_queue", "What waits in control.", ("for",), waiting)
         happened: dict[text.Labels, float] = {name: counts.get(key, 0) for name, key in _COUNTED.items()}

@@ -28,17 +28,19 @@ class Line:
 
     Attributes:
         replies: To its calls.
+        free: Those that need not wait for the disk should it be full.
         orders: Numbers of orders not given on it yet.
         questions: Of tools; nobody misses one that is lost with the line.
         ended: It has to be closed: its node is dead.
         wake: Called when there is something new.
     """
 
-    __slots__ = ("ended", "orders", "questions", "replies", "wake")
+    __slots__ = ("ended", "free", "orders", "questions", "replies", "wake")
 
     def __init__(self, wake: Callable[[], None]) -> None:
         # Lists: an empty deque has 600 bytes, and a thousand lines have nothing to say most of the time.
         self.replies: list[control_pb2.LineReply] = []
+        self.free: list[control_pb2.LineReply] = []
         self.orders: list[int] = []
         self.questions: list[control_pb2.NodeQuestion] = []
         self.ended = False

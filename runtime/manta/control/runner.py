@@ -14,7 +14,7 @@ from manta.control.events import Event, Tick
 from manta.control.model import Instant
 from manta.control.records import encode
 from manta.control.state import ControlState
-from manta.control.storage import Storage, StoreWrite
+from manta.control.storage import Shortage, Storage, StoreWrite
 from manta.control.watching import Watchers
 
 #: Callers that may wait for commits at once; more are refused and come back later.
@@ -54,7 +54,13 @@ class Runner:
         self._clock = clock
         self._last = 0
         #: (number of a batch, who waits for it), numbers ascending.
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[int, asyncio.Future[bool]]] = deque()
+        #: Those of them that do not insist.
+        self._patient: set[asyncio.Future[bool]] = set()
+        #: Why nothing new should be begun; None while the store has room.
+        self.shortage: Shortage | None = None
+        #: Called when that changes.
+        self.on_shortage: dict[Callable[[], None], None] = {}
         #: What control died of; set once.
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._earlier = asyncio.Event()
@@ -67,7 +73,7 @@ class Runner:
         #: Called with the id of each placement group that is written anew.
         self.on_group: Callable[[bytes], None] = lambda _group_id: None
         self._cluster_seen = self._loads_seen = 0
-        storage.start(self._committed, self._store_failed)
+        storage.start(self._committed, self._store_failed, self._store_short)
         self.perform(state.opening)
 
     # ---- deciding
@@ -140,12 +146,48 @@ class Runner:
         self._waiting.append((self._last, future))
         await future
 
+    async def settled_or_stuck(self) -> bool:
+        """As `settled`, for what claims nothing new: what was read, and that a node was heard. It does not wait for room.
+
+        Returns:
+            Whether everything decided so far is on disk; False as soon as the store cannot be written.
+
+        Raises:
+            StoppingError: See `settled`.
+        """
+        if self.failure.done():
+            raise StoppingError("control is stopping; repeat the request once it is back")
+        if self._storage.committed >= self._last:
+            return True
+        if self.shortage is not None and self.shortage.stuck:
+            return False
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((self._last, future))
+        self._patient.add(future)
+        try:
+            return await future
+        finally:
+            self._patient.discard(future)
+
     def _committed(self, number: int) -> None:
         waiting = self._waiting
         while waiting and waiting[0][0] <= number:
             future = waiting.popleft()[1]
             if not future.done():
-                future.set_result(None)
+                future.set_result(True)
+
+    def _store_short(self, shortage: Shortage | None) -> None:
+        if shortage is not None and shortage.stuck:
+            if not self._storage.committed:
+                # The number of this start is not on disk: there is nothing to go on with.
+                self._store_failed(shortage.error)
+                return
+            for future in self._patient:
+                if not future.done():
+                    future.set_result(False)
+        self.shortage = shortage
+        for listener in list(self.on_shortage):
+            listener()
 
     def _store_failed(self, error: BaseException) -> None:
         if not self.failure.done():

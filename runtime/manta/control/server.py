@@ -99,6 +99,15 @@ async def serve(
         orders = Orders(log)
         tasks = await stack.enter_async_context(Supervisor(grace_s=5.0))
         runner = Runner(state, store, Watchers(present(state)), orders.tell, clock)
+
+        def tell_shortage() -> None:
+            short = runner.shortage
+            if short is None:
+                log.event("store_writable")
+            else:
+                log.event("store_unwritable", stuck=short.stuck, text=str(short.error))
+
+        runner.on_shortage[tell_shortage] = None
         orders.attach(state, runner.decide)
 
         def fail(error: BaseException) -> None:
@@ -133,6 +142,8 @@ async def serve(
                 config.metrics,
                 metrics.text,
                 unready=lambda: "control is stopping" if runner.failure.done() else "",
+                # Anybody may read it: not where the store is.
+                remark=lambda: f"nothing new is taken: {runner.shortage.error.reason}" if runner.shortage else "",
                 token=lambda: (config.token,) if config.token else (),
             )
         )

@@ -30,6 +30,7 @@ _BY_CODE: Final = {
     "JOB_EXISTS": 400,
     "INVALID_RUNTIME_ENV": 400,
     "RPC_ERROR": 503,
+    "STORAGE_UNWRITABLE": 507,
 }
 
 

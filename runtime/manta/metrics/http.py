@@ -66,6 +66,7 @@ class Door:
         roles: Tokens with roles; a viewer's is enough.
         hosts: Names under which the port may be asked for, besides addresses and localhost.
         open_to_all: Nobody is asked for a token.
+        remark: What a process that is ready has to say all the same; empty for nothing.
     """
 
     metrics: Callable[[], bytes]
@@ -76,6 +77,7 @@ class Door:
     hosts: Collection[str] = field(default_factory=tuple)
     roles: TokenFile | None = None
     open_to_all: bool = False
+    remark: Callable[[], str] = str
 
     def answer(self, head: bytes) -> tuple[Response, bool]:
         """The response to a request's head, and whether its body is wanted too (not after HEAD)."""
@@ -100,7 +102,10 @@ class Door:
                 return Response(200, b"ok\n")
             case "/readyz":
                 why = self.ready()
-                return Response(503, f"{why}\n".encode()) if why else Response(200, b"ok\n")
+                if why:
+                    return Response(503, f"{why}\n".encode())
+                remark = self.remark()
+                return Response(200, f"ok, but {remark}\n".encode() if remark else b"ok\n")
             case "/metrics":
                 return self._metrics(headers)
         return Response(404, b"there is /healthz, /readyz and /metrics\n")

@@ -13,7 +13,12 @@ from manta.transport.tokens import TokenFile
 
 @asynccontextmanager
 async def opened(
-    listen: Listen, numbers: Callable[[], bytes], *, unready: Callable[[], str], token: Callable[[], Sequence[str]]
+    listen: Listen,
+    numbers: Callable[[], bytes],
+    *,
+    unready: Callable[[], str],
+    token: Callable[[], Sequence[str]],
+    remark: Callable[[], str] = str,
 ) -> AsyncIterator[int]:
     """Serve for the length of the block, which gets the TCP port; 0 when there is none.
 
@@ -21,6 +26,7 @@ async def opened(
         listen: Where; possibly nowhere.
         numbers: Makes the text of /metrics.
         unready: Why the process is not ready; empty when it is.
+        remark: What else a process that is ready has to say of how it is; empty for nothing.
         token: Says what is valid now beside the token files: the session's, nothing where there is none.
 
     Raises:
@@ -41,6 +47,7 @@ async def opened(
         hosts=listen.hosts,
         roles=roles,
         open_to_all=listen.open_to_all,
+        remark=remark,
     )
     async with endpoint.serve(listen, door) as port:
         yield port

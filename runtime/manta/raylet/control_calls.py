@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 import grpc
 
-from manta.core.errors import RpcTimeoutError
+from manta.core.errors import RpcTimeoutError, StorageUnwritableError
 from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
 from manta.transport import grpc as transport
@@ -19,6 +19,8 @@ Done: TypeAlias = Callable[[cpb.LineReply], None]
 
 #: Pause before a call that control could not take is said again, seconds.
 AGAIN_S: Final = 0.02
+#: And before one that it cannot take while its disk is full.
+ROOM_AGAIN_S: Final = 1.0
 
 
 class _Call:
@@ -77,7 +79,8 @@ class ControlCalls:
         if reply.HasField("error"):
             code = status.status_of_code(reply.error.code)
             if code is grpc.StatusCode.UNAVAILABLE or (call.timer is None and code in transport.REPEATABLE):
-                self._loop.call_later(AGAIN_S, self._again, reply.number)
+                pause = ROOM_AGAIN_S if reply.error.code == StorageUnwritableError.code else AGAIN_S
+                self._loop.call_later(pause, self._again, reply.number)
                 return
         del self._open[reply.number]
         if call.timer is not None:

@@ -9,12 +9,18 @@ from manta.control.config import ControlConfig, StorageKind
 from manta.control.errors import StoreFullError
 from manta.control.server import serve
 from manta.control.storage.sqlite import SqliteStorage
-from manta.core.errors import ActorAlreadyExistsError, MantaError, SettingError
+from manta.core.errors import ActorAlreadyExistsError, MantaError, SettingError, StorageUnwritableError
 from manta.rpc.v1 import control_pb2, raylet_pb2
 from tests.process.control.fakes import FakeRaylet, client_of
 
 #: gRPC's poller thread and its descriptors live until this process ends, by design of gRPC.
 pytestmark = pytest.mark.may_leak("threads", "fds")
+
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
@@ -222,18 +228,40 @@ def test_an_infeasible_actor_says_so_and_starts_when_a_node_brings_room(home):
     asyncio.run(main())
 
 
-def test_a_full_disk_stops_control_and_nothing_unwritten_was_acknowledged(home):
+def test_on_a_full_disk_control_answers_and_hears_nodes_and_what_it_could_not_write_is_not_acknowledged(home):
+    """What was under way waits for room and is answered then; what comes meanwhile is refused before it is decided."""
+
     async def main():
         config = ControlConfig(home, home / "control.sock")
-        small = SqliteStorage(config.store_path, max_pages=30)
-        with pytest.raises(StoreFullError, match="the disk is full; make room"):
-            async with serve(config, storage=small) as control, client_of(control.target) as client:
-                await client.KvPut(namespace="n", key=b"small", value=b"x")
-                with pytest.raises(MantaError, match="control is stopping"):
-                    await client.KvPut(namespace="n", key=b"large", value=b"x" * 1_000_000)
-                await asyncio.Event().wait()
+        small = SqliteStorage(config.store_path, max_pages=60)
+        async with (
+            serve(config, storage=small) as control,
+            client_of(control.target) as client,
+            FakeRaylet(client, str(home / "raylet.sock")).serving() as raylet,
+        ):
+            await raylet.register()
+            await client.KvPut(namespace="n", key=b"small", value=b"x")
+            large = asyncio.create_task(client.KvPut(namespace="n", key=b"large", value=b"x" * 1_000_000))
+            await until(lambda: control.runner.shortage is not None)
+            with pytest.raises(StorageUnwritableError, match="its disk is full") as caught:
+                await client.KvPut(namespace="n", key=b"more", value=b"x")
+            assert caught.value.path == str(config.store_path)
+            assert (await client.KvGet(namespace="n", key=b"small")).value == b"x"
+            beat = control_pb2.HeartbeatRequest(node_id=raylet.node_id, number=1000)
+            call = control_pb2.LineCall(number=7, method="Heartbeat", payload=beat.SerializeToString())
+            await raylet.say(calls=[call])
+            assert not (await raylet.reply(7)).HasField("error")
+            put = client.request("KvPut", namespace="n", key=b"line", value=b"x")
+            call = control_pb2.LineCall(number=8, method="KvPut", payload=put.SerializeToString())
+            await raylet.say(calls=[call])
+            assert (await raylet.reply(8)).error.code == "STORAGE_UNWRITABLE"
+            assert not large.done()
+            small._db.execute("PRAGMA max_page_count = 10000")
+            await large
+            await until(lambda: control.runner.shortage is None)
+            await client.KvPut(namespace="n", key=b"more", value=b"x")
         async with serve(config) as control, client_of(control.target) as client:
-            assert list((await client.KvKeys(namespace="n")).keys) == [b"small"]
+            assert sorted((await client.KvKeys(namespace="n")).keys) == [b"large", b"more", b"small"]
 
     asyncio.run(main())
 

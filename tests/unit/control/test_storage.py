@@ -3,16 +3,17 @@
 import asyncio
 import os
 import sqlite3
+from pathlib import Path
 
 import pytest
 
 from manta.control.errors import (
     StoreCorruptError,
     StoreError,
-    StoreFullError,
     StoreInUseError,
     StoreVersionError,
 )
+from manta.control.storage import Shortage, room, sqlite
 from manta.control.storage.memory import MemoryStorage
 from manta.control.storage.sqlite import SqliteStorage
 from manta.core.errors import StorageLockedError
@@ -109,17 +110,101 @@ def test_the_second_control_is_told_who_the_first_is(tmp_path):
     again.close()
 
 
-def test_a_full_disk_is_said_once_and_nothing_is_acknowledged_after_it(tmp_path):
-    path = tmp_path / "store"
-    committed, error = write(path, [[(1, b"small", b"x")]], max_pages=20)
-    assert (committed, error) == (1, None)
-    committed, error = write(path, [[(1, b"large", b"x" * 1_000_000)]], max_pages=20)
-    assert isinstance(error, StoreFullError)
-    assert "the disk is full" in str(error)
-    assert committed == 0
-    storage = SqliteStorage(path)
-    assert storage.open() == [(1, b"small", b"x")]
+async def waited(condition):
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def test_what_a_full_disk_does_not_take_is_kept_and_written_when_there_is_room(tmp_path, monkeypatch):
+    """Nothing is acknowledged meanwhile, in order nothing is lost, and shortage and room are said once each."""
+    monkeypatch.setattr(sqlite, "LOOK_S", 0.01)
+
+    async def main():
+        storage = SqliteStorage(tmp_path / "store", max_pages=20)
+        storage.open()
+        told, failures = [], []
+        storage.start(lambda number: None, failures.append, told.append)
+        first = storage.submit([(1, b"small", b"x")])
+        await waited(lambda: storage.committed == first)
+        last = storage.submit([(1, b"large", b"x" * 1_000_000)])
+        await waited(lambda: told)
+        tried = storage.submit([(1, b"small", b"y")])
+        assert told[0].stuck
+        assert (told[0].error.path, told[0].error.reason) == (storage.name, "its disk is full")
+        assert storage.committed < last
+        assert storage.statistics()["store_writable"] == 0
+        storage._db.execute("PRAGMA max_page_count = 10000")
+        await waited(lambda: storage.committed == tried)
+        await waited(lambda: told[-1] is None)
+        assert (len(told), failures) == (2, [])
+        storage.close()
+
+    asyncio.run(main())
+    storage = SqliteStorage(tmp_path / "store")
+    assert sorted(storage.open()) == [(1, b"large", b"x" * 1_000_000), (1, b"small", b"y")]
     storage.close()
+
+
+def test_a_store_that_became_read_only_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, "LOOK_S", 0.01)
+
+    async def main():
+        storage = SqliteStorage(tmp_path / "store")
+        storage.open()
+        told, failures = [], []
+        storage._db.execute("PRAGMA query_only = 1")
+        storage.start(lambda number: None, failures.append, told.append)
+        number = storage.submit([(1, b"a", b"b")])
+        await waited(lambda: told)
+        assert told[0].error.reason == "it is read-only"
+        storage._db.execute("PRAGMA query_only = 0")
+        await waited(lambda: storage.committed == number)
+        assert failures == []
+        storage.close()
+
+    asyncio.run(main())
+
+
+def test_what_was_never_written_is_let_go_of_when_the_store_is_closed(tmp_path):
+    async def main():
+        storage = SqliteStorage(tmp_path / "store", max_pages=20)
+        storage.open()
+        told = []
+        storage.start(lambda number: None, lambda error: told.append("failed"), told.append)
+        storage.submit([(1, b"large", b"x" * 1_000_000)])
+        await waited(lambda: told)
+        storage.close()
+        assert len(told) == 1
+        assert told[0].stuck
+
+    asyncio.run(main())
+
+
+class Disk(room.Disk):
+    """One that says what it is told to."""
+
+    says = ""
+
+    def reason(self, least_bytes):
+        self.asked = least_bytes
+        return self.says
+
+
+def test_a_disk_is_full_below_its_reserve_and_has_room_above_twice_of_it():
+    """It is looked at now and then, and after each write that failed."""
+    disk = Disk(Path("store"))
+    assert disk.look(None, 1.0) is None
+    assert disk.asked == room.RESERVE_BYTES
+    disk.says = "its disk is full"
+    assert disk.look(None, 1.1) is None
+    short = disk.look(None, 1.2)
+    assert short == Shortage(short.error, stuck=False)
+    assert disk.look(short, 1.4) is short
+    assert disk.asked == room.ENOUGH_BYTES
+    assert disk.look(Shortage(short.error, stuck=True), 1.41).stuck is False
+    disk.says = ""
+    assert disk.look(short, 2.0) is None
 
 
 def test_a_directory_that_is_not_there_is_a_typed_error(tmp_path):

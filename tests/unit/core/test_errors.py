@@ -117,6 +117,7 @@ MADE = [
     exceptions.StaleRefError("ab" * 28),
     exceptions.StorageError("disk full"),
     exceptions.StorageLockedError("pid 3 has it"),
+    exceptions.StorageUnwritableError("/var/lib/store", "its disk is full", 4096),
     exceptions.StreamingGeneratorReplayInconsistentError("3 then 4"),
     exceptions.TaskCancelledError(TaskID(b"\1" * 24), "by the user"),
     exceptions.TaskPlacementGroupRemoved(),

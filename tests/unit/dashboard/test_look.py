@@ -33,6 +33,7 @@ class Control:
         self.gate = asyncio.Event()
         self.gate.set()
         self.json = json.dumps(NUMBERS)
+        self.problem = ""
 
     async def ask(self, method, request):
         self.asked.append(method)
@@ -45,6 +46,8 @@ class Control:
             what = st.NodeQuery.FromString(request.query).state.what
             answer = st.StateAnswer(json=self.json if what == "node" else "")
             return pb.AskNodesResponse(answers=[pb.NodeAnswer(node_id=NODE, answer=answer.SerializeToString())])
+        if method == "GetStatistics":
+            return pb.GetStatisticsResponse(json=json.dumps({"problem": self.problem} if self.problem else {}))
         return getattr(pb, f"{method}Response")()
 
 
@@ -167,3 +170,11 @@ def test_tasks_are_asked_for_less_often_when_there_are_many(monkeypatch):
         assert control.asked.count("AskNodes") == 2 * per_look + 1
 
     run(test, lambda: now[0])
+
+
+def test_what_keeps_control_from_new_work_is_noted():
+    async def test(control, page):
+        control.problem = "control cannot write to its store"
+        assert list((await page.latest()).facts.notes) == [control.problem]
+
+    run(test)

@@ -7,8 +7,8 @@ from manta.metrics.http import Door
 TOKEN = "ab" * 32
 
 
-def _ask(head: str, *, ready: str = "", tokens=(TOKEN,), private: bool = False, hosts=()):
-    door = Door(lambda: b"numbers", "text/plain", lambda: ready, tokens, private, hosts)
+def _ask(head: str, *, ready: str = "", tokens=(TOKEN,), private: bool = False, hosts=(), remark=""):
+    door = Door(lambda: b"numbers", "text/plain", lambda: ready, tokens, private, hosts, remark=lambda: remark)
     response, _ = door.answer(head.encode("latin-1"))
     return response.status, response.body
 
@@ -21,6 +21,7 @@ def test_health_is_told_without_a_credential():
     assert (200, b"ok\n") == _ask(_get("/healthz"))
     assert (200, b"ok\n") == _ask(_get("/readyz"))
     assert (503, b"not registered\n") == _ask(_get("/readyz"), ready="not registered")
+    assert (200, b"ok, but its disk is full\n") == _ask(_get("/readyz"), remark="its disk is full")
 
 
 @pytest.mark.parametrize(

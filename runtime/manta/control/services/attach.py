@@ -16,9 +16,10 @@ from manta.control.orders import Line, Orders
 from manta.control.runner import Runner
 from manta.control.services.cluster import ClusterTeller
 from manta.control.services.rpcs import Rpcs
+from manta.control.services.shortage import HELD
 from manta.control.services.watch import Subscription
 from manta.control.watching import News
-from manta.core.errors import MantaError, OverloadedError
+from manta.core.errors import MantaError, OverloadedError, StorageUnwritableError
 from manta.rpc.v1 import control_pb2 as pb
 from manta.transport import status
 
@@ -58,6 +59,7 @@ class AttachRpcs:
         stream = self._streams
         news, room = Bell(), Bell()
         line = Line(news.ring)
+        runner.on_shortage[news.ring] = None
         reader: asyncio.Task[None] | None = None
         slow: set[asyncio.Task[None]] = set()
         runner.decide(events.NodeConnected(cause=cause, node_id=node_id, stream=stream))
@@ -71,21 +73,38 @@ class AttachRpcs:
             reader.add_done_callback(lambda _: news.ring())
             while not line.ended:
                 await news.heard()
-                some = line.replies or line.orders or line.questions
+                some = line.replies or line.free or line.orders or line.questions
                 if not (some or subscription.unread or self._cluster.unread(told)):
                     if reader.done() and not slow:
                         # The node closed its side; what it asked for has been sent.
                         reader.result()
                         return
                     continue
-                replies, numbers, tidings = list(line.replies), list(line.orders), subscription.take()
+                replies, free, numbers, tidings = (
+                    list(line.replies),
+                    list(line.free),
+                    list(line.orders),
+                    subscription.take(),
+                )
                 picture = self._cluster.take(told)
                 line.replies.clear()
+                line.free.clear()
                 line.orders.clear()
                 room.ring()
-                # All of it was decided; before it is on disk nobody may see it.
-                await runner.settled()
-                responses = self._messages(node_id, replies, numbers, subscription, tidings)
+                # All of it was decided; before it is on disk nobody may see it. While the disk is full, what claims nothing
+                # new is said all the same: a node whose heartbeats were not answered would give up its work.
+                held = False
+                while not await runner.settled_or_stuck():
+                    held = True
+                    for response in self._messages(node_id, free, [], subscription, []):
+                        yield response
+                    if reader.done():
+                        return
+                    await news.heard()
+                    free = list(line.free)
+                    line.free.clear()
+                    room.ring()
+                responses = self._messages(node_id, replies + free, numbers, subscription, tidings)
                 if picture:
                     responses = responses or [pb.AttachResponse()]
                     responses[-1].cluster = picture
@@ -94,7 +113,7 @@ class AttachRpcs:
                     line.questions.clear()
                 for response in responses:
                     yield response
-                if subscription.unread or reader.done():
+                if subscription.unread or reader.done() or held:
                     news.ring()
         finally:
             for call in slow:
@@ -105,6 +124,7 @@ class AttachRpcs:
                 subscription.close()
             self._cluster.leave(told)
             orders.closed(node_id, line)
+            runner.on_shortage.pop(news.ring, None)
             if not runner.failure.done():
                 runner.decide(events.NodeDisconnected(cause=cause, node_id=node_id, stream=stream))
 
@@ -121,7 +141,7 @@ class AttachRpcs:
             self._calls(node_id, request, line, slow)
             if request.HasField("watch"):
                 subscription.change(request.watch)
-            while len(line.replies) > UNSENT_REPLIES:
+            while len(line.replies) + len(line.free) > UNSENT_REPLIES:
                 await room.heard()
 
     def _calls(self, node_id: NodeId, request: pb.AttachRequest, line: Line, slow: set[asyncio.Task[None]]) -> None:
@@ -142,7 +162,10 @@ class AttachRpcs:
                 reply.payload = self._rpcs.answer(call.method, call.payload)
             except MantaError as error:
                 reply.error.CopyFrom(status.error_info(error))
-            line.replies.append(reply)
+                if type(error) is StorageUnwritableError:
+                    line.free.append(reply)
+                    continue
+            (line.replies if call.method in HELD else line.free).append(reply)
         if not all(call.patient for call in request.calls):
             line.wake()
         elif request.calls:
@@ -153,7 +176,7 @@ class AttachRpcs:
             reply.payload = await self._rpcs.answer_later(call.method, call.payload)
         except MantaError as error:
             reply.error.CopyFrom(status.error_info(error))
-        line.replies.append(reply)
+        (line.replies if call.method in HELD else line.free).append(reply)
 
     def _messages(
         self,

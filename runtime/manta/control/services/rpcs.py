@@ -14,7 +14,8 @@ from google.protobuf.message_factory import GetMessageClass
 from manta.control.errors import InvalidRequestError
 from manta.control.logs import EventLog
 from manta.control.runner import Runner
-from manta.core.errors import MantaError
+from manta.control.services import shortage
+from manta.core.errors import MantaError, StorageUnwritableError
 from manta.metrics.histogram import Histogram
 from manta.rpc.v1 import control_pb2 as pb
 from manta.transport import status
@@ -116,6 +117,8 @@ class Rpcs:
         request_id: bytes = getattr(request, "request_id", b"")
         try:
             self._runner.check_room()
+            if self._runner.shortage is not None:
+                shortage.check(self._runner.shortage, name, request, self._runner.state)
             return self._runs[name](request, f"{name} {request_id.hex()}" if request_id else name)
         except MantaError:
             calls.refused[name] += 1
@@ -124,14 +127,20 @@ class Rpcs:
     def _unary(self, name: str) -> Callable[[Any, _Context], Any]:
         async def answer(request: Any, context: _Context) -> Any:
             began = time.monotonic()
+            settled = (
+                self._runner.settled if shortage.insists(name, self._runner.shortage) else self._runner.settled_or_stuck
+            )
             try:
                 try:
                     response = self._decide(name, request)
                     if name in self.slow:
                         response = await response
+                except StorageUnwritableError:
+                    settled = self._runner.settled_or_stuck
+                    raise
                 finally:
                     # A refusal shows a state too, and must be as durable.
-                    await self._runner.settled()
+                    await settled()
             except MantaError as error:
                 await status.abort(context, error)
             except asyncio.CancelledError:

@@ -24,6 +24,8 @@ class StatisticsRpcs:
         self._runner, self._state, self._more = runner, runner.state, more
 
     def GetStatistics(self, request: pb.GetStatisticsRequest, cause: str) -> pb.GetStatisticsResponse:
-        counts = self._runner.statistics() | self._more()
+        counts: dict[str, int | str] = {**self._runner.statistics(), **self._more()}
+        if self._runner.shortage is not None:
+            counts["problem"] = str(self._runner.shortage.error)
         story = self._state.story(request.id) if request.id else []
         return pb.GetStatisticsResponse(json=json.dumps(counts, sort_keys=True), story=story)

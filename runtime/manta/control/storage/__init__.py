@@ -6,12 +6,26 @@ Both pass `manta.testing.storage.check_storage`. A store knows bytes only; `cont
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
+
+from manta.core.errors import StorageUnwritableError
 
 #: (table, key, value).
 Record: TypeAlias = tuple[int, bytes, bytes]
 #: (table, key, value); a value of None forgets the record.
 StoreWrite: TypeAlias = tuple[int, bytes, bytes | None]
+
+
+class Shortage(NamedTuple):
+    """Nothing that makes the store grow should be taken on.
+
+    Attributes:
+        error: Why, with what is free and what to do: for whoever asks for it.
+        stuck: Even what is decided already cannot be written. It stays queued and is tried again.
+    """
+
+    error: StorageUnwritableError
+    stuck: bool
 
 
 class Storage(Protocol):
@@ -38,9 +52,18 @@ class Storage(Protocol):
             StoreError: It can't be opened.
         """
 
-    def start(self, on_commit: Callable[[int], None], on_failure: Callable[[BaseException], None]) -> None:
-        """Begin to write. Both are called on the event loop: with the number of each group's last batch, or once with
-        the error after which nothing is written any more.
+    def start(
+        self,
+        on_commit: Callable[[int], None],
+        on_failure: Callable[[BaseException], None],
+        on_shortage: Callable[[Shortage | None], None] = lambda shortage: None,
+    ) -> None:
+        """Begin to write. All are called on the event loop.
+
+        Args:
+            on_commit: Hears the number of each group's last batch.
+            on_failure: Hears, once, the error after which nothing is written any more.
+            on_shortage: Hears that there is no room, or no more than a reserve; and with None that there is again.
         """
 
     def submit(self, writes: Sequence[StoreWrite]) -> int:

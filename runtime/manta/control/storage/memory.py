@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from manta.control.errors import StoreInUseError
-from manta.control.storage import Record, StoreWrite
+from manta.control.storage import Record, Shortage, StoreWrite
 
 
 class MemoryStorage:
@@ -45,8 +45,13 @@ class MemoryStorage:
         self._last = self._committed = 0
         return [(table, key, value) for (table, key), value in self._records.items()]
 
-    def start(self, on_commit: Callable[[int], None], on_failure: Callable[[BaseException], None]) -> None:
-        """See Storage."""
+    def start(
+        self,
+        on_commit: Callable[[int], None],
+        on_failure: Callable[[BaseException], None],
+        on_shortage: Callable[[Shortage | None], None] = lambda shortage: None,
+    ) -> None:
+        """See Storage. Memory is never short; a test that wants it to be calls `on_shortage` itself."""
         self._on_commit = on_commit
 
     def submit(self, writes: Sequence[StoreWrite]) -> int:
@@ -85,4 +90,9 @@ class MemoryStorage:
 
     def statistics(self) -> dict[str, int]:
         """See Storage."""
-        return {"store_batches": self._last, "store_commits": self._committed, "store_queued": len(self._queued)}
+        return {
+            "store_batches": self._last,
+            "store_commits": self._committed,
+            "store_queued": len(self._queued),
+            "store_writable": 1,
+        }

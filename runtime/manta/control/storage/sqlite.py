@@ -26,12 +26,15 @@ from manta.control.errors import (
     StoreInUseError,
     StoreVersionError,
 )
-from manta.control.storage import Record, StoreWrite
+from manta.control.storage import Record, Shortage, StoreWrite
+from manta.control.storage.room import Disk, unwritable
 
 #: Marks the file as ours: "mnta".
 APPLICATION_ID = 0x6D6E7461
 #: Grows when older versions could no longer read the records.
 SCHEMA_VERSION = 1
+#: The disk is looked at so often, and what it did not take is tried again after so long, seconds.
+LOOK_S = 1.0
 #: Up to this size the whole file's structure is checked when it is opened, which takes about 1 ms per MB.
 CHECKED_BYTES = 64 << 20
 
@@ -67,9 +70,15 @@ class SqliteStorage:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_commit: Callable[[int], None] | None = None
         self._on_failure: Callable[[BaseException], None] | None = None
+        self._on_shortage: Callable[[Shortage | None], None] | None = None
+        #: The writer's look at the disk, and what it told last.
+        self._disk = Disk(path)
+        self._short: Shortage | None = None
         #: Guards what both threads touch: the queue, `_closing` and `_failed`.
         self._wake = threading.Condition()
         self._queue: deque[tuple[int, list[StoreWrite]]] = deque()
+        #: The writer's: what the disk did not take, only the last write to a record, so that it does not grow for ever.
+        self._left: list[tuple[int, list[StoreWrite]]] = []
         self._closing = False
         self._failed = False
         self._last = self._committed = 0
@@ -175,9 +184,15 @@ class SqliteStorage:
 
     # ---- writing
 
-    def start(self, on_commit: Callable[[int], None], on_failure: Callable[[BaseException], None]) -> None:
+    def start(
+        self,
+        on_commit: Callable[[int], None],
+        on_failure: Callable[[BaseException], None],
+        on_shortage: Callable[[Shortage | None], None] = lambda shortage: None,
+    ) -> None:
         """See Storage."""
         assert self._db is not None
+        self._on_shortage = on_shortage
         self._loop = asyncio.get_running_loop()
         self._on_commit, self._on_failure = on_commit, on_failure
         self._thread = threading.Thread(target=self._write_for_ever, name="store-writer", daemon=True)
@@ -194,25 +209,43 @@ class SqliteStorage:
     def _write_for_ever(self) -> None:
         while True:
             with self._wake:
-                while not self._queue and not self._closing:
-                    self._wake.wait()
-                if not self._queue:
-                    return
-                group = list(self._queue)
+                self._wake.wait_for(lambda: self._closing or (self._queue and not self._left), LOOK_S)
+                group = self._left + list(self._queue)
                 self._queue.clear()
-            try:
-                self._commit(group)
-            except (sqlite3.Error, OSError) as error:
-                # Nothing after this may be acknowledged: what the database holds now is not what we decided on.
-                self._failed = True
-                self._tell(self._on_failure, self._translated(error))
+                closing = self._closing
+            if group:
+                # Only the last write to a record counts, and one statement for many rows is several times cheaper.
+                last = {(table, key): value for _, writes in group for table, key, value in writes}
+                try:
+                    self._commit(last, len(group))
+                except (sqlite3.Error, OSError) as error:
+                    why = unwritable(self._path, error, self._disk)
+                    if why is None:
+                        # Nothing after this may be acknowledged: what the database holds now is not what we decided on.
+                        self._failed = True
+                        self._tell(self._on_failure, self._translated(error))
+                        return
+                    if closing:
+                        # None of it was acknowledged.
+                        return
+                    self._left = [(group[-1][0], [(table, key, value) for (table, key), value in last.items()])]
+                    self._say_shortage(Shortage(why, stuck=True))
+                    continue
+                self._left = []
+                self._tell(self._on_commit_here, group[-1][0])
+            elif closing:
                 return
-            self._tell(self._on_commit_here, group[-1][0])
+            shortage = self._disk.look(self._short, time.monotonic())
+            if shortage is not self._short:
+                self._say_shortage(shortage)
 
-    def _commit(self, group: list[tuple[int, list[StoreWrite]]]) -> None:
+    def _say_shortage(self, shortage: Shortage | None) -> None:
+        if shortage is None or self._short is None or shortage.stuck != self._short.stuck:
+            self._tell(self._on_shortage, shortage)
+        self._short = shortage
+
+    def _commit(self, last: dict[tuple[int, bytes], bytes | None], batches: int) -> None:
         started = time.perf_counter_ns()
-        # Only the last write to a record counts, and one statement for many rows is several times cheaper.
-        last = {(table, key): value for _, writes in group for table, key, value in writes}
         puts = [
             (table, key, value, checksum(table, key, value))
             for (table, key), value in last.items()
@@ -234,7 +267,7 @@ class SqliteStorage:
         failpoints.reached("after-commit-before-reply")
         self._commits += 1
         self._commit_us += (time.perf_counter_ns() - started) // 1000
-        self._largest_group = max(self._largest_group, len(group))
+        self._largest_group = max(self._largest_group, batches)
 
     def _tell(self, listener: Callable[..., None] | None, news: object) -> None:
         assert self._loop is not None
@@ -273,5 +306,7 @@ class SqliteStorage:
             "store_commits": self._commits,
             "store_commit_us": self._commit_us,
             "store_largest_group": self._largest_group,
-            "store_queued": len(self._queue),
+            "store_queued": len(self._queue) + len(self._left),
+            "store_writable": int(self._short is None),
+            "store_free_bytes": self._disk.free_bytes,
         }

@@ -255,6 +255,30 @@ class StorageError(RaySystemError):
     code = "STORAGE_FAILED"
 
 
+class StorageUnwritableError(StorageError):
+    """Control's disk is full or read-only: what is new is refused until there is room, what is there goes on.
+
+    Attributes:
+        path: The store's file.
+        reason: What is wrong with its disk.
+        free_bytes: What is free there for control.
+    """
+
+    code = "STORAGE_UNWRITABLE"
+    _fields: ClassVar[Fields] = (("path", TEXT), ("reason", TEXT), ("free_bytes", INT))
+
+    def __init__(self, path: str, reason: str, free_bytes: int) -> None:
+        self.path = path
+        self.reason = reason
+        self.free_bytes = free_bytes
+
+    def _text(self) -> str:
+        return (
+            f"control cannot write to its store {self.path}: {self.reason} ({self.free_bytes or 0} bytes are free). "
+            "Nothing new was begun; what runs goes on. Make that disk writable, or room on it: control notices by itself"
+        )
+
+
 class StorageLockedError(StorageError):
     """Another control uses the storage. One at a time may."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -91,7 +92,8 @@ class Look:
         before = self._facts
         # Whoever does not answer this answers nothing.
         nodes = await self._ask("ListNodes", pb.ListNodesRequest())
-        told_now, actors, groups, drivers, demand, jobs, tasks = await asyncio.gather(
+        _, told_now, actors, groups, drivers, demand, jobs, tasks = await asyncio.gather(
+            self._part(notes, "control's own troubles", self._troubles(notes), None),
             self._part(notes, "nodes", self._told(), ({}, {})),
             self._part(notes, "actors", self._ask("ListActors", pb.ListActorsRequest(limit=MOST_ACTORS)), None),
             self._part(notes, "groups", self._ask("ListPlacementGroups", pb.ListPlacementGroupsRequest()), None),
@@ -128,6 +130,12 @@ class Look:
             log.exception("an answer about %s cannot be read", what)
             notes.append(f"{what} are as they were: the answer cannot be read; the dashboard's log says why")
         return otherwise
+
+    async def _troubles(self, notes: list[str]) -> None:
+        """What keeps control from taking on anything new."""
+        answer = await self._ask("GetStatistics", pb.GetStatisticsRequest())
+        if problem := json.loads(answer.json or "{}").get("problem"):
+            notes.append(str(problem))
 
     async def _told(self) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
         question = state_query.question_of("node", NODES_S)
