@@ -84,7 +84,7 @@ def new(name: str, within_s: float = 30.0) -> None:
 @pytest.mark.timeout(120)
 def test_a_full_disk_stops_nothing_that_runs_and_loses_nothing_that_was_acknowledged(head, place, monkeypatch):
     """Tasks and actor calls go on; a new named actor is refused at once with path, reason and what is free; with room it is
-    made. Control is never restarted meanwhile, says how it is everywhere, and knows all of it after a SIGKILL.
+    made. Control is not restarted for it, says how it is, and knows all of it after a SIGKILL.
     """
     tokens = dict(line.split()[:2] for line in (place / "credentials" / "tokens").read_text().splitlines())
     monkeypatch.setenv("MANTA_TOKEN", tokens["submitter"])

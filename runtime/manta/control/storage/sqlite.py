@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from zlib import crc32
 
@@ -119,8 +120,9 @@ class SqliteStorage:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise self._translated(error) from error
             raise StoreInUseError(self.name, int(owner) if owner.strip().isdigit() else 0) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        # In this order a file that is there already needs no room. Whose it is helps people only.
+        with suppress(OSError):
+            os.ftruncate(lock, os.pwrite(lock, str(os.getpid()).encode(), 0))
         return lock
 
     def _read(self) -> list[Record]:
