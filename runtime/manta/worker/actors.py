@@ -21,7 +21,7 @@ from manta.worker.calls import HOLD_BACK_US, ActorExit, WorkerTemplate, call, le
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 
     from manta.client.links import Link
@@ -259,6 +259,7 @@ class ActorHost:
             args, kwargs = deserialize(payload)
             if extra is not None and extra.refs:
                 args, kwargs = fill(self._session, args, kwargs, extra.refs)
+            came = tuple(received) if received else ()  # later ones come out of what user code reads
             if template.function is None:
                 template.function = self.method(template)
             value = call(template.function, args, kwargs)
@@ -269,9 +270,9 @@ class ActorHost:
                 if serialized.size <= INLINE_BYTES and not serialized.refs and not serialized.handles:
                     result: Any = to_bytes(serialized)
                 else:
-                    result = self._executor.results.special(link, oid, [serialized], received)
+                    result = self._executor.results.special(link, oid, [serialized], came)
             else:
-                result = self.result_of(link, oid, template, value, now, received)
+                result = self.result_of(link, oid, template, value, now, came)
         except BaseException as error:
             if self._session.closed:
                 leave_if_forked(self._session, error)
@@ -292,7 +293,7 @@ class ActorHost:
         return result, micros, ended
 
     def result_of(
-        self, link: Link, oid: bytes, template: WorkerTemplate, value: Any, now: Running, received: list[bytes]
+        self, link: Link, oid: bytes, template: WorkerTemplate, value: Any, now: Running, received: Collection[bytes]
     ) -> Any:
         """A call's value as it travels."""
         if template.num_returns == 1:

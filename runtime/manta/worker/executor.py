@@ -359,6 +359,7 @@ class Executor:
             args, kwargs = deserialize(payload)
             if extra is not None and extra.refs:
                 args, kwargs = fill(session, args, kwargs, extra.refs)
+            came = tuple(self.received) if self.received else ()  # later ones come out of what user code reads
             value = call(template.function, args, kwargs)
             if session.closed:
                 leave_if_forked(session, None)
@@ -367,13 +368,13 @@ class Executor:
                 if serialized.size <= INLINE_BYTES and not serialized.refs and not serialized.handles:
                     result = to_bytes(serialized)
                 else:
-                    result = self.results.special(link, oid, [serialized], self.received)
+                    result = self.results.special(link, oid, [serialized], came)
             elif template.num_returns == -1:
                 from manta.worker.streams import run_stream
 
-                result = run_stream(self, link, now, value, self.received)
+                result = run_stream(self, link, now, value, came)
             else:
-                result = self.results.of_values(link, oid, template, value, self.received)
+                result = self.results.of_values(link, oid, template, value, came)
         except BaseException as error:  # noqa: BLE001 - the task's failure, whatever it is
             result = self._failed(now, template, error)
         ended = time.perf_counter_ns()

@@ -94,7 +94,7 @@ class Results:
             link: Of the owner.
             oid: The value's object.
             serialized: The value.
-            received: Refs that came with this very call: the call holds them until its result is there.
+            received: Refs that came with this very call, and no others: the call holds them until its result is there.
             inline: It may ride inside the frame if it is small.
         """
         session = self._session

@@ -56,6 +56,15 @@ class Keeper:
     def give(self):
         return self.kept
 
+    def wrap(self):
+        """From now on it is an object of this process."""
+        self.kept = manta.put(self.kept)
+
+    def unwrap(self):
+        """And here it ends."""
+        kept, self.kept = self.kept, None
+        return manta.get(kept)
+
     def read(self):
         return manta.get(self.kept[0])[0]
 
@@ -82,6 +91,19 @@ def test_refs_pass_through_tasks_and_actors_unread(cluster: Cluster):
     again = manta.get(keeper.give.remote())
     manta.kill(keeper)
     assert manta.get(again[0], timeout=20)[0] == 3, "the next borrower was known before the last one died"
+
+
+@pytest.mark.parametrize("size", [10, BIG], ids=["small", "large"])
+def test_a_ref_comes_home_out_of_an_object_that_ends_with_the_call(size: int, cluster: Cluster):
+    """It is the last one in the actor, and was known there before the call: its release does not overtake the result."""
+    keeper = Keeper.remote()
+    inner = manta.put(bytes([4]) * size)
+    manta.get(keeper.keep.remote([inner]))
+    manta.get(keeper.wrap.remote())
+    del inner
+    gc.collect()
+    (again,) = manta.get(keeper.unwrap.remote())
+    assert manta.get(again, timeout=20) == bytes([4]) * size
 
 
 def test_three_levels_of_owners(cluster: Cluster):
