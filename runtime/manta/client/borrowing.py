@@ -135,17 +135,17 @@ class Borrowing:
     def watch_all(self, oids: list[bytes], watcher: Any) -> None:
         """`watch` for each of many; all are counted here and none is there. Called under the lock."""
         self._values.watch_all(oids, watcher)
-        borrows = self._ownership.borrows
-        if borrows:
+        borrows, lost = self._ownership.borrows, self._ownership.lost
+        if borrows or lost:
             for oid in oids:
-                if oid in borrows:
+                if oid in borrows or oid in lost:
                     self.want(oid)
 
     def want(self, oid: bytes, dead_node: bytes = b"") -> None:
         """Make sure that news of the object will come; of where it is besides a node that is dead."""
         borrow = self._ownership.borrows.get(oid)
         if borrow is None:
-            if oid not in self._ownership.counts:
+            if oid not in self._ownership.counts or oid in self._ownership.lost:
                 self._values.set(oid, failures.lost(oid))
             return
         if oid in self._wanted and not dead_node:
@@ -179,7 +179,7 @@ class Borrowing:
             value = self._values.known.get(oid)
             if value is not None:
                 self._tell_value(link, oid, value)
-            elif not self._ownership.alive(oid):
+            elif not self._ownership.alive(oid) or oid in self._ownership.lost:
                 self._send(link, pb.ObjectValue(object_id=oid, unknown=True))
             else:
                 self._values.watch(oid, Call(lambda oid, value: self._tell_value(link, oid, value)))

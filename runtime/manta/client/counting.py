@@ -96,6 +96,10 @@ class Counting:
                 session.store.copies.holders.pop(oid, None)
             elif value is None:
                 session.actors.handle_freed(oid)
+                if oid in self._values.watchers:
+                    # By a borrower that its owner never knew of, as its lender died first.
+                    self._values.set(oid, failures.lost(oid))
+                    del known[oid]
             elif type(value) is Failure:
                 self._unread_failure(oid, value)
         for oid in commands.forgotten:

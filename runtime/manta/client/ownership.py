@@ -17,6 +17,9 @@ registration waits for it; the object is safe meanwhile, because the lender of t
 The third: an answer that is still under way when the last reference goes, and arrives when the next has come, answers for the
 borrow that is over. So it is given to the `Borrow` that asked.
 
+One hole stays: a lender that dies before the owner knows of its borrower may take the object with it. What is freed is lost
+(`lost`), though that borrower may still lend it to others, the owner among them: whoever reads it is told.
+
 Events in, commands out: the shell performs what `take_commands` returns. No clock, no sockets. Counts live in one plain dict of
 bytes to int, because a million queued tasks mean a million entries and neither kind is tracked by the garbage collector.
 """
@@ -74,7 +77,7 @@ class Ownership:
     fifth of the path's cost.
     """
 
-    __slots__ = ("_ahead", "_by_borrower", "_commands", "borrowers", "borrows", "contains", "counts")
+    __slots__ = ("_ahead", "_by_borrower", "_commands", "borrowers", "borrows", "contains", "counts", "lost")
 
     def __init__(self) -> None:
         #: References in this process per object, owned or borrowed: Python objects plus holds. Never zero.
@@ -89,6 +92,8 @@ class Ownership:
         self.borrows: dict[bytes, Borrow] = {}
         #: Objects whose stored value contains refs: each inner one is held once.
         self.contains: dict[bytes, Sequence[bytes]] = {}
+        #: Owned objects to which a ref came home after they were freed: referred to, and no value will come. Nearly always empty.
+        self.lost: set[bytes] = set()
         self._commands = Commands()
 
     # -- references in this process
@@ -102,8 +107,11 @@ class Ownership:
         counts = self.counts
         before = counts.get(oid, 0)
         counts[oid] = before + 1
-        if not mine and not before:
-            self.borrows[oid] = Borrow(owner)
+        if not before:
+            if not mine:
+                self.borrows[oid] = Borrow(owner)
+            elif oid not in self.borrowers:
+                self.lost.add(oid)
 
     def receive_many(self, oids: Iterable[bytes], owners: Iterable[bytes], me: bytes) -> None:
         """`receive` for each, with its owner's encoded address; `me` is this process's own."""
@@ -115,6 +123,8 @@ class Ownership:
                 counts[oid] = 1
                 if owner != me:
                     borrows[oid] = Borrow(owner)
+                elif oid not in self.borrowers:
+                    self.lost.add(oid)
 
     def drop(self, oid: bytes) -> None:
         """One reference in this process less. Unknown objects, of an earlier cluster say, are ignored."""
@@ -148,6 +158,8 @@ class Ownership:
                 commands.freed.append(oid)
                 if self._ahead:
                     self._ahead.pop(oid, None)
+                if self.lost:
+                    self.lost.discard(oid)
             for inner in self.contains.pop(oid, ()):
                 left = counts.get(inner, 0) - 1
                 if left > 0:
@@ -293,5 +305,7 @@ class Ownership:
         pairs = {(borrower, oid) for oid, holders in self.borrowers.items() for borrower in holders}
         reverse = {(borrower, oid) for borrower, oids in self._by_borrower.items() for oid in oids}
         assert pairs == reverse, "the two directions of lending differ"
+        assert all(map(self.alive, self.lost)), "nobody refers to what is lost"
+        assert not self.borrows.keys() & self.lost, "a foreign object is lost here"
         held = {inner for many in self.contains.values() for inner in many}
         assert held <= self.counts.keys(), "a contained ref is not held"

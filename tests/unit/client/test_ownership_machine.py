@@ -351,6 +351,7 @@ class World:
         for process in self.processes.values():
             if process.alive:
                 process.table.validate()
+                assert process.table.lost <= self.orphaned, "a ref came home too late, and its lender lived"
 
 
 def owner_of(oid: bytes) -> bytes:
