@@ -1,8 +1,8 @@
 """References across processes, on a virtual clock: refs are lent, passed on, returned and dropped, and their holders are killed.
 
-Real are counting and both ends of the protocol (`client.ownership`, `client.borrowing`, `client.values`). Connections keep their
-order and overtake each other; they end with one of their processes, as those that merely break are taken up again, without a gap
-(`transport.lasting`). A failing seed is named, repeats itself, and is kept.
+Real are counting and both ends of the protocol (`client.ownership`, `client.counting`, `client.borrowing`, `client.values`).
+Connections keep their order and overtake each other; they end with one of their processes, as those that merely break are taken
+up again, without a gap (`transport.lasting`). A failing seed is named, repeats itself, and is kept.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from manta.client.borrowing import Borrowing
+from manta.client.counting import Counting
 from manta.client.links import Link
 from manta.client.ownership import Ownership
 from manta.client.values import Call, Failure, Stored, Values
@@ -70,8 +71,12 @@ class Process:
         wires: Any = Wires(self)
         self.links = wires
         session: Any = self
-        self.borrowing = Borrowing(session)
+        self.borrowing, self.counting = Borrowing(session), Counting(session)
+        self.perform = self.counting.perform
         self.fetching = SimpleNamespace(stored=Stored)
+        self.actors = SimpleNamespace(handle_freed=lambda oid: None)
+        self.store = SimpleNamespace(copies=SimpleNamespace(holders={}), free=lambda stored: None)
+        self.closed = False
         #: Refs of the program, each counted once; and its waits that have not ended.
         self.refs: list[bytes] = []
         self.waits = 0
@@ -83,26 +88,16 @@ class Process:
         link: Link | None = self.links.peer(common.Address.FromString(owner))
         return link
 
-    def perform(self) -> None:
-        commands = self.ownership.take_commands()
-        if commands is not None:
-            for oid in commands.freed:
-                self.values.known.pop(oid, None)
-            for oid in commands.forgotten:
-                self.values.known.pop(oid, None)
-                self.borrowing.forget(oid)
-            self.borrowing.release(commands.releases)
-
     def takes(self, end: End, worker_id: bytes) -> Link:
         """A connection to or from another process."""
         connection: Any = end
         link = Link(connection, worker_id)
         self.links.peers.setdefault(worker_id, link)
         end.on_frame = lambda frame: self.heard(link, frame)
-        end.on_closed = lambda reason: self.closed(link)
+        end.on_closed = lambda reason: self.parted(link)
         return link
 
-    def closed(self, link: Link) -> None:
+    def parted(self, link: Link) -> None:
         if self.links.peers.get(link.worker_id) is link:
             del self.links.peers[link.worker_id]
         self.borrowing.peer_lost(link)
@@ -203,8 +198,13 @@ class Process:
         self.ownership.add(oid)
         self.world.lends(self, other, oid)
 
+        told = pb.ContainedRef(object_id=oid, owner=common.Address.FromString(owner))
+
         def counted() -> None:
-            self.links.send(link, pb.ContainedRef(object_id=oid, owner=common.Address.FromString(owner)))
+            self.links.send(link, told)
+            over()
+
+        def over() -> None:
             self.ownership.drop(oid)
             self.world.lent(self, other, oid)
 
@@ -214,7 +214,9 @@ class Process:
         elif owner != other.me:
             self.borrowing.announce({owner: [oid]}, other.address, counted)
         else:
-            counted()
+            # It goes home: held here until that has read of it, as whoever else lets go may be faster (`worker.delivery`).
+            self.links.send(link, told)
+            self.borrowing.when_read(link, over)
         self.often_drop(oid)
         self.perform()
 
@@ -326,7 +328,8 @@ class World:
                 for oid in process.ownership.counts:
                     owner = self.owners[oid]
                     safe = (process, oid) not in self.unsafe
-                    assert not (safe and owner.machine.alive) or owner.ownership.alive(oid), (
+                    kept = owner.ownership.alive(oid) and oid not in owner.ownership.lost
+                    assert not (safe and owner.machine.alive) or kept, (
                         f"{oid.hex()} was freed while process {process.worker_id[-1]} refers to it"
                     )
 
@@ -368,9 +371,11 @@ def history(seed: int) -> None:
     for process in living:
         assert not process.ownership.counts
         assert not process.ownership.borrows
+        assert not process.ownership.lost
         # Who was registered by a lender that died before it gave the ref knows nothing of it: its own end is what frees that.
         lent = process.ownership.borrowers.items()
         left = [oid for oid, holders in lent for one in holders if (world.processes[one], oid) not in world.unsafe]
         assert not left, f"{len(left)} objects are kept for who has let go of them"
         assert not process.values.known or all(oid not in process.ownership.counts for oid in process.values.known)
+        assert not process.values.watchers
         assert not process.borrowing._acks
