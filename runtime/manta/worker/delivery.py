@@ -77,6 +77,10 @@ class Delivery:
         for link in [link for link in self.outboxes if link.worker_id == worker_id]:
             self.close(link)
 
+    def awaited(self, link: Link) -> bool:
+        """Whether somebody takes the link's results, now or over another connection."""
+        return link in self.outboxes
+
     def waiting(self, worker_id: bytes) -> Iterator[Link]:
         """Links, closed ones included, whose results go to that caller."""
         return (link for link in self.outboxes if link.worker_id == worker_id)

@@ -120,11 +120,15 @@ class Results:
 
         One that goes home to its owner is held here until the owner has read the result: our release travels on another
         connection and must not be there first. What came with this very call is held by the call.
+
+        To a receiver that is dead nothing is lent: who was told of its death would keep that for ever.
         """
         session = self._session
         receiver = link.address()
         elsewhere: dict[bytes, list[bytes]] = {}
         with session.lock:
+            if not self._delivery.awaited(link):
+                return
             for oid in refs:
                 entry = message.contained.add(object_id=oid)
                 borrow = session.ownership.borrows.get(oid)
