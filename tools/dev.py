@@ -249,13 +249,11 @@ def test(arguments: Sequence[str]) -> None:
     failed = static_checks()
     if failed:
         say(f"not clean: {', '.join(failed)} (shown above); the tests run all the same, and this run counts as failed")
-    # Minutes, the first time. Where they cannot be built, the tests that need them say why.
-    for program in ("tests.kube.harness.build", "tests.charts.programs"):
-        subprocess.run([python_of(VENV), "-m", program], cwd=ROOT, stdout=sys.stderr, check=False)
+    # Half an hour, the first time; then seconds. Where one cannot be built, the tests that need it say why.
+    if os.environ.get("MANTA_TEST_KUBE") != "cached":
+        for program in ("tests.kube.harness.build", "tests.charts.programs", "tests.e2e.harness"):
+            subprocess.run([python_of(VENV), "-m", program], cwd=ROOT, stdout=sys.stderr, check=False)
     outside = pytest([*OUTSIDE_TOO, "--through-gateway", *SIDE_BY_SIDE])
-    if os.environ.get("MANTA_TEST_KUBE") == "required":
-        # A quarter of an hour and some GB, the first time; elsewhere whoever wants the tests on kind says `./dev kind` before.
-        subprocess.run([python_of(VENV), "-m", "tests.e2e.harness"], cwd=ROOT, stdout=sys.stderr, check=False)
     # One control plane, and one cluster, serves all of its tests, so these are one after the other.
     # A node that is lost takes minutes to be missed: where all threads stand then is no news.
     kubernetes = pytest(["tests/kube", "tests/e2e", "-o", "faulthandler_timeout=900"])
