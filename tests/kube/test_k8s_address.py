@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 import manta
+from manta.api import driver
 from manta.client.kube import opening
 from manta.core import errors
 from manta_operator.api.names import GROUP_VERSION
@@ -21,6 +22,12 @@ from manta_operator.api.names import GROUP_VERSION
 pytestmark = pytest.mark.usefixtures("definitions")
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "kubernetes"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """There is no gateway to wait for."""
+    monkeypatch.setattr(driver, "GATEWAY_S", 0.0)
 
 
 def made(answer):
