@@ -269,11 +269,23 @@ def _exit_on_sigterm() -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _leave)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_end_at_sigterm)
 
-        def leave(number: int, frame: object) -> None:
-            sys.exit(128 + number)
 
-        signal.signal(signal.SIGTERM, leave)
+def _leave(number: int, frame: object) -> None:
+    sys.exit(128 + number)
+
+
+def _end_at_sigterm() -> None:
+    """A process that was forked from a driver is none, and ends as without us: one that waits for a semaphore, as those of
+    `multiprocessing` do, may never come to run a handler.
+    """
+    import signal
+
+    if signal.getsignal(signal.SIGTERM) is _leave:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def allow_many_files() -> None:

@@ -95,6 +95,23 @@ def test_a_forked_child_that_leaves_quietly_takes_nothing_with_it(tmp_path):
     assert ended.lines == ["kept 7"], ended.stderr
 
 
+def test_a_forked_process_ends_at_sigterm_as_without_a_driver(tmp_path):
+    """At once and without Python code: one that waits for a semaphore may never come to run any."""
+    ended = run_driver(
+        """
+        import os, signal, manta
+        manta.init(num_cpus=1, log_to_driver=False)
+        mine = signal.getsignal(signal.SIGTERM)
+        child = os.fork()
+        if not child:
+            os._exit(7 if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL else 8)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), callable(mine), signal.getsignal(signal.SIGTERM) is mine)
+        """,
+        tmp_path,
+    )
+    assert ended.lines == ["7 True True"], ended.stderr
+
+
 def test_multiprocessing_with_fork_works_beside_it(tmp_path):
     ended = run_driver(
         """
