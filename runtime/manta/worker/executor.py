@@ -65,6 +65,8 @@ class Executor:
         #: What the loop waits on while it has nothing to run.
         self.idle: Waiter | None = None
         self._leases: dict[Link, int] = {}
+        #: The lease of which the raylet told last.
+        self._started = 0
         self.leaving: str | None = None
         self.running: Running | None = None
         #: Refs that came out of pickles in the main thread since the call began that runs there.
@@ -110,6 +112,9 @@ class Executor:
     # -- frames, under the session's lock
 
     def _open_lease(self, link: Link, frame: pb.OpenLease, raw: bytes) -> None:
+        if frame.lease_id != self._started:
+            # The raylet said it before the owner could, but on a socket that this round of reading may not have seen.
+            self.session.links.read(self.session.raylet)
         self._leases[link] = frame.lease_id
         self.delivery.open(link, frame.lease_id)
 
@@ -170,6 +175,7 @@ class Executor:
     def _lease_started(self, link: Link, frame: pb.LeaseStarted, raw: bytes) -> None:
         for before in [before for before in self._leases if before.far is not None and before.connection.fd < 0]:
             self.session.links.close(before)  # nobody comes back for it: the lease it served is over
+        self._started = frame.lease_id
         self.resources = dict(frame.resources.amounts)
         self.gpu_ids = list(frame.gpu_ids)
         from manta.worker.devices import apply_devices
