@@ -46,7 +46,7 @@ class Process:
         """Say something to the raylet."""
         self.node.objects.handlers[type(message)](self.client, message)
 
-    async def next(self, kind: type, timeout_s: float = 20.0) -> Any:
+    async def next(self, kind: type, timeout_s: float = 45.0) -> Any:
         """The next message of a kind that it has not seen."""
         async with asyncio.timeout(timeout_s):
             while True:

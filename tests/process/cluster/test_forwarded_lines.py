@@ -45,7 +45,7 @@ def test_lines_of_tasks_and_actors_on_another_node_are_the_drivers(elsewhere: st
         seen += out + err
         return "said by a task" in seen and "said by an actor" in seen
 
-    wait_until(both, what="both lines to be printed here")
+    wait_until(both, timeout_s=30, what="both lines to be printed here")
 
 
 def test_lines_are_not_sent_to_a_driver_that_does_not_want_them(capfd: pytest.CaptureFixture[str]):
