@@ -51,10 +51,9 @@ class Pipe:
 class Outgoing:
     """What the gateway writes to one connection of the driver."""
 
-    def __init__(self, end: End) -> None:
-        self.end = end
+    end: End
 
-    def put(self, data: bytes | None) -> None:
+    def put_nowait(self, data: bytes | None) -> None:
         if data is None:
             self.end.close("the driver has another connection")
             self.end.on_closed("closed here")
@@ -193,8 +192,9 @@ class World:
         """A connection of the driver's has reached the gateway: `gateway.service` has let it in."""
         if end.closed:
             return
-        outgoing: Any = Outgoing(end)
-        attachment: Attachment = self.session.attach(received, outgoing)
+        attachment: Attachment = self.session.attach(received)
+        outgoing: Any = attachment.outgoing
+        outgoing.end = end
 
         def heard(data: Any) -> None:
             if not self.session.take(attachment, data):
@@ -220,7 +220,7 @@ def history(seed: int) -> None:
     """One, to its end."""
     clock = Clock(0)
     holder: dict[str, World] = {}
-    loops = SimpleNamespace(get_running_loop=lambda: holder["world"].gateway)
+    loops = SimpleNamespace(get_running_loop=lambda: holder["world"].gateway, Queue=Outgoing)
     times = SimpleNamespace(monotonic=lambda: holder["world"].clock.now)
     with (
         patch.object(sessions, "asyncio", loops),

@@ -20,7 +20,6 @@ from manta.cli.tool import CONTROL_S, Tool
 from manta.core.environment import env
 from manta.rpc.v1 import control_pb2 as ctl
 
-KUBERNETES: Final = "k8s://"
 #: Of an answer: nodes of a large cluster, and yet.
 _MOST_BYTES: Final = 64 << 20
 #: What the dashboard may take beside what control takes: it asks three times.
@@ -40,7 +39,7 @@ def administrator_of(address: str | None, command: str) -> Iterator[Control]:
         MantaError: The MantaCluster cannot be reached; says why.
     """
     wanted = address or env("ADDRESS") or ""
-    if wanted.startswith(KUBERNETES):
+    if wanted.startswith(clusters.KUBERNETES):
         from manta.client.kube.opening import open_cluster
 
         cluster = open_cluster(wanted, role="admin", say=lambda text: print(text, file=sys.stderr))

@@ -20,8 +20,9 @@ An embedded cluster lives as long as the program that started it:
 Another one is named by its raylet's socket, as `manta.init().address_info["address"]` says:
     manta {command} --address unix:/path/to/raylet.sock"""
 
-#: How addresses begin that lead to a cluster through a gateway.
-ELSEWHERE: Final = ("manta://", "ray://", "k8s://")
+#: How addresses begin of clusters on Kubernetes, and of all that are reached through a gateway.
+KUBERNETES: Final = "k8s://"
+ELSEWHERE: Final = ("manta://", "ray://", KUBERNETES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def find(address: str | None, command: str) -> Cluster:
     wanted = address or env("ADDRESS") or "auto"
     if wanted.startswith(ELSEWHERE):
         inside = ""
-        if wanted.startswith("k8s://"):
+        if wanted.startswith(KUBERNETES):
             head = f"{wanted.partition('?')[0].rpartition('/')[2]}-head"
             inside = f" Inside it works without an address: `kubectl exec {head} -- manta {command}`"
         raise NoClusterError(

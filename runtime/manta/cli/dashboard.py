@@ -54,7 +54,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(flags: argparse.Namespace) -> int:
     """Make the link and print it."""
     wanted = flags.address or env("ADDRESS") or ""
-    if wanted.startswith("k8s://"):
+    if wanted.startswith(clusters.KUBERNETES):
         from manta.cli.forwarding import show_dashboard
 
         return show_dashboard(wanted, flags.port, flags.output)

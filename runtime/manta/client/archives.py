@@ -6,13 +6,14 @@ import fnmatch
 import io
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 #: Left out of archives.
 LEFT_OUT: Final = frozenset({".git", ".venv", "venv", "__pycache__"})
 #: Of an archive: so much is taken as one upload.
 MOST_BYTES: Final = 500 << 20
+_PIECE_BYTES: Final = 1 << 20
 
 
 def archive(path: str, prefix: str, excludes: Sequence[str] = ()) -> bytes:
@@ -28,26 +29,35 @@ def archive(path: str, prefix: str, excludes: Sequence[str] = ()) -> bytes:
     """
     if not os.path.isdir(path):
         raise ValueError(f"{path!r:.200} is no folder; a working_dir and each of py_modules is one")
+    wanted = [name for name in sorted(_files(path)) if not left_out(name, excludes)]
+    return _zipped(path, {"/".join(filter(None, (prefix, name))): os.path.join(path, name) for name in wanted})
+
+
+def _zipped(path: str, files: Mapping[str, str]) -> bytes:
+    """An archive of what `path` is, its files by their names in it; read piece by piece, as one may be larger than memory."""
     data = io.BytesIO()
-    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as made:
-        for name in sorted(_files(path)):
-            if left_out(name, excludes):
-                continue
-            _add(made, os.path.join(path, name), "/".join(filter(None, (prefix, name))))
-            if data.tell() > MOST_BYTES:
-                raise ValueError(
-                    f"the folder {path!r:.200} makes an archive of more than {MOST_BYTES} bytes: leave out what its tasks do not "
-                    "need with `excludes`, and hand large data over as arguments or with put()"
-                )
+    with zipfile.ZipFile(data, "w") as made:
+        for name, full in files.items():
+            entry = zipfile.ZipInfo(name)
+            with open(full, "rb") as file:
+                found = os.fstat(file.fileno())
+                entry.external_attr = (found.st_mode & 0xFFFF) << 16
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                entry.file_size = found.st_size
+                with made.open(entry, "w") as added:
+                    while piece := file.read(_PIECE_BYTES):
+                        added.write(piece)
+                        _check(path, data.tell())
+            _check(path, data.tell())
     return data.getvalue()
 
 
-def _add(made: zipfile.ZipFile, path: str, name: str) -> None:
-    entry = zipfile.ZipInfo(name)
-    entry.external_attr = (os.stat(path).st_mode & 0xFFFF) << 16
-    entry.compress_type = zipfile.ZIP_DEFLATED
-    with open(path, "rb") as file:
-        made.writestr(entry, file.read())
+def _check(path: str, size_bytes: int) -> None:
+    if size_bytes > MOST_BYTES:
+        raise ValueError(
+            f"the archive of {path!r:.200} has more than {MOST_BYTES} bytes: leave out what its tasks do not need with "
+            "`excludes`, and hand large data over as arguments or with put()"
+        )
 
 
 def left_out(name: str, excludes: Sequence[str]) -> bool:
@@ -83,15 +93,11 @@ def read(path: str, excludes: Sequence[str] = (), *, named: bool = False) -> byt
         ValueError: It is neither, or too large.
     """
     if path.endswith(".zip") and os.path.isfile(path):
-        if os.path.getsize(path) > MOST_BYTES:
-            raise ValueError(f"the archive {path!r:.200} has more than {MOST_BYTES} bytes")
+        _check(path, os.path.getsize(path))
         with open(path, "rb") as file:
             return file.read()
     if named and path.endswith(".py") and os.path.isfile(path):
-        data = io.BytesIO()
-        with zipfile.ZipFile(data, "w") as made:
-            _add(made, path, os.path.basename(path))
-        return data.getvalue()
+        return _zipped(path, {os.path.basename(path): path})
     if not os.path.isdir(path):
         raise ValueError(
             f"runtime_env names {path!r:.200}, which is neither a folder here nor a .zip file; a working_dir and each of "

@@ -138,13 +138,9 @@ class Runner:
         Raises:
             StoppingError: It will not be: the store failed.
         """
-        if self.failure.done():
-            raise StoppingError("control is stopping; repeat the request once it is back")
-        if self._storage.committed >= self._last:
-            return
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append((self._last, future))
-        await future
+        waits = self._waits()
+        if waits is not None:
+            await waits
 
     async def settled_or_stuck(self) -> bool:
         """As `settled`, for what claims nothing new: what was read, and that a node was heard. It does not wait for room.
@@ -155,19 +151,25 @@ class Runner:
         Raises:
             StoppingError: See `settled`.
         """
+        waits = self._waits(patient=True)
+        if waits is None:
+            return self._storage.committed >= self._last
+        self._patient.add(waits)
+        try:
+            return await waits
+        finally:
+            self._patient.discard(waits)
+
+    def _waits(self, *, patient: bool = False) -> asyncio.Future[bool] | None:
+        """Done when everything decided so far is on disk; None if it is, or, for the patient, if nothing can be written."""
         if self.failure.done():
             raise StoppingError("control is stopping; repeat the request once it is back")
-        if self._storage.committed >= self._last:
-            return True
-        if self.shortage is not None and self.shortage.stuck:
-            return False
+        stuck = self.shortage is not None and self.shortage.stuck
+        if self._storage.committed >= self._last or (patient and stuck):
+            return None
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((self._last, future))
-        self._patient.add(future)
-        try:
-            return await future
-        finally:
-            self._patient.discard(future)
+        return future
 
     def _committed(self, number: int) -> None:
         waiting = self._waiting

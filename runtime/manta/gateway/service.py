@@ -6,8 +6,6 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Coroutine
-from functools import partial
 from typing import Any
 
 import grpc
@@ -17,7 +15,6 @@ from google.protobuf.message import DecodeError
 from manta.core import errors
 from manta.gateway.metrics import Counts
 from manta.gateway.sessions import HIGH_BYTES, Attachment, Session, Sessions
-from manta.gateway.writing import Writer
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import gateway_pb2 as gw
 from manta.transport import auth, status
@@ -69,17 +66,17 @@ class GatewayService:
         counts.let_in["open" if first.HasField("open") else "resume"] += 1
         counts.seconds.observe(time.monotonic() - began)
         counts.connections += 1
-        out = Writer(partial(self._say, context))
-        attachment = session.attach(received, out)
+        attachment = session.attach(received)
+        telling = asyncio.ensure_future(self._tell(attachment, context))
         hearing = asyncio.ensure_future(self._hear(session, attachment, context))
         try:
-            await asyncio.wait((out.over, hearing), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((telling, hearing), return_when=asyncio.FIRST_COMPLETED)
         finally:
             session.detach(attachment)
             counts.connections -= 1
-            out.close()
-            hearing.cancel()
-            await asyncio.gather(hearing, return_exceptions=True)
+            for task in (telling, hearing):
+                task.cancel()
+            await asyncio.gather(telling, hearing, return_exceptions=True)
 
     # -- who is let in
 
@@ -132,13 +129,13 @@ class GatewayService:
 
     # -- messages
 
-    def _say(self, context: Any, data: bytes) -> Coroutine[Any, Any, object]:
+    async def _tell(self, attachment: Attachment, context: Any) -> None:
         """Pass on to the driver what its session says."""
-        counts = self._counts
-        counts.messages["out"] += 1
-        counts.bytes["out"] += len(data)
-        written: Coroutine[Any, Any, object] = context.write(data)
-        return written
+        outgoing, counts = attachment.outgoing, self._counts
+        while (data := await outgoing.get()) is not None:
+            await context.write(data)
+            counts.messages["out"] += 1
+            counts.bytes["out"] += len(data)
 
     async def _hear(self, session: Session, attachment: Attachment, context: Any) -> None:
         """Pass on to the session what its driver says."""

@@ -20,7 +20,6 @@ from manta.aio.supervisor import Supervisor
 from manta.core import errors
 from manta.gateway.config import GatewayConfig
 from manta.gateway.errors import SessionNotFoundError
-from manta.gateway.writing import Writer
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import gateway_pb2 as gw
 from manta.transport.channel import NUMBER, Frame
@@ -54,12 +53,12 @@ _SECRETS = ("MANTA_TOKEN", "RAY_TOKEN", "MANTA_TOKEN_FILE", "RAY_TOKEN_FILE", "M
 class Attachment:
     """One connection of a driver's, from its first message to its end."""
 
-    def __init__(self, number: int, out: Writer) -> None:
+    def __init__(self, number: int) -> None:
         self.number = number
         #: The session's process knows of it: what comes from now on is for this connection.
         self.known = False
-        #: Takes messages for the driver, encoded; None ends the connection.
-        self.out = out
+        #: Messages for the driver, encoded; None ends the connection.
+        self.outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
 
 
 class Session:
@@ -90,15 +89,15 @@ class Session:
         """Tell the process whose session it is."""
         self._link.send(pb.GatewayHello(hello=hello))
 
-    def attach(self, received: int, out: Writer) -> Attachment:
-        """A connection of the driver's begins; the older one, if there is one, ends. `out` takes what is for the driver."""
+    def attach(self, received: int) -> Attachment:
+        """A connection of the driver's begins; the older one, if there is one, ends."""
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
         if self._attachment is not None:
-            self._attachment.out.put(None)
+            self._attachment.outgoing.put_nowait(None)
         self._connections += 1
-        self._attachment = Attachment(self._connections, out)
+        self._attachment = Attachment(self._connections)
         self._link.send(pb.GatewayAttached(connection=self._connections, received=received))
         return self._attachment
 
@@ -123,7 +122,7 @@ class Session:
             if number == _DATA:
                 # What its process said before was for a connection that is gone; it says it again.
                 if self._attachment is not None and self._attachment.known:
-                    self._attachment.out.put(raw)
+                    self._attachment.outgoing.put_nowait(raw)
             elif number == _ATTACHED:
                 self._attached(message)
             elif number == _READY and not self.ready.done():
@@ -148,7 +147,7 @@ class Session:
                     grace_s=self._sessions.grace_s,
                 )
             )
-        attachment.out.put(first.SerializeToString())
+        attachment.outgoing.put_nowait(first.SerializeToString())
 
     def _closed(self, link: AsyncConnection, reason: str) -> None:
         """Its process is gone, or about to be."""
@@ -156,7 +155,7 @@ class Session:
         if not self.ready.done():
             self.ready.set_exception(errors.RaySystemError("the session's process ended before it was ready"))
         if self._attachment is not None:
-            self._attachment.out.put(None)
+            self._attachment.outgoing.put_nowait(None)
         if self._expiry is not None:
             self._expiry.cancel()
         self._sessions.reap(self._process)

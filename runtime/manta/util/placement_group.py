@@ -196,9 +196,14 @@ class PlacementGroup:
     def _others(self, session: Session) -> dict[bytes, PlacementGroup]:
         """Groups that were made by the same session and that nobody has waited for yet, the first made first."""
         found: dict[bytes, PlacementGroup] = {}
-        for group_id, group in _made_here.items():
-            if group is not self and group._making is not None and group._making.session is session:
-                found[group_id] = group
+        # Of a list: other threads make groups meanwhile.
+        for reference in _made_here.valuerefs():
+            group = reference()
+            if group is None or group is self:
+                continue
+            making = group._making
+            if making is not None and making.session is session:
+                found[group.id.binary()] = group
                 if len(found) == _ALSO:
                     break
         return found

@@ -163,7 +163,7 @@ def test_more_bytes_than_were_announced_end_the_session(door, channel, healthy):
 def test_connections_that_say_nothing_are_bounded_and_closed(door, healthy):
     """Ten times as many as are let in: memory and descriptors of the gateway stay, and when they go others get in."""
     process = psutil.Process(door.process.pid)
-    before = process.memory_info().rss
+    before, descriptors = process.memory_info().rss, process.num_fds()
     sockets = []
     try:
         for _ in range(600):
@@ -174,7 +174,8 @@ def test_connections_that_say_nothing_are_bounded_and_closed(door, healthy):
     finally:
         for sock in sockets:
             sock.close()
-    wait_until(lambda: process.num_fds() < 100, what="the gateway to close them", timeout_s=20)
+    # With some of them left it may yet be full.
+    wait_until(lambda: process.num_fds() <= descriptors + 5, what="the gateway to close them all", timeout_s=40)
 
 
 def test_a_connection_that_is_let_in_and_asks_nothing_is_closed(door):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import random
+import tracemalloc
 import zipfile
 
 import pytest
 
+from manta.client import archives
 from manta.client.archives import archive, left_out, read
 
 
@@ -49,3 +52,16 @@ def test_an_archive_is_taken_as_it_is_and_anything_else_is_refused(folder, monke
         read(str(folder / "made.zip"))
     with pytest.raises(ValueError, match="leave out what its tasks do not need"):
         read(str(folder))
+
+
+def test_a_large_file_is_refused_before_all_of_it_is_read(tmp_path, monkeypatch):
+    """It may be larger than memory."""
+    (tmp_path / "large").write_bytes(random.Random(0).randbytes(8 << 20))
+    monkeypatch.setattr(archives, "MOST_BYTES", 1 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"has more than 1048576 bytes: leave out"):
+            archive(str(tmp_path), "")
+        assert tracemalloc.get_traced_memory()[1] < 6 << 20
+    finally:
+        tracemalloc.stop()

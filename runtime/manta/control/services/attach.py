@@ -154,6 +154,7 @@ class AttachRpcs:
                 slow.add(waits)
                 waits.add_done_callback(partial(_called, slow, line))
                 continue
+            held = call.method in HELD
             try:
                 if call.method in self._rpcs.slow:
                     raise OverloadedError(
@@ -162,10 +163,8 @@ class AttachRpcs:
                 reply.payload = self._rpcs.answer(call.method, call.payload)
             except MantaError as error:
                 reply.error.CopyFrom(status.error_info(error))
-                if type(error) is StorageUnwritableError:
-                    line.free.append(reply)
-                    continue
-            (line.replies if call.method in HELD else line.free).append(reply)
+                held = held and type(error) is not StorageUnwritableError
+            (line.replies if held else line.free).append(reply)
         if not all(call.patient for call in request.calls):
             line.wake()
         elif request.calls:

@@ -13,7 +13,8 @@ waits for a first one that hangs: whoever seals first wins, the other's range is
 again for an id it has not sealed gets the same range, or, for another size, a new one.
 
 **Next door:** the objects that are there and who reads them (`sealed`), readers that wait (`gets`), room given out or waited
-for (`room`), objects in borrowed blocks (`blocks`), deletions that were faster than their objects (`ahead`).
+for (`room`), objects in borrowed blocks (`blocks`), deletions that were faster than their objects (`ahead`), objects that went
+with their owner (`orphans`).
 
 Costs: a few microseconds per event, independent of the number of objects; of waiting creators only the first few are looked
 at when room appears.
@@ -42,6 +43,7 @@ from manta.raylet.objects.commands import (
 )
 from manta.raylet.objects.gets import Gets
 from manta.raylet.objects.journal import Journal
+from manta.raylet.objects.orphans import Orphans
 from manta.raylet.objects.records import Create, Object, Process
 from manta.raylet.objects.room import Room
 from manta.raylet.objects.sealed import Sealed
@@ -49,9 +51,6 @@ from manta.shm.layout import aligned
 
 #: Entries of gets one client may have waiting.
 _MAX_AWAITED: Final = 1_000_000
-
-#: Objects remembered that went with their owner; the oldest are forgotten first, and waited for in vain.
-_MOST_ORPHANS: Final = 65_536
 
 #: Objects in one `Left`.
 _LEFT_AT_ONCE: Final = 10_000
@@ -91,8 +90,7 @@ class ObjectTable:
         #: Those of `_sealed`, looked up with every message.
         self._objects = self._sealed.by_id
         self._ahead = Ahead()
-        #: Objects that went with their owner, and that: who was told of one before, and asks for it now, must not wait.
-        self._orphans: dict[bytes, Hashable] = {}
+        self._orphans = Orphans()
         self._gets = Gets(self._sealed, self._processes)
         self._room = Room(allocator, self._sealed, self._processes, self._journal)
         self.blocks = Blocks(self._room, self._sealed, self._ahead, self._processes, self._journal, self._seal)
@@ -133,10 +131,7 @@ class ObjectTable:
     def owner_died(self, owner: Hashable, *, now: float, cause: Hashable = 0) -> list[Command]:
         """Whoever keeps the references of these objects is gone: they are deleted, and those still written when sealed."""
         ids = list(self._sealed.owners.died(owner))
-        orphans = self._orphans
-        orphans.update(dict.fromkeys(ids, owner))
-        while len(orphans) > _MOST_ORPHANS:
-            del orphans[next(iter(orphans))]
+        self._orphans.owner_died(owner, ids)
         return self.delete(ids, now=now, cause=cause)
 
     # --- creating ---------------------------------------------------------------------------------------------------------
@@ -424,7 +419,7 @@ class ObjectTable:
 
     def went_with(self, object_id: bytes) -> Hashable | None:
         """The owner whose end was the object's, as far as that is remembered; None for another reason."""
-        return self._orphans.get(object_id)
+        return self._orphans.owner_of(object_id)
 
     def has(self, object_id: bytes) -> bool:
         """Whether it is here, if only for those who read it already."""
@@ -489,8 +484,7 @@ class ObjectTable:
 
     def _seal(self, item: Object, now: float, cause: Hashable, out: list[Command]) -> None:
         self._sealed.add(item)
-        if self._orphans:
-            self._orphans.pop(item.object_id, None)
+        self._orphans.came(item.object_id)
         self._journal.totals["sealed"] += 1
         self._note(now, "sealed", item.object_id, item.creator, cause)
         if item.object_id in self._gets.by_id:
