@@ -31,6 +31,8 @@ _OTHERS = {"control": "control", "gateway": "gateway", "dashboard": "dashboard",
 
 #: How long a container has to end that does not answer any more.
 _DEAF_S = 10
+#: How long it has until it must be alive: the image is there by then, what takes its time is Python's first start.
+_START_S = 180
 
 _SECURITY: Mapping[str, Any] = {
     "allowPrivilegeEscalation": False,
@@ -75,13 +77,14 @@ def _port(name: str) -> dict[str, Any]:
 
 
 def _probes(port: str) -> dict[str, Any]:
+    # No startup probe: until one has passed a kubelet asks for nothing else, and only at its own ticks of a second. Without one it asks whether
+    # the container is ready as soon as it knows that it runs, and the first process keeps that question until the server can answer.
     return {
-        # The image is there by then; what takes its time is Python's first start from a cold disk.
-        "startupProbe": _probe("/healthz", port, period_s=1, timeout_s=5, failures=180),
-        # Alive means that its event loop turns. Whoever is merely busy is forgiven for a minute at least.
-        # Then it is killed soon: it does not hear that it should end, and control's first process would wait for its neighbours.
+        # Alive means that its event loop turns. Whoever is merely busy is forgiven for a minute at least, and a first start from a cold disk
+        # for three. Then it is killed soon: it does not hear that it should end, and control's first process would wait for its neighbours.
         "livenessProbe": {
             **_probe("/healthz", port, period_s=10, timeout_s=5, failures=6),
+            "initialDelaySeconds": _START_S - 60,
             "terminationGracePeriodSeconds": _DEAF_S,
         },
         # Often: how soon a worker takes work, and how soon drivers are no longer sent to a door that is shut.
