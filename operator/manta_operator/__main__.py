@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
-# Before gRPC is imported: it would print to our stderr, and prepare for forks that never come.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+from manta.transport import grpc_settings as _first  # isort: skip  # noqa: F401
 
 import asyncio
 import logging
+import sys
 
 from manta.aio.ending import ending
 from manta_operator.app import serve

@@ -77,11 +77,12 @@ def _port(name: str) -> dict[str, Any]:
 
 
 def _probes(port: str) -> dict[str, Any]:
-    # No startup probe: until one has passed a kubelet asks for nothing else, and only at its own ticks of a second. Without one it asks whether
-    # the container is ready as soon as it knows that it runs, and the first process keeps that question until the server can answer.
+    # No startup probe: until one has passed a kubelet asks for nothing else, and only at its own ticks of a second. Without one
+    # it asks whether the container is ready as soon as it knows that it runs, and the question waits until the server can answer.
     return {
-        # Alive means that its event loop turns. Whoever is merely busy is forgiven for a minute at least, and a first start from a cold disk
-        # for three. Then it is killed soon: it does not hear that it should end, and control's first process would wait for its neighbours.
+        # Alive means that its event loop turns. Whoever is merely busy is forgiven for a minute at least, a first start from a
+        # cold disk for three. Then it is killed soon: it does not hear that it should end, and control's first process would
+        # wait for its neighbours.
         "livenessProbe": {
             **_probe("/healthz", port, period_s=10, timeout_s=5, failures=6),
             "initialDelaySeconds": _START_S - 60,

@@ -132,7 +132,7 @@ def _join(options: InitOptions, where: str | None) -> RayContext:
             _cluster = None
             raise
         embedded.record(_cluster, session.welcome.node_id)
-        _log().info("Started a local Ray instance.")
+        _log().info("Started a local Manta cluster.")
         if _cluster.dashboard:
             _log().info("%s", page.sign_in_hint(_cluster.dashboard, _cluster.viewer_token))
     elif where.startswith(OUTSIDE):

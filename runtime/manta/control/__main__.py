@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
-# Before gRPC is imported: it would print to our stderr, and prepare for forks that never come.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+from manta.transport import grpc_settings as _first  # isort: skip  # noqa: F401
 
 import argparse
 import asyncio
 import gc
 import json
+import os
 import signal
+import sys
 from pathlib import Path
 
 from manta.control.config import ControlConfig, StorageKind

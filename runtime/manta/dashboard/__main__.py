@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from manta.transport import grpc_settings as _first  # isort: skip  # noqa: F401
+
 import argparse
 import asyncio
 import logging

@@ -5,6 +5,8 @@ It outlives the dashboard that started it and any control: what it has to say it
 
 from __future__ import annotations
 
+from manta.transport import grpc_settings as _first  # isort: skip  # noqa: F401
+
 import argparse
 import asyncio
 import hashlib

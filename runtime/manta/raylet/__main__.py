@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
-# Before gRPC is imported: it would print to our stderr, and prepare for forks that never come.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-
 import argparse
 import json
 import logging
+import os
 import shutil
 import signal
 import socket

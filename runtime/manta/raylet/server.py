@@ -193,6 +193,8 @@ class Raylet:
 
     async def _open_control(self, stack: AsyncExitStack) -> None:
         # Late: grpc takes a while to import, and the factory's process does its own importing meanwhile.
+        from manta.transport import grpc_settings as _first  # isort: skip  # noqa: F401
+
         from manta.raylet.admission import Admission
         from manta.raylet.channel_service import ChannelService
         from manta.raylet.control_client import ControlLink

@@ -9,6 +9,8 @@ import resource
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from manta.transport import grpc_settings as _first  # isort: skip  # noqa: F401
+
 import grpc
 import grpc.aio
 

@@ -254,6 +254,16 @@ def test_omp_num_threads_follows_num_cpus(monkeypatch):
     assert ray.get(read.options(num_cpus=2).remote()) == (expected or "2")
 
 
+def test_a_task_has_no_setting_of_ours_for_grpc():
+    """It may use gRPC itself."""
+
+    @ray.remote
+    def read():
+        return {name for name in os.environ if name.startswith("GRPC_")}
+
+    assert ray.get(read.remote()) == {name for name in os.environ if name.startswith("GRPC_")}
+
+
 def test_a_warning_and_a_log_call_in_a_worker_hurt_nobody():
     @ray.remote
     def f():
