@@ -147,6 +147,8 @@ class Raylet:
                 loop.call_soon_threadsafe(self.objects.arena_did, event)
 
         keeper = stack.enter_context(Keeper(self.arena, allocator.extent, report))
+        # The first that imports gRPC.
+        from manta.transport import grpc_settings as _first  # isort: skip  # noqa: F401
         from manta.raylet.object_service import ObjectService
 
         self.objects = ObjectService(ObjectTable(allocator), self.clients, lambda work: keeper.perform((work,)))
@@ -193,8 +195,6 @@ class Raylet:
 
     async def _open_control(self, stack: AsyncExitStack) -> None:
         # Late: grpc takes a while to import, and the factory's process does its own importing meanwhile.
-        from manta.transport import grpc_settings as _first  # isort: skip  # noqa: F401
-
         from manta.raylet.admission import Admission
         from manta.raylet.channel_service import ChannelService
         from manta.raylet.control_client import ControlLink
