@@ -137,13 +137,23 @@ class StoreCorruptError(StoreError):
         self.record = record
 
 
-class StoreFullError(StoreError):
-    """The disk of the store is full."""
+class NoRoomForStoreError(StoreError):
+    """Control cannot start: its disk is full or read-only, and there is nothing on it that it could go on with.
+
+    Attributes:
+        reason: What is wrong with the disk.
+        free_bytes: What is free there for control.
+    """
 
     code = "STORAGE_FULL"
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path, "the disk is full; make room and start control again, nothing acknowledged is lost")
+    def __init__(self, path: str, reason: str, free_bytes: int) -> None:
+        super().__init__(
+            path,
+            f"a new one cannot be begun: {reason} ({free_bytes} bytes are free); make room there, or make it writable,"
+            " and start control again",
+        )
+        self.reason, self.free_bytes = reason, free_bytes
 
 
 class StoreVersionError(StoreError):

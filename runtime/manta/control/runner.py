@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from manta.control.commands import Command, ForgetNode, OnNode, Publish, Table, Write
-from manta.control.errors import LimitExceededError, StoppingError
+from manta.control.errors import LimitExceededError, NoRoomForStoreError, StoppingError
 from manta.control.events import Event, Tick
 from manta.control.model import Instant
 from manta.control.records import encode
 from manta.control.state import ControlState
 from manta.control.storage import Shortage, Storage, StoreWrite
 from manta.control.watching import Watchers
+from manta.core.errors import StorageUnwritableError
 
 #: Callers that may wait for commits at once; more are refused and come back later.
 WAITING_LIMIT = 20_000
 #: Time is looked at so often at least, seconds: the resolution in which silence is noticed.
 TICK_S = 0.25
+#: A start whose number cannot be written takes one of so many.
+LEAP = 1 << 31
 
 
 def system_clock() -> Instant:
@@ -180,9 +184,7 @@ class Runner:
 
     def _store_short(self, shortage: Shortage | None) -> None:
         if shortage is not None and shortage.stuck:
-            if not self._storage.committed:
-                # The number of this start is not on disk: there is nothing to go on with.
-                self._store_failed(shortage.error)
+            if not self._storage.committed and not self._begin_unwritten(shortage.error):
                 return
             for future in self._patient:
                 if not future.done():
@@ -190,6 +192,15 @@ class Runner:
         self.shortage = shortage
         for listener in list(self.on_shortage):
             listener()
+
+    def _begin_unwritten(self, error: StorageUnwritableError) -> bool:
+        """The number of this start is not on disk. Whether there is something to go on with all the same."""
+        if not self.state.founded:
+            self._store_failed(NoRoomForStoreError(error.path, error.reason, error.free_bytes))
+            return False
+        if self.shortage is None or not self.shortage.stuck:
+            self.perform(self.state.leap(1 + secrets.randbelow(LEAP)))
+        return True
 
     def _store_failed(self, error: BaseException) -> None:
         if not self.failure.done():

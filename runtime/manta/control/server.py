@@ -124,9 +124,9 @@ async def serve(
         if config.listen:
             far, address = listen(config, service.handler)
             stack.push_async_callback(far.stop, config.stop_grace_s)
-        # The epoch is on disk before anybody hears of it.
+        # The epoch is on disk before anybody hears of it, or nobody else can have it.
         try:
-            await runner.settled()
+            await runner.settled_or_stuck()
         except StoppingError:
             # Whoever starts us should hear why, not only that.
             await runner.failure

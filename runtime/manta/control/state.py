@@ -68,7 +68,7 @@ class ControlState:
         limits: Bounds.
 
     Attributes:
-        epoch: Number of this start on this store.
+        epoch: Number of this start on this store; see `leap`.
         cluster_id: Fixed for the life of the store.
         opening: Commands that opening led to; perform them first.
     """
@@ -110,6 +110,8 @@ class ControlState:
             events.BundlesOpened: self._bundles_opened,
             events.Tick: self._tick,
         }
+        #: Whether the store knows which cluster this is: without that there is nothing to go on with.
+        self.founded = CLUSTER_ID in stored.meta
         self.epoch: int = stored.meta.get(EPOCH, 0) + 1
         self.cluster_id: bytes = stored.meta.get(CLUSTER_ID, new_cluster_id)
         self.opening: list[Command] = [
@@ -159,6 +161,16 @@ class ControlState:
             durable = any(type(command) is Write for command in out)
             self.requests.remember(event.request_id, answer, durable, out)
         return Decision(answer, out)
+
+    def leap(self, by: int) -> list[Command]:
+        """Change the number of this start, of which nobody has heard, as it cannot be written: should this control end
+        before it is, the next one reads the old number too, and must not count as the same start.
+
+        Args:
+            by: The shell's randomness, from 1 on.
+        """
+        self.epoch += by
+        return [Write(Table.META, EPOCH, self.epoch)]
 
     def next_due(self) -> float | None:
         """Monotonic second by which a Tick must come; None if nothing waits for time."""

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from manta.control.config import ControlConfig, StorageKind
-from manta.control.errors import StoreFullError
+from manta.control.errors import NoRoomForStoreError
 from manta.control.server import serve
 from manta.control.storage.sqlite import SqliteStorage
 from manta.core.errors import ActorAlreadyExistsError, MantaError, SettingError, StorageUnwritableError
@@ -269,7 +269,7 @@ def test_on_a_full_disk_control_answers_and_hears_nodes_and_what_it_could_not_wr
 def test_what_the_disk_refuses_at_the_start_is_said_at_the_start(home):
     async def main():
         config = ControlConfig(home, home / "control.sock")
-        with pytest.raises(StoreFullError):
+        with pytest.raises(NoRoomForStoreError):
             async with serve(config, storage=SqliteStorage(config.store_path, max_pages=1)):
                 raise AssertionError("it must not serve")
 

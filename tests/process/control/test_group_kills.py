@@ -10,7 +10,7 @@ import pytest
 from manta.core.errors import MantaError
 from manta.rpc.v1 import common_pb2, control_pb2, raylet_pb2
 from tests.process.control.fakes import FakeRaylet, client_of
-from tests.process.control.test_kills import ControlProcess
+from tests.process.control.processes import ControlProcess
 
 #: gRPC's poller thread and its descriptors live until this process ends, by design of gRPC.
 pytestmark = [pytest.mark.may_leak("threads", "fds"), pytest.mark.timeout(120)]

@@ -17,65 +17,10 @@ from manta.rpc.v1 import common_pb2, control_pb2, raylet_pb2
 from manta.transport import auth
 from manta.transport import grpc as wire
 from tests.process.control.fakes import FakeRaylet, client_of
+from tests.process.control.processes import ControlProcess, running
 
 #: gRPC's poller thread and its descriptors live until this process ends, by design of gRPC.
 pytestmark = [pytest.mark.may_leak("threads", "fds"), pytest.mark.timeout(120)]
-
-
-class ControlProcess:
-    """`python -m manta.control`, started again and again in one session directory."""
-
-    def __init__(self, home, *options, failpoints=""):
-        self.home, self.options, self.failpoints = home, options, failpoints
-        self.process = None
-        self.told = b""
-
-    def start(self, failpoints=None):
-        """Start it and wait until it serves or has said why not; returns what it said."""
-        reading, writing = os.pipe()
-        environment = dict(os.environ, MANTA_CONTROL_FAILPOINTS=self.failpoints if failpoints is None else failpoints)
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "manta.control",
-                "--session-dir",
-                self.home,
-                "--ready-fd",
-                str(writing),
-                *self.options,
-            ],
-            pass_fds=[writing],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        os.close(writing)
-        with open(reading, "rb") as pipe:
-            self.told = pipe.read()
-        return self.told
-
-    def kill(self):
-        self.process.kill()
-        return self.wait()
-
-    def wait(self):
-        self.output = self.process.communicate(timeout=30)
-        return self.process.returncode
-
-    @property
-    def target(self):
-        return wire.unix_target(os.fspath(self.home / "control.sock"))
-
-
-@contextlib.asynccontextmanager
-async def running(home, *options, **more):
-    control = ControlProcess(home, *options, **more)
-    assert control.start() == b"\1"
-    try:
-        yield control
-    finally:
-        control.kill()
 
 
 def test_it_says_when_it_serves_prints_nothing_and_ends_in_order(home):

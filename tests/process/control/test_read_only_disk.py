@@ -57,5 +57,11 @@ def test_control_on_a_disk_that_turned_read_only_answers_and_refuses_with_the_re
             assert control.runner.statistics()["store_writable"] == 0
             assert not under_way.done()
             under_way.cancel()
+        # What was on the disk before is read by the next one too.
+        async with serve(config) as control, client_of(control.target) as client:
+            assert control.runner.shortage.stuck
+            assert list((await client.KvKeys(namespace="n")).keys) == [b"a"]
+            with pytest.raises(StorageUnwritableError, match="its file system is read-only"):
+                await client.KvPut(namespace="n", key=b"c", value=b"x")
 
     asyncio.run(main())

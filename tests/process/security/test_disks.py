@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import subprocess
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.disks import disk, needs_mounts
 from tests.support.heads import cli
 from tests.support.waiting import wait_until
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-pytestmark = [
-    pytest.mark.shared_cluster,
-    pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is a mount, which takes root"),
-]
-
-
-@contextlib.contextmanager
-def disk(folder: Path, options: str) -> Iterator[None]:
-    """A disk of its own there."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"mode=0700,{options}", "manta-test", folder], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
+pytestmark = [pytest.mark.shared_cluster, needs_mounts]
 
 
 def over(head, job_id: str) -> dict[str, object]:

@@ -10,18 +10,15 @@ import pytest
 
 import manta
 from manta.exceptions import StorageUnwritableError
-from tests.process.security.test_disks import disk
 from tests.support import heads
+from tests.support.disks import disk, fill, needs_mounts
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [
-    pytest.mark.shared_cluster,
-    pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is a mount, which takes root"),
-]
+pytestmark = [pytest.mark.shared_cluster, needs_mounts]
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +35,6 @@ def head(place) -> Iterator[heads.Head]:
     """A head on it."""
     with heads.started("--state-dir", str(place)) as head:
         yield head
-
-
-def fill(path: Path) -> None:
-    """Until nothing fits any more."""
-    with path.open("wb", buffering=0) as file:
-        for size in (1 << 16, 1):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                pass
 
 
 @manta.remote
@@ -108,13 +94,21 @@ def test_a_full_disk_stops_nothing_that_runs_and_loses_nothing_that_was_acknowle
         with pytest.raises(ValueError, match="refused"):
             manta.get_actor("refused")
         assert head.pid("manta.control") == pid
+        # A control that begins while there is no room serves what is there, too.
+        os.kill(pid, signal.SIGKILL)
+        assert manta.get(before.more.remote()) == 4
+        assert manta.get(manta.get_actor("before").more.remote()) == 5
+        with pytest.raises(StorageUnwritableError, match="its disk is full"):
+            Counter.options(name="refused", lifetime="detached").remote()
+        wait_until(lambda: "disk is full" in heads.cli("status").stdout, timeout_s=20)
+        pid = head.pid("manta.control")
         ballast.unlink()
         new("after")
         assert manta.get(manta.get_actor("after").more.remote()) == 1
         assert "disk is full" not in heads.cli("status").stdout
         assert head.pid("manta.control") == pid
         os.kill(pid, signal.SIGKILL)
-        assert manta.get(manta.get_actor("before").more.remote()) == 4
+        assert manta.get(manta.get_actor("before").more.remote()) == 6
         assert manta.get(manta.get_actor("after").more.remote()) == 2
         for name in ("before", "after"):
             manta.kill(manta.get_actor(name))

@@ -29,10 +29,10 @@ class Context:
 
 
 class Control:
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, stored: Stored | None = None) -> None:
         self.storage = MemoryStorage()
         self.storage.open()
-        self.state = ControlState(Stored(), Instant(0.0), limits=limits)
+        self.state = ControlState(stored or Stored(), Instant(0.0), limits=limits)
         self.told: list[Any] = []
         self.orders = Orders(EventLog(None))
         self.runner = Runner(

@@ -5,9 +5,11 @@ import asyncio
 import pytest
 from google.protobuf.message_factory import GetMessageClass
 
+from manta.control.commands import Table
+from manta.control.errors import NoRoomForStoreError
 from manta.control.model import Instant
 from manta.control.services.shortage import BEGINS, HELD, WRITES, check, insists
-from manta.control.state import ControlState, Stored
+from manta.control.state import CLUSTER_ID, EPOCH, ControlState, Stored
 from manta.control.storage import Shortage
 from manta.core.errors import StorageUnwritableError
 from tests.unit.control.handlers import METHODS, Control
@@ -30,7 +32,7 @@ def refused(shortage):
 
 def test_what_begins_is_refused_in_need_and_what_writes_when_nothing_can_be_written():
     assert refused(SCARCE) == BEGINS
-    assert refused(STUCK) == WRITES
+    assert refused(STUCK) == WRITES - {"RegisterNode"}, "a node says that it is there to each control anew"
 
 
 def test_what_writes_is_what_is_remembered_and_what_is_reported():
@@ -47,7 +49,7 @@ def test_heartbeats_and_reads_do_not_insist_on_the_disk():
     assert not insists("GetNamedActor", None)
     assert insists("KvPut", STUCK)
     assert insists("RegisterNode", None)
-    assert not insists("RegisterNode", STUCK), "it was let in as a node that is known already"
+    assert not insists("RegisterNode", STUCK), "it was let in"
 
 
 def test_an_owner_that_announces_its_actor_again_is_heard():
@@ -85,14 +87,41 @@ def test_what_was_decided_before_is_waited_for_and_not_refused_when_it_is_repeat
     asyncio.run(main())
 
 
-def test_a_store_that_is_full_at_the_start_is_a_failure():
-    """The number of the start has to be on disk before anybody hears of it."""
+def started(stored):
+    """A control that was opened on a store, and has not written anything yet."""
+    control = Control(stored=stored)
+    control.storage._committed = 0
+    return control
+
+
+def test_a_new_store_on_a_full_disk_is_a_failure():
+    """There is nothing to go on with, and nobody could ever find this cluster again."""
 
     async def main():
-        control = Control()
-        control.storage._committed = 0
+        control = started(Stored())
         control.runner._store_short(STUCK)
-        with pytest.raises(StorageUnwritableError):
+        with pytest.raises(NoRoomForStoreError, match="its disk is full \\(4096 bytes are free\\)") as refused:
             await control.runner.failure
+        assert (refused.value.path, refused.value.free_bytes) == ("/state/store", 4096)
+
+    asyncio.run(main())
+
+
+def test_a_start_whose_number_cannot_be_written_has_one_that_no_other_start_will_have():
+    """The next one reads the same old number; what was told by the one is not continued by the other."""
+
+    async def main():
+        epochs = set()
+        for _ in range(20):
+            control = started(Stored(meta={CLUSTER_ID: b"c" * 16, EPOCH: 7}))
+            control.runner._store_short(STUCK)
+            control.runner._store_short(STUCK)
+            assert not control.runner.failure.done()
+            assert control.state.epoch > 8
+            assert control.storage._records[Table.META, EPOCH] == str(control.state.epoch).encode()
+            epochs.add(control.state.epoch)
+        assert len(epochs) == 20
+        control = started(Stored(meta={CLUSTER_ID: b"c" * 16, EPOCH: 7}))
+        assert control.state.epoch == 8
 
     asyncio.run(main())

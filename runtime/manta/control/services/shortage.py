@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from manta.control.model import NodeId
 from manta.control.state import ControlState
 from manta.control.storage import Shortage
 from manta.rpc.v1 import control_pb2 as pb
@@ -29,8 +28,8 @@ def check(shortage: Shortage, name: str, request: Any, state: ControlState) -> N
     """
     if name not in WRITES or (name not in BEGINS and not shortage.stuck):
         return
-    if name == "RegisterNode" and state.nodes.is_alive(NodeId(request.node.node_id)):
-        # Its line broke. Its work must not end for it: that it lives is nothing new.
+    if name == "RegisterNode":
+        # Its line broke, or it has begun. It says so again to a control that has not read it; what would be begun on it waits.
         return
     if name == "CreateActor" and request.HasField("known"):
         # It runs, and its owner repeats it to a control that is new.

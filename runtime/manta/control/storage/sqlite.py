@@ -9,21 +9,23 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import hashlib
 import os
 import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 from zlib import crc32
 
 from manta.control import failpoints
 from manta.control.errors import (
+    NoRoomForStoreError,
     StoreCorruptError,
     StoreError,
-    StoreFullError,
     StoreInUseError,
     StoreVersionError,
 )
@@ -54,8 +56,20 @@ def checksum(table: int, key: bytes, value: bytes) -> int:
     return crc32(value, crc32(key, crc32(b"%d:%d:" % (table, len(key)))))
 
 
+def fingerprint(records: Iterable[Record]) -> bytes:
+    """What two readings of one store have in common, and two stores do not."""
+    found = hashlib.blake2b(digest_size=16)
+    for table, key, value in records:
+        found.update(b"%d:%d:%d:" % (table, len(key), len(value)))
+        found.update(key)
+        found.update(value)
+    return found.digest()
+
+
 class SqliteStorage:
     """Records in one SQLite file.
+
+    Where its disk takes nothing, a file that is there is read all the same, and opened for writing when that can be.
 
     Args:
         path: The file; made, with its directory's permissions, if absent. Its lock is `<path>.lock`.
@@ -67,6 +81,8 @@ class SqliteStorage:
         self._max_pages = max_pages
         self._lock: int | None = None
         self._db: sqlite3.Connection | None = None
+        #: What was read, of a file that could not be opened for writing: it must be the same when it can.
+        self._seen = b""
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_commit: Callable[[int], None] | None = None
@@ -108,59 +124,128 @@ class SqliteStorage:
 
     def _take_lock(self) -> int:
         path = f"{self._path}.lock"
+        read_only = False
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                # A lock can be taken there too, if not made.
+                if error.errno != errno.EROFS or not os.path.exists(path):
+                    raise
+                read_only = True
+                lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise self._translated(error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            owner = os.pread(lock, 20, 0)
+            # Whoever has it may not have been able to say so.
+            owner = b"" if read_only else os.pread(lock, 20, 0)
             os.close(lock)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise self._translated(error) from error
             raise StoreInUseError(self.name, int(owner) if owner.strip().isdigit() else 0) from None
-        # In this order a file that is there already needs no room. Whose it is helps people only.
+        if not read_only:
+            self._sign(lock)
+        return lock
+
+    def _sign(self, lock: int) -> None:
+        """Say whose the store is, which helps people only: in this order a file that is there already needs no room."""
         with suppress(OSError):
             os.ftruncate(lock, os.pwrite(lock, str(os.getpid()).encode(), 0))
-        return lock
 
     def _read(self) -> list[Record]:
         try:
+            self._db, records = self._opened()
+        except (sqlite3.Error, OSError) as error:
+            if unwritable(self._path, error, self._disk) is None or not self._path.exists():
+                raise self._translated(error) from error
+            records = self._read_only(error)
+            self._seen = fingerprint(records)
+        return records
+
+    def _opened(self) -> tuple[sqlite3.Connection, list[Record]]:
+        """The store for writing, made if it is new, and what is in it."""
+        if not self._path.exists():
             self._path.touch(mode=0o600)
-            # The writer thread is the only one to use it from `start` on.
-            self._db = db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        # The writer thread is the only one to use it from `start` on.
+        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        try:
+            self._set(db)
+            if self._made(db):
+                return db, self._verified(db)
+            db.execute("BEGIN IMMEDIATE")
+            db.execute(_SCHEMA)
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            db.execute("COMMIT")
+            self._sync_directory()
+        except BaseException:
+            db.close()
+            raise
+        return db, []
+
+    def _set(self, db: sqlite3.Connection) -> None:
+        # The first one: then SQLite keeps its index of the log in memory, and needs no third file.
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise StoreError(self.name, "its file system allows no write-ahead log; put it on a local disk")
+        db.execute("PRAGMA synchronous = FULL")
+        if self._max_pages is not None:
+            db.execute(f"PRAGMA max_page_count = {int(self._max_pages)}")
+
+    def _read_only(self, refused: BaseException) -> list[Record]:
+        """What is in a store that cannot be opened for writing, its log included. `<path>.lock` is what keeps others out."""
+        log = Path(f"{self._path}-wal")
+        # Without locks of its own SQLite reads the log where nothing can be written. It does not read one that is not
+        # there, and says so; of a file that never changes it expects none. With neither it would want to make one.
+        how = "vfs=unix-none" if log.exists() and log.stat().st_size else "immutable=1"
+        db = sqlite3.connect(f"file:{quote(str(self._path))}?mode=ro&{how}", uri=True, isolation_level=None)
+        try:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-                raise StoreError(self.name, "its file system allows no write-ahead log; put it on a local disk")
-            db.execute("PRAGMA synchronous = FULL")
-            if self._max_pages is not None:
-                db.execute(f"PRAGMA max_page_count = {int(self._max_pages)}")
-            mark = db.execute("PRAGMA application_id").fetchone()[0]
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if mark == 0 and version == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                db.execute("BEGIN IMMEDIATE")
-                db.execute(_SCHEMA)
-                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-                db.execute("COMMIT")
-                self._sync_directory()
-                return []
-            if mark != APPLICATION_ID:
-                raise StoreVersionError(self.name, "is a database of something else; choose another path")
-            if version != SCHEMA_VERSION:
-                raise StoreVersionError(
-                    self.name, f"has format {version}, this version of Manta reads format {SCHEMA_VERSION}"
-                )
-            if self._path.stat().st_size <= CHECKED_BYTES:
-                verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-                if verdict != "ok":
-                    raise StoreCorruptError(self.name, "the file", verdict)
+            if not self._made(db):
+                raise self._translated(refused) from refused
             return self._verified(db)
         except (sqlite3.Error, OSError) as error:
             raise self._translated(error) from error
+        finally:
+            db.close()
+
+    def _reopened(self) -> sqlite3.Connection:
+        """The store for writing, which could not be opened so at first."""
+        assert self._lock is not None
+        if not os.path.samestat(os.stat(f"{self._path}.lock"), os.fstat(self._lock)):
+            raise StoreError(self.name, "is not the file any more that was read when its disk could not be written")
+        db, records = self._opened()
+        if fingerprint(records) != self._seen:
+            # A file system that was mounted without its journal shows an older state.
+            db.close()
+            raise StoreError(self.name, "has changed since it was read, when its disk could not be written")
+        with suppress(OSError):
+            lock = os.open(f"{self._path}.lock", os.O_WRONLY | os.O_CLOEXEC)
+            self._sign(lock)
+            os.close(lock)
+        return db
+
+    def _made(self, db: sqlite3.Connection) -> bool:
+        """Whether there are records in it, or could be; False for a new file."""
+        mark = db.execute("PRAGMA application_id").fetchone()[0]
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if mark == 0 and version == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            return False
+        if mark != APPLICATION_ID:
+            raise StoreVersionError(self.name, "is a database of something else; choose another path")
+        if version != SCHEMA_VERSION:
+            raise StoreVersionError(
+                self.name, f"has format {version}, this version of Manta reads format {SCHEMA_VERSION}"
+            )
+        return True
 
     def _verified(self, db: sqlite3.Connection) -> list[Record]:
+        if self._path.stat().st_size <= CHECKED_BYTES:
+            verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if verdict != "ok":
+                raise StoreCorruptError(self.name, "the file", verdict)
         records: list[Record] = []
         for table, key, value, expected in db.execute("SELECT tbl, key, value, checksum FROM records"):
             if checksum(table, key, value) != expected:
@@ -178,8 +263,9 @@ class SqliteStorage:
 
     def _translated(self, error: BaseException) -> StoreError:
         text = str(error)
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in text:
-            return StoreFullError(self.name)
+        unwritten = unwritable(self._path, error, self._disk)
+        if unwritten is not None:
+            return NoRoomForStoreError(self.name, unwritten.reason, unwritten.free_bytes)
         if "malformed" in text or "not a database" in text:
             return StoreCorruptError(self.name, "the file", text)
         return StoreError(self.name, text)
@@ -193,7 +279,6 @@ class SqliteStorage:
         on_shortage: Callable[[Shortage | None], None] = lambda shortage: None,
     ) -> None:
         """See Storage."""
-        assert self._db is not None
         self._on_shortage = on_shortage
         self._loop = asyncio.get_running_loop()
         self._on_commit, self._on_failure = on_commit, on_failure
@@ -220,12 +305,14 @@ class SqliteStorage:
                 last = {(table, key): value for _, writes in group for table, key, value in writes}
                 try:
                     self._commit(last, len(group))
-                except (sqlite3.Error, OSError) as error:
+                except (sqlite3.Error, OSError, StoreError) as error:
                     why = unwritable(self._path, error, self._disk)
                     if why is None:
                         # Nothing after this may be acknowledged: what the database holds now is not what we decided on.
                         self._failed = True
-                        self._tell(self._on_failure, self._translated(error))
+                        self._tell(
+                            self._on_failure, error if isinstance(error, StoreError) else self._translated(error)
+                        )
                         return
                     if closing:
                         # None of it was acknowledged.
@@ -242,9 +329,9 @@ class SqliteStorage:
                 self._say_shortage(shortage)
 
     def _say_shortage(self, shortage: Shortage | None) -> None:
-        if shortage is None or self._short is None or shortage.stuck != self._short.stuck:
+        before, self._short = self._short, shortage
+        if shortage is None or before is None or shortage.stuck != before.stuck:
             self._tell(self._on_shortage, shortage)
-        self._short = shortage
 
     def _commit(self, last: dict[tuple[int, bytes], bytes | None], batches: int) -> None:
         started = time.perf_counter_ns()
@@ -255,7 +342,8 @@ class SqliteStorage:
         ]
         forgotten = [place for place, value in last.items() if value is None]
         db = self._db
-        assert db is not None
+        if db is None:
+            db = self._db = self._reopened()
         db.execute("BEGIN IMMEDIATE")
         try:
             db.executemany(_PUT, puts)
