@@ -17,7 +17,7 @@ from manta.api.init import allow_many_files
 from manta.cli import processes
 from manta.cli.metrics_ports import MetricsPorts
 from manta.cli.tool import Tool
-from manta.core.errors import ClusterNotFoundError, SettingError
+from manta.core.errors import ClusterNotFoundError, SettingError, StorageUnwritableError
 from manta.rpc.v1.control_pb2 import KvDelRequest, KvDelResponse
 from manta.transport import credentials, page_address
 from manta.transport.addresses import joined, parse_door
@@ -142,7 +142,8 @@ def start_head(plan: Plan) -> Started:
 def _forget_page(channel: str) -> None:
     """There is no page, whatever a dashboard that was killed with the head before this one has left with control."""
     request = KvDelRequest(request_id=os.urandom(16), namespace=page_address.NAMESPACE, key=page_address.KEY)
-    with Tool(channel) as tool:
+    # A disk that is full is no reason not to start; the page's address leads nowhere then.
+    with suppress(StorageUnwritableError), Tool(channel) as tool:
         tool.control("KvDel", request, KvDelResponse)
 
 

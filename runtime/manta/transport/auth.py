@@ -44,9 +44,12 @@ def write_private(path: str, content: bytes, *, mode: int = 0o600) -> None:
         view = memoryview(content)
         while view:
             view = view[os.write(descriptor, view) :]
-    except BaseException:
+    except BaseException as error:
         os.close(descriptor)
         os.unlink(beside)
+        if isinstance(error, OSError):
+            # The system names no file where writing fails.
+            error.filename = path
         raise
     os.close(descriptor)
     os.replace(beside, path)

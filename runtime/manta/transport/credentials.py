@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -97,7 +98,11 @@ def make_tokens(folder: str) -> dict[str, str]:
 
 
 def write_join_file(folder: str, control: str) -> str:
-    """Put what a machine needs to join into one file of the head's folder; its path."""
+    """Put what a machine needs to join into one file of the head's folder, unless it is there; its path.
+
+    Raises:
+        CertificateError: It cannot be written.
+    """
     content = JoinFile(
         control=control,
         cluster=read_cluster(folder),
@@ -108,7 +113,17 @@ def write_join_file(folder: str, control: str) -> str:
         viewer=_viewers(_read(os.path.join(folder, TOKENS))),
     )
     path = os.path.join(folder, JOIN_FILE)
-    auth.write_private(path, json.dumps(asdict(content), indent=1).encode())
+    data = json.dumps(asdict(content), indent=1)
+    with suppress(CertificateError):
+        if _read(path) == data:
+            return path
+    try:
+        auth.write_private(path, data.encode())
+    except OSError as error:
+        raise CertificateError(
+            f"The join file {path} cannot be written: {error.strerror}. The one that is there leads to another port than "
+            f"that of {control}; with the port of the last start (--port) it need not be written"
+        ) from error
     return path
 
 
