@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from manta.client.session import Session
     from manta.core.options import ActorOptions
     from manta.rpc.v1 import channel_pb2 as pb
+    from manta.rpc.v1 import control_pb2 as ctl
     from manta.serde import FunctionBlob
 
     F = TypeVar("F", bound=Callable[..., Any])
@@ -225,6 +226,8 @@ class ActorClass(Generic[Class_co]):
         )
         if options.strategy != ANYWHERE:
             request.strategy.CopyFrom(strategy_to_proto(options.strategy))
+        if options.detached and request.env_hash:
+            return _create_with_folders(session, request, spec, mine, args, kwargs)
         return session.create_actor(request, spec, mine, args, kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -232,6 +235,29 @@ class ActorClass(Generic[Class_co]):
 
     def __repr__(self) -> str:
         return f"ActorClass({self._name})"
+
+
+def _create_with_folders(
+    session: Session,
+    request: ctl.CreateActorRequest,
+    spec: pb.ActorSpec,
+    table: pb.MethodTable,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> ActorHandle[Any]:
+    """Create an actor that outlives its owner, and may have folders that have to, too."""
+    from manta.api.uploads import forget_kept, kept
+
+    environment = request.env_hash
+    request.env_hash, request.piece_hashes[:] = kept(session, environment)
+    try:
+        return session.create_actor(request, spec, table, args, kwargs)
+    except errors.MantaError as refused:
+        if refused.code != "FUNCTION_NOT_FOUND":
+            raise
+    forget_kept(session)
+    request.env_hash, request.piece_hashes[:] = kept(session, environment)
+    return session.create_actor(request, spec, table, args, kwargs)
 
 
 class OptionedActorClass(Generic[Class_co]):

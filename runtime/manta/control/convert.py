@@ -313,6 +313,7 @@ def actor_spec(request: control_pb2.CreateActorRequest) -> ActorSpec:
         env_hash=request.env_hash,
         class_name=name(request.class_name, "class_name"),
         function_hash=request.function_hash,
+        piece_hashes=tuple(request.piece_hashes),
         strategy=strategy_from_proto(request.strategy),
     )
 
@@ -363,6 +364,7 @@ def to_stored_actor(row: Actor) -> control_pb2.StoredActor:
         env_hash=spec.env_hash,
         class_name=spec.class_name,
         function_hash=spec.function_hash,
+        piece_hashes=spec.piece_hashes,
         strategy=None if spec.strategy == ANYWHERE else strategy_to_proto(spec.strategy),
     )
     info = control_pb2.ActorInfo(
@@ -398,6 +400,7 @@ def stored_actor(message: control_pb2.StoredActor) -> Actor:
         env_hash=request.env_hash,
         class_name=request.class_name,
         function_hash=request.function_hash,
+        piece_hashes=tuple(request.piece_hashes),
         strategy=strategy_from_proto(request.strategy),
     )
     return Actor(

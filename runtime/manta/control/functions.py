@@ -1,7 +1,11 @@
-"""The table of functions: code of actor classes that must outlive whoever brought it, by content hash."""
+"""The table of functions: what actors are started from and must outlive whoever brought it, by content hash.
+
+That is code of their classes, and their folders in pieces.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from manta.control.commands import Command, Table, Write
@@ -48,7 +52,7 @@ class FunctionTable:
         if row is None:
             if self._bytes + len(blob) > self._limit:
                 raise LimitExceededError(
-                    f"the function of {len(blob)} bytes does not fit: functions take {self._bytes} of at most"
+                    f"a blob of {len(blob)} bytes does not fit: code and folders of actors take {self._bytes} of at most"
                     f" {self._limit} bytes"
                 )
             row = self._rows[function_hash] = _Function(blob)
@@ -68,31 +72,33 @@ class FunctionTable:
             raise FunctionNotFoundError(f"no function with the hash {function_hash.hex()} is known; put it first")
         return row.blob
 
-    def need(self, function_hash: bytes, actor_id: ActorId, durable: bool, out: list[Command]) -> None:
-        """An actor may be started from it until it is `unneeded`.
+    def need(self, hashes: Sequence[bytes], actor_id: ActorId, durable: bool, out: list[Command]) -> None:
+        """An actor may be started from them until they are `unneeded`.
 
         Raises:
-            FunctionNotFoundError: It is not there.
+            FunctionNotFoundError: One is not there; nothing has changed.
         """
-        blob = self.get(function_hash)
-        row = self._rows[function_hash]
-        row.actors.add(actor_id)
-        if durable and actor_id not in row.durable:
-            if not row.durable:
-                out.append(Write(Table.FUNCTIONS, function_hash, blob))
-            row.durable.add(actor_id)
+        blobs = [self.get(each) for each in hashes]
+        for function_hash, blob in zip(hashes, blobs, strict=True):
+            row = self._rows[function_hash]
+            row.actors.add(actor_id)
+            if durable and actor_id not in row.durable:
+                if not row.durable:
+                    out.append(Write(Table.FUNCTIONS, function_hash, blob))
+                row.durable.add(actor_id)
 
-    def unneeded(self, function_hash: bytes, actor_id: ActorId, out: list[Command]) -> None:
+    def unneeded(self, hashes: Sequence[bytes], actor_id: ActorId, out: list[Command]) -> None:
         """That actor is dead."""
-        row = self._rows.get(function_hash)
-        if row is None:
-            return
-        row.actors.discard(actor_id)
-        if actor_id in row.durable:
-            row.durable.discard(actor_id)
-            if not row.durable:
-                out.append(Write(Table.FUNCTIONS, function_hash, None))
-        self._forget(function_hash, row)
+        for function_hash in hashes:
+            row = self._rows.get(function_hash)
+            if row is None:
+                continue
+            row.actors.discard(actor_id)
+            if actor_id in row.durable:
+                row.durable.discard(actor_id)
+                if not row.durable:
+                    out.append(Write(Table.FUNCTIONS, function_hash, None))
+            self._forget(function_hash, row)
 
     def job_finished(self, job_id: JobId) -> None:
         """A job that may have put code is over."""
@@ -107,12 +113,13 @@ class FunctionTable:
                 out.append(Write(Table.FUNCTIONS, function_hash, None))
                 self._forget(function_hash, row)
 
-    def restored_need(self, function_hash: bytes, actor_id: ActorId) -> None:
-        """A restored durable actor needs it; it is in the store already."""
-        row = self._rows.get(function_hash)
-        if row is not None:
-            row.actors.add(actor_id)
-            row.durable.add(actor_id)
+    def restored_need(self, hashes: Sequence[bytes], actor_id: ActorId) -> None:
+        """A restored durable actor needs them; they are in the store already."""
+        for function_hash in hashes:
+            row = self._rows.get(function_hash)
+            if row is not None:
+                row.actors.add(actor_id)
+                row.durable.add(actor_id)
 
     def _forget(self, function_hash: bytes, row: _Function) -> None:
         if not row.jobs and not row.actors and self._rows.pop(function_hash, None) is not None:

@@ -216,6 +216,8 @@ class ActorSpec:
     env_hash: bytes = b""
     class_name: str = ""
     function_hash: bytes = b""
+    #: Of its folders.
+    piece_hashes: tuple[bytes, ...] = ()
     #: Where it may be placed.
     strategy: Strategy = ANYWHERE
 
@@ -223,6 +225,11 @@ class ActorSpec:
     def durable(self) -> bool:
         """Whether it is written: nobody would announce it again after a restart, or others find it by name."""
         return self.detached or bool(self.name)
+
+    @property
+    def blobs(self) -> tuple[bytes, ...]:
+        """Hashes of all that it is started from, and that is kept for it."""
+        return (self.function_hash, *self.piece_hashes) if self.function_hash else self.piece_hashes
 
 
 @dataclass(frozen=True, slots=True)

@@ -308,7 +308,9 @@ class ControlState:
         return self.kv.delete(event.namespace, event.key, event.prefix, out).to_bytes(8, "big")
 
     def _put_function(self, event: events.PutFunction, now: Instant, out: list[Command]) -> bytes:
-        self.jobs.get(event.job_id)
+        if self.jobs.get(event.job_id).state is not JobState.RUNNING:
+            # Nobody would ever say that it is not needed any more.
+            raise JobFinishedError(f"job {event.job_id.hex()} is over; it can put no code")
         self.functions.put(event.job_id, event.function_hash, event.blob)
         return b""
 

@@ -25,6 +25,7 @@ from manta.core import errors
 from manta.core.environment import PY_MODULES, SETUP_TIMEOUT, WORKING_DIR
 from manta.core.options.environments import SETUP_S
 from manta.jobs import packages
+from manta.rpc.v1 import control_pb2 as ctl
 
 #: In the folder of the session: Ray's name for it.
 FOLDER: Final = "runtime_resources"
@@ -92,7 +93,7 @@ def _place(session: UserSession, keep: Path, entry: Mapping[str, Any], deadline:
             fcntl.flock(lock, fcntl.LOCK_UN)
             if not _lock(session, lock, fcntl.LOCK_EX, session.now() + _PAUSE_S, wait=False) or into.is_dir():
                 continue
-            data = _fetched(session, name, base64.b64decode(entry["ref"]), deadline)
+            data = _fetched(session, name, entry, deadline)
             _unpack(keep, into, data)
             os.truncate(lock, 0)
             os.pwrite(lock, str(len(data)).encode(), 0)
@@ -120,11 +121,29 @@ def _lock(session: UserSession, lock: int, kind: int, deadline: float | None, *,
             time.sleep(_PAUSE_S)
 
 
-def _fetched(session: UserSession, name: str, written: bytes, deadline: float | None) -> bytes:
-    data = session.get_one(rebuild(written[:SIZE], written[SIZE:]), deadline)
+def _fetched(session: UserSession, name: str, entry: Mapping[str, Any], deadline: float | None) -> bytes:
+    written = base64.b64decode(entry["ref"])
+    try:
+        data = session.get_one(rebuild(written[:SIZE], written[SIZE:]), deadline)
+    except errors.ObjectLostError as lost:
+        if "pieces" not in entry:
+            raise errors.RaySystemError(
+                f"folder {name[:12]} of {entry['size']} bytes is gone: {lost}\nA folder is there as long as who named it in a "
+                "runtime_env, and on nodes that have it already. For a detached actor it is kept for as long as the actor may be "
+                "started, if all its folders have no more than 64 MiB together"
+            ) from lost
+        data = b"".join(_piece(session, bytes.fromhex(piece)) for piece in entry["pieces"])
     if hashlib.sha256(data).hexdigest() != name:
         raise errors.RaySystemError("what was fetched is not what was put")
     return bytes(data)
+
+
+def _piece(session: UserSession, piece: bytes) -> bytes:
+    """What control keeps for a detached actor whose driver has gone."""
+    blob: bytes = session.control(
+        "GetFunction", ctl.GetFunctionRequest(function_hash=piece), ctl.GetFunctionResponse
+    ).blob
+    return blob
 
 
 def _unpack(keep: Path, into: Path, data: bytes) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import manta
 from manta.client.archives import read
+from manta.exceptions import ActorDiedError
 from manta.jobs.supervisor import for_tasks
 from manta.testing import Cluster
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from manta.client.handles import ActorHandle
     from tests.support.leaks import Sandbox
 
 CLUSTER = None
@@ -194,3 +198,65 @@ def test_an_archive_that_is_not_fit_fails_its_tasks_and_actors_and_says_why(two:
     for node in two.list_all_nodes():
         assert not list((folders / "..").resolve().glob("evil.py"))
         assert not os.path.exists(os.path.join(node.session_dir, "evil.py"))
+
+
+#: A detached actor whose driver is gone when it is asked.
+DETACHED = """
+import os, sys, manta
+from manta.api import uploads
+
+uploads.KEPT_BYTES = int(os.environ["KEPT"])
+manta.init(os.environ.get("CLUSTER"), log_to_driver=False, namespace="n", runtime_env={"working_dir": sys.argv[1] + "/code"})
+
+
+@manta.remote(num_cpus=0, resources={"here": 1})
+def child():
+    import helper
+
+    return helper.X
+
+
+@manta.remote(
+    num_cpus=0, resources={"spot": 1}, max_restarts=-1, max_task_retries=-1, runtime_env={"py_modules": [sys.argv[1] + "/mod"]}
+)
+class Actor:
+    def look(self):
+        import helper, mod
+
+        return helper.X, mod.Y, open("data.txt").read(), manta.get_runtime_context().get_node_id(), manta.get(child.remote())
+
+
+for name in ("one", "two"):
+    actor = Actor.options(name=name, lifetime="detached").remote()
+    assert manta.get(actor.look.remote(), timeout=30)[:3] == ("helped", "module", "plain")
+"""
+
+
+@contextlib.contextmanager
+def moved(folders: Path, *, outside: bool, kept_bytes: int) -> Iterator[tuple[Cluster, list[ActorHandle[Any]], str]]:
+    """A cluster in which detached actors have lost their driver and their node, and another one is there for them."""
+    with Cluster(head_node_args={"num_cpus": 1, "resources": {"here": 8}}, gateway=True) as cluster:
+        gone = cluster.add_node(num_cpus=1, resources={"spot": 8})
+        done = run(cluster, DETACHED, folders, outside=outside, KEPT=str(kept_bytes))
+        assert done.returncode == 0, done.stderr
+        there = cluster.add_node(num_cpus=1, resources={"spot": 8})
+        assert cluster.head_node is not None
+        with manta.init(f"unix:{cluster.head_node.socket}", namespace="n", log_to_driver=False):
+            cluster.remove_node(gone, allow_graceful=False)
+            yield cluster, [manta.get_actor(name) for name in ("one", "two")], there.node_id
+
+
+@pytest.mark.parametrize("outside", [False, True], ids=["on the head", "outside"])
+def test_a_detached_actor_that_moves_has_its_folders_when_its_driver_is_gone(folders: Path, outside: bool):
+    """Those of its job and its own; so have the tasks that it starts. Control keeps them as long as there is such an actor."""
+    with moved(folders, outside=outside, kept_bytes=1 << 20) as (_, actors, node):
+        for actor in actors:
+            found = manta.get(actor.look.remote(), timeout=30)
+            assert found == ("helped", "module", "plain", node, "helped")
+
+
+def test_folders_that_are_too_large_to_be_kept_are_lost_by_name(folders: Path):
+    with moved(folders, outside=False, kept_bytes=10) as (_, actors, _node):
+        with pytest.raises(ActorDiedError, match="is there as long as who named it") as lost:
+            manta.get(actors[0].look.remote(), timeout=30)
+        assert "if all its folders have no more than 64 MiB together" in str(lost.value)

@@ -280,6 +280,38 @@ def test_a_class_that_must_outlive_its_job_is_kept_as_long_as_needed(world):
     assert (Table.FUNCTIONS, b"h" * 16) not in world.store
 
 
+def put(world, job, *hashes):
+    for one in hashes:
+        world.handle(
+            events.PutFunction(request_id=world.request_id(), job_id=job, function_hash=one, blob=b"of " + one)
+        )
+
+
+def test_pieces_of_folders_are_kept_for_all_that_name_them_through_restarts(world):
+    """Of an actor that cannot have all of its pieces nothing is kept."""
+    one, two, three = (letter * 32 for letter in (b"1", b"2", b"3"))
+    job, driver = world.job(A)
+    put(world, job, one, two, three)
+    with pytest.raises(FunctionNotFoundError):
+        world.create(job, driver, detached=True, piece_hashes=(three, b"?" * 32))
+    first = world.create(job, driver, detached=True, piece_hashes=(one, two, one))
+    second = world.create(job, driver, detached=True, piece_hashes=(two,))
+    world.handle(events.FinishJob(request_id=world.request_id(), job_id=job, state=JobState.SUCCEEDED))
+    with pytest.raises(FunctionNotFoundError):
+        world.state.functions.get(three)
+    with pytest.raises(JobFinishedError):
+        put(world, job, three)
+    world.restart()
+    world.register(A)
+    assert [world.state.functions.get(each) for each in (one, two)] == [b"of " + one, b"of " + two]
+    kill(world, first)
+    assert world.state.functions.statistics() == {"functions": 1, "functions_bytes": 35}
+    assert world.store[Table.FUNCTIONS, two] == b"of " + two
+    kill(world, second)
+    assert not [key for table, key in world.store if table is Table.FUNCTIONS]
+    world.state.validate()
+
+
 # ---- control restarts
 
 

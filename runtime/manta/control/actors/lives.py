@@ -144,12 +144,11 @@ class Lives:
         self._close_account(row)
         self._refusals.pop(row.actor_id, None)
         self._quick_deaths.pop(row.actor_id, None)
-        if spec.function_hash:
-            self._functions.unneeded(spec.function_hash, row.actor_id, out)
+        self._functions.unneeded(spec.blobs, row.actor_id, out)
         # The creation spec is of no use any more, and may be large.
         row = replace(
             row,
-            spec=replace(spec, spec=b""),
+            spec=replace(spec, spec=b"", piece_hashes=()),
             state=ActorState.DEAD,
             address=None,
             death=death,

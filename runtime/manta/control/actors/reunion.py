@@ -98,8 +98,7 @@ class Reunion:
     def announced(self, row: Actor, event: CreateActor, now: Instant, out: list[Command]) -> None:
         """The owner of an actor that a raylet had told of says the rest."""
         spec = event.spec
-        if spec.function_hash:
-            self._functions.need(spec.function_hash, spec.actor_id, spec.durable, out)
+        self._functions.need(spec.blobs, spec.actor_id, spec.durable, out)
         restarts = event.known.num_restarts if event.known else 0
         row = replace(row, spec=spec, announced=True, num_restarts=max(row.num_restarts, restarts))
         if row.state is ActorState.DEAD and row.death is not None and row.death.kind in deaths.RESTARTABLE:

@@ -106,8 +106,7 @@ class ActorTable:
             )
         if not self._jobs.is_running(spec.job_id) and not self.outlives_job(spec):
             raise JobFinishedError(f"job {spec.job_id.hex()} is over; it can create no actor")
-        if spec.function_hash:
-            self._functions.need(spec.function_hash, spec.actor_id, spec.durable, out)
+        self._functions.need(spec.blobs, spec.actor_id, spec.durable, out)
         self._stories.tell(now.s, event.cause, f"actor {spec.class_name} created", spec.actor_id, spec.job_id)
         if event.known is not None and event.known.incarnation > 0:
             self._reunion.claimed(spec, event.known, now, out, event.cause)
@@ -273,8 +272,8 @@ class ActorTable:
     def restore(self, row: Actor) -> None:
         """Take a row from the store."""
         self._rows.restore(row)
-        if row.state is not ActorState.DEAD and row.spec.function_hash:
-            self._functions.restored_need(row.spec.function_hash, row.actor_id)
+        if row.state is not ActorState.DEAD:
+            self._functions.restored_need(row.spec.blobs, row.actor_id)
 
     def restored(self, now: Instant, out: list[Command], cause: str) -> None:
         """All rows are here: those placed on nodes that cannot come back have ended, the others wait for theirs."""

@@ -1,7 +1,8 @@
 """The fields of a runtime environment besides its variables: folders that workers get, and how long they may wait for them.
 
 They travel as variables of the worker (`core.environment` has their names), so that they are inherited, merged and told apart as
-those are. A folder is `{"path": ...}` until `api.uploads` has put it into the cluster, then `{"hash": ..., "ref": ...}`.
+those are. A folder is `{"path": ...}` until `api.uploads` has put it into the cluster; then it has `hash`, `ref` and `size`.
+A detached actor's has `pieces`, too: hashes of what control keeps of it.
 """
 
 from __future__ import annotations
