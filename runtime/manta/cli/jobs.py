@@ -52,6 +52,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             f"--entrypoint-{name}", type=float, metavar="N", help=f"{what} that it holds, on whatever node"
         )
     submit.add_argument("--entrypoint-resources", metavar="JSON", help="amounts of custom resources, by name")
+    submit.add_argument(
+        "--entrypoint-label-selector", metavar="JSON", help='labels of the node that it runs on, as {"zone": "in(a,b)"}'
+    )
     submit.add_argument("--no-wait", action="store_true", help="do not follow its log")
     submit.add_argument("entrypoint", nargs="+", metavar="COMMAND", help="after --")
     for name, doc, act in (
@@ -118,6 +121,7 @@ def _submit(client: Any, flags: argparse.Namespace) -> int:
         entrypoint_num_gpus=flags.entrypoint_num_gpus,
         entrypoint_memory=flags.entrypoint_memory,
         entrypoint_resources=_object(flags.entrypoint_resources, "--entrypoint-resources") or None,
+        entrypoint_label_selector=_object(flags.entrypoint_label_selector, "--entrypoint-label-selector") or None,
     )
     if flags.no_wait:
         _say({"submission_id": job_id}, flags.output, job_id)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from manta.core.labels import wrong_selector
 from manta.core.options.table import check_runtime_env
 from manta.core.resources import custom_resources
 from manta.jobs.errors import JobRequestError, RuntimeEnvError
@@ -69,7 +70,7 @@ class Facts:
     def message(self) -> str:
         """Why it is where it is."""
         if self.end is None and self.run is not None and self.began is None:
-            return f"Job waits for a node with {_amounts(self.job['resources'])} free."
+            return f"Job waits for a node{_needs(self.job['resources'])}."
         return str((self.end or {}).get("message") or _TELLING[self.status])
 
 
@@ -116,10 +117,6 @@ def check_request(body: object, new_id: str) -> dict[str, Any]:
         or len(metadata) > MOST_METADATA
     ):
         raise JobRequestError("metadata is larger than 100 kB, or has more than 1000 entries")
-    if body.get("entrypoint_label_selector"):
-        raise JobRequestError(
-            "entrypoint_label_selector is not built: say what the entrypoint needs, not where it runs"
-        )
     environment, resources = _check_environment(body.get("runtime_env") or {}), _check_resources(body)
     return {
         "submission_id": check_id(body.get("submission_id") or body.get("job_id") or new_id),
@@ -142,6 +139,8 @@ def _check_resources(body: Mapping[str, Any]) -> dict[str, Any]:
     amounts = {name: _check_amount(f"entrypoint_resources[{name!r:.100}]", value) for name, value in custom.items()}
     if any(amounts.values()):
         found["resources"] = amounts
+    if selector := _check_selector(body.get("entrypoint_label_selector")):
+        found["label_selector"] = selector
     if not found:
         return {}
     # An actor that says nothing of CPUs holds one while it is made; this one holds what was asked for.
@@ -155,18 +154,35 @@ def _check_resources(body: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _check_selector(selector: object) -> dict[str, str]:
+    if not selector:
+        return {}
+    if not isinstance(selector, dict):
+        raise JobRequestError("entrypoint_label_selector is an object of conditions, by the names of labels")
+    try:
+        wrong = wrong_selector(selector)
+    except (TypeError, ValueError) as error:
+        wrong = str(error)
+    if wrong:
+        raise JobRequestError(f"entrypoint_label_selector: {wrong}")
+    return selector
+
+
 def _check_amount(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
         raise JobRequestError(f"{name} is an amount, like 2 or 0.5, not {value!r:.40}")
     return value
 
 
-def _amounts(resources: Mapping[str, Any]) -> str:
-    """For people: `4 CPUs, 2 GPUs`."""
+def _needs(resources: Mapping[str, Any]) -> str:
+    """For people: ` with 4 CPUs, 2 GPUs free and the labels zone=a`."""
     named = {"num_cpus": "CPUs", "num_gpus": "GPUs", "memory": "bytes of memory"}
     said = [f"{resources[name]:g} {words}" for name, words in named.items() if resources.get(name)]
     said += [f"{amount:g} of {name}" for name, amount in (resources.get("resources") or {}).items() if amount]
-    return ", ".join(said)
+    free = f"{', '.join(said)} free" if said else ""
+    selector = resources.get("label_selector") or {}
+    labels = f"the labels {', '.join(f'{key}={value}' for key, value in selector.items())}" if selector else ""
+    return f" with {' and '.join(filter(None, (free, labels)))}" if free or labels else ""
 
 
 def _check_environment(value: object) -> dict[str, Any]:

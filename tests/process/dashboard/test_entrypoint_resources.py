@@ -54,9 +54,21 @@ def test_one_that_waits_is_stopped_and_one_that_runs_leaves_nothing(page):
     [
         {"entrypoint_num_cpus": "2"}, {"entrypoint_num_gpus": -1}, {"entrypoint_memory": float("1e30")},
         {"entrypoint_resources": [1]}, {"entrypoint_resources": {"CPU": 1}}, {"entrypoint_resources": {"a": True}},
+        {"entrypoint_label_selector": "zone=a"}, {"entrypoint_label_selector": {"zone": 1}},
+        {"entrypoint_label_selector": {"zone": "in("}}, {"entrypoint_label_selector": {"/": "a"}},
     ],
 )  # fmt: skip
 def test_what_is_no_amount_is_refused(page, fields):
     status, answer = page.ask("POST", "/api/jobs/", {"entrypoint": "true", **fields}, role="submitter")
     assert status == 400
     assert "entrypoint" in answer["message"]
+
+
+def test_it_runs_on_a_node_with_the_labels_that_it_names(page):
+    """This one has none but its own; what no node has is waited for, and said."""
+    runs = submit(page, "echo here", entrypoint_label_selector={"zone": "!a"})
+    assert (over(page, runs)["status"], log(page, runs)) == ("SUCCEEDED", "here\n")
+    waits = submit(page, "true", entrypoint_label_selector={"zone": "in(a,b)"})
+    wait_until(lambda: "waits for a node with the labels zone=in(a,b)" in job(page, waits)["message"], timeout_s=20)
+    assert page.ask("POST", f"/api/jobs/{waits}/stop", role="submitter")[0] == 200
+    assert over(page, waits)["status"] == "STOPPED"

@@ -34,6 +34,15 @@ def test_a_job_that_needs_resources_is_pending_until_it_has_them_and_says_for_wh
     runs = states.Facts(needs, run={"group": 1}, placed={"unix_ms": 2})
     assert (runs.status, states.event(runs)["began_unix_ms"]) == ("RUNNING", 2)
     assert "resources" not in states.check_request({"entrypoint": "true", "entrypoint_num_cpus": 0}, "x")
+    somewhere = {"entrypoint": "true", "entrypoint_label_selector": {"zone": "in(a,b)", "x": "!y"}}
+    placed = states.check_request(somewhere, "x")
+    assert placed["resources"] == {"num_cpus": 0, "label_selector": {"zone": "in(a,b)", "x": "!y"}}
+    waits = states.Facts(placed, run={"group": 1, "unix_ms": 1})
+    assert waits.message == "Job waits for a node with the labels zone=in(a,b), x=!y."
+    both = states.check_request({**somewhere, "entrypoint_num_cpus": 2}, "x")
+    assert (
+        states.Facts(both, run={}).message == "Job waits for a node with 2 CPUs free and the labels zone=in(a,b), x=!y."
+    )
     assert not states.same(JOB, needs)
 
 
