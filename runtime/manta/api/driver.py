@@ -48,9 +48,13 @@ def connect_driver(options: InitOptions, raylet: str) -> UserSession:
     return session
 
 
-def connect_outside(options: InitOptions, address: str) -> RemoteSession:
+def connect_outside(options: InitOptions, address: str, *, looks: bool = False) -> RemoteSession:
     """Join the cluster of the gateway at `address` (manta://HOST:PORT) as a driver outside.
 
+    Args:
+        options: Of `init`.
+        address: Of the gateway.
+        looks: The session is to ask control, and nothing else: it has no job, so that it needs no room on control's disk.
     Raises:
         ClusterNotFoundError: No gateway is there.
         AuthenticationError: It is not the right one, or the token is not.
@@ -62,12 +66,16 @@ def connect_outside(options: InitOptions, address: str) -> RemoteSession:
     plain = not setting("TLS")
     authorities = None if plain else _authorities(options.given.get("ca"))
     gateway = Gateway(address, _token(address, options.given.get("token")), authorities, plain=plain)
-    return _connect_to(gateway, options)
+    return _connect_to(gateway, options, looks)
 
 
-def connect_kubernetes(options: InitOptions, address: str) -> RemoteSession:
+def connect_kubernetes(options: InitOptions, address: str, *, looks: bool = False) -> RemoteSession:
     """Join the MantaCluster that k8s://NAMESPACE/NAME names as a driver outside, through the API server.
 
+    Args:
+        options: Of `init`.
+        address: Of the cluster.
+        looks: See `connect_outside`.
     Raises:
         KubernetesError: There is no way to it, also after `GATEWAY_S`, or it takes no drivers; its classes say which.
         AuthenticationError: Its gateway is not the right one, or does not take the token.
@@ -84,7 +92,7 @@ def connect_kubernetes(options: InitOptions, address: str) -> RemoteSession:
         say=lambda text: log.warning("%s", text),
     )
     try:
-        return _connect_in_time(cluster, options)
+        return _connect_in_time(cluster, options, looks)
     except errors.KubernetesError:
         cluster.close()
         raise
@@ -96,7 +104,7 @@ def connect_kubernetes(options: InitOptions, address: str) -> RemoteSession:
         raise
 
 
-def _connect_in_time(cluster: Cluster, options: InitOptions) -> RemoteSession:
+def _connect_in_time(cluster: Cluster, options: InitOptions, looks: bool) -> RemoteSession:
     """Join a cluster that takes drivers, by what is known of it.
 
     What is known is older than its gateway's last start, or its head's: one that is being started again is waited for.
@@ -105,7 +113,7 @@ def _connect_in_time(cluster: Cluster, options: InitOptions) -> RemoteSession:
     said = False
     while True:
         try:
-            return _connect_to(cluster.gateway(), options)
+            return _connect_to(cluster.gateway(), options, looks)
         except (errors.PortForwardError, errors.RpcError) as failed:
             # Of the others some are answers: one that holds all the sessions it may is there.
             if not isinstance(failed, errors.PortForwardError) and type(failed) is not errors.RpcError:
@@ -118,7 +126,7 @@ def _connect_in_time(cluster: Cluster, options: InitOptions) -> RemoteSession:
         time.sleep(LOOK_S)
 
 
-def _connect_to(gateway: Gateway, options: InitOptions) -> RemoteSession:
+def _connect_to(gateway: Gateway, options: InitOptions, looks: bool) -> RemoteSession:
     from manta.client.remote.session import RemoteSession
     from manta.rpc.v1 import gateway_pb2 as gw
     from manta.version import __version__
@@ -126,7 +134,9 @@ def _connect_to(gateway: Gateway, options: InitOptions) -> RemoteSession:
     show, job_config = _job_config(options)
     session = RemoteSession(gateway)
     session.connect(
-        gw.OpenSession(job_config=job_config, python=_python(), namespace=_namespace(options), manta=__version__)
+        gw.OpenSession(
+            job_config=job_config, python=_python(), namespace=_namespace(options), manta=__version__, looks=looks
+        )
     )
     _talk(session, options, show)
     return session

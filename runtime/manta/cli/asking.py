@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from manta.cli import clusters
 from manta.cli.tool import CONTROL_S, Tool
-from manta.core.environment import env
+from manta.core.environment import check_settings, env
 
 #: How long nodes may take to answer, seconds.
 NODES_S = 5.0
@@ -33,15 +33,18 @@ def control_of(address: str | None, command: str) -> Iterator[Control]:
     """
     wanted = address or env("ADDRESS") or ""
     if wanted.startswith(clusters.ELSEWHERE):
-        import manta
-        from manta.client import current
+        from manta.api.driver import connect_kubernetes, connect_outside
+        from manta.core.options.init import init_options
 
-        manta.init(wanted, log_to_driver=False, configure_logging=False)
+        check_settings()
+        options = init_options({"address": wanted, "log_to_driver": False})
+        # No job: a command has to say how a cluster is also while nothing can be written there.
+        connect = connect_kubernetes if wanted.startswith(clusters.KUBERNETES) else connect_outside
+        session = connect(options, wanted, looks=True)
         try:
-            session: Any = current.session
             yield session.control
         finally:
-            manta.shutdown()
+            session.close()
         return
     with Tool(clusters.find(address, command).raylet) as tool:
         yield tool.control

@@ -111,15 +111,9 @@ def gather_outside(address: str) -> dict[str, Any]:
     Raises:
         MantaError: It cannot be reached, or does not let us in.
     """
-    import manta
-
     problems: list[str] = []
     with asking.control_of(address, "status") as control:
         answers = _answers(control, problems)
-        mine = manta.get_runtime_context().get_job_id()
-    if answers.jobs is not None:
-        # Whoever asks has joined to do so.
-        answers.jobs = [job for job in answers.jobs if job.job_id.hex() != mine]
     rows = [_node(node, {}, problems) for node in answers.nodes]
     return {
         "session": address,

@@ -124,7 +124,9 @@ class GatewayService:
                 f"the driver runs Python {opened.python or 'of no version'}, the cluster Python {ours}; their minor versions "
                 "have to be the same, as pickled code fits no other"
             )
-        hello = pb.Hello(job_config=opened.job_config, python=opened.python, namespace=opened.namespace)
+        hello = pb.Hello(
+            job_config=opened.job_config, python=opened.python, namespace=opened.namespace, looks=opened.looks
+        )
         return await self._sessions.open(hello), 0
 
     # -- messages

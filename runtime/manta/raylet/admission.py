@@ -14,6 +14,7 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from manta.core.errors import MantaError, ProtocolError
+from manta.core.ids import JOB_ID_BYTES, nil
 from manta.raylet import events as ev
 from manta.raylet.clients import Client, Clients, Job
 from manta.raylet.config import RayletConfig
@@ -37,6 +38,8 @@ _REGISTER_S: Final = 30.0
 _LEAVE_S: Final = 5.0
 
 _ID_BYTES: Final = 28
+#: Of who only looks.
+NO_JOB: Final = nil(JOB_ID_BYTES)
 
 #: Who may come from another node.
 FAR_ROLES: Final[frozenset[int]] = frozenset({pb.ROLE_LEASER})
@@ -116,6 +119,10 @@ class Admission:
             self._welcome(client, None)
         elif message.role == pb.ROLE_LEASER:
             self._admit_leaser(client, message)
+        elif message.looks:
+            client.looks = True
+            self._watch(client)
+            self._welcome(client, None)
         else:
             self._watch(client)
             self._start(self._admit_driver(client, message), f"admit driver {client.pid}")
@@ -239,7 +246,7 @@ class Admission:
             node_ip=config.node_ip,
             session_dir=str(config.session_dir),
             session_name=config.session_name or config.session_dir.name,
-            job_id=client.job,
+            job_id=NO_JOB if client.looks else client.job,
             arena_bytes=size if uses_store else 0,
             resources=common.Resources(amounts=dict(config.resources)),
             door=config.door,

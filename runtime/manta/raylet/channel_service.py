@@ -99,6 +99,8 @@ class ChannelService:
         self._states: dict[bytes, pb.ActorState] = {}
         #: What a tool may send: it asks, it holds nothing.
         self._for_tools = frozenset({pb.Goodbye, pb.ControlCall, pb.StackRequest, pb.StatusRequest, pb.KeepService})
+        #: What a driver without a job may send: it asks, and tells its own numbers.
+        self._for_lookers = frozenset({pb.Goodbye, pb.ControlCall, pb.UserMetrics, pb.TaskReport})
         #: What a process of another node may send: it leases.
         self._for_leasers = frozenset({pb.LeaseDemand, pb.LeaseReturned, pb.TakeTokens})
 
@@ -126,6 +128,7 @@ class ChannelService:
             if (
                 handler is None
                 or (client.role == pb.ROLE_TOOL and type(message) not in self._for_tools)
+                or (client.looks and type(message) not in self._for_lookers)
                 or (client.role == pb.ROLE_LEASER and type(message) not in self._for_leasers)
             ):
                 self._admission.refuse(connection, f"a raylet takes no {type(message).__name__} from this process")

@@ -25,6 +25,8 @@ class Client:
     job: bytes = b""
     #: Leasers: the node they live on.
     node_id: bytes = b""
+    #: A driver that asks control and does nothing else: it has no job.
+    looks: bool = False
     #: Admitted: it may send anything.
     welcomed: bool = False
     #: It said Goodbye: True when all went well.

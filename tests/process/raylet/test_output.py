@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from manta.rpc.v1 import channel_pb2 as pb
+from manta.rpc.v1 import control_pb2 as cpb
 from tests.process.raylet.node import gone
 from tests.support.waiting import wait_until
 
@@ -102,6 +103,18 @@ def test_a_tool_may_only_ask(raylet):
     with raylet.tool() as tool:
         tool.send(pb.LeaseDemand(key=1, wanted=1))
         assert "a raylet takes no LeaseDemand from this process" in tool.read(pb.Refused).error.message
+
+
+def test_a_driver_that_only_looks_has_no_job_and_may_only_ask(raylet):
+    looking = raylet.driver(looks=True)
+    assert looking.welcome.job_id == b"\xff" * 4
+    question = cpb.ListJobsRequest().SerializeToString()
+    looking.send(pb.ControlCall(request_id=1, method="ListJobs", payload=question, timeout_s=5))
+    jobs = cpb.ListJobsResponse.FromString(looking.read(pb.ControlReply).payload).jobs
+    assert looking.worker_id not in [job.driver.worker_id for job in jobs]
+    looking.send(pb.LeaseDemand(key=1, wanted=1))
+    assert "a raylet takes no LeaseDemand from this process" in looking.read(pb.Refused).error.message
+    looking.close()
 
 
 def test_empty_logs_of_dead_workers_are_removed(raylet):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,6 +57,17 @@ def double(number: int) -> int:
     return 2 * number
 
 
+#: A driver that is not let in.
+JOINS = """
+import sys, manta
+from manta.exceptions import StorageUnwritableError
+try:
+    manta.init(sys.argv[1])
+except StorageUnwritableError as refused:
+    print(f"{refused.path}: {refused.reason}")
+"""
+
+
 def new(name: str, within_s: float = 30.0) -> None:
     """Create a named actor, as soon as that is possible."""
 
@@ -84,6 +98,17 @@ def test_a_full_disk_stops_nothing_that_runs_and_loses_nothing_that_was_acknowle
         ballast = place / "ballast"
         fill(ballast)
         wait_until(lambda: "disk is full" in heads.cli("status").stdout, timeout_s=20)
+        # From outside one sees it too: a command makes no job, which would have to be written. A driver does, and is refused.
+        assert "disk is full" in heads.cli("status", "--address", head.gateway).stdout
+        listed = heads.cli("list", "nodes", "-o", "json", "--address", head.gateway)
+        assert [row["node_id"] for row in json.loads(listed.stdout)] == [head.node_id], listed.stderr
+        for address in (head.gateway, "auto"):
+            joined = subprocess.run(
+                [sys.executable, "-c", JOINS, address], capture_output=True, text=True, timeout=40, check=False
+            )
+            assert (joined.returncode, joined.stdout) == (0, f"{place}/control.sqlite: its disk is full\n"), (
+                joined.stderr
+            )
         with pytest.raises(StorageUnwritableError, match="its disk is full") as refused:
             Counter.options(name="refused", lifetime="detached").remote()
         assert refused.value.path.startswith(str(place))
