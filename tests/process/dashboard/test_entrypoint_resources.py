@@ -72,3 +72,23 @@ def test_it_runs_on_a_node_with_the_labels_that_it_names(page):
     wait_until(lambda: "waits for a node with the labels zone=in(a,b)" in job(page, waits)["message"], timeout_s=20)
     assert page.ask("POST", f"/api/jobs/{waits}/stop", role="submitter")[0] == 200
     assert over(page, waits)["status"] == "STOPPED"
+
+
+@pytest.mark.timeout(150)
+def test_what_is_used_and_waited_for_is_in_the_clusters_status(page):
+    """Where programs made for Ray look for it."""
+
+    def status():
+        code, answer = page.ask("GET", "/api/cluster_status")
+        assert (code, answer["result"]) == (200, True)
+        return answer["data"]["clusterStatus"]
+
+    wait_until(lambda: status()["loadMetricsReport"]["usage"]["CPU"] == [0.0, 2.0], timeout_s=50)
+    assert status()["autoscalerReport"]["activeNodes"] == {"head": 1}
+    holds = submit(page, "exec sleep 1000", entrypoint_num_cpus=1.5)
+    waits = submit(page, "true", entrypoint_num_cpus=2)
+    wait_until(lambda: status()["loadMetricsReport"]["usage"]["CPU"] == [1.5, 2.0], timeout_s=50)
+    wait_until(lambda: status()["loadMetricsReport"]["resourceDemand"] == [[{"CPU": 2.0}, 1]], timeout_s=50)
+    for one in (waits, holds):
+        assert page.ask("POST", f"/api/jobs/{one}/stop", role="submitter")[0] == 200
+        assert over(page, one)["status"] == "STOPPED"
