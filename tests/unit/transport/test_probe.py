@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import errno
+import os
 import shutil
 import socket
 import ssl
@@ -161,6 +163,24 @@ def test_a_renewed_certificate_is_shown_without_a_restart(files, tmp_path):
             assert await asyncio.to_thread(shown, address) != first
 
     asyncio.run(main())
+
+
+def test_a_join_file_that_says_the_same_is_left_and_one_that_cannot_be_written_names_its_file(tmp_path, monkeypatch):
+    """A head that starts again on a full disk has nothing to write."""
+    head = str(tmp_path / "head")
+    credentials.make(head, "c1")
+    path = credentials.write_join_file(head, "10.0.0.1:7600")
+
+    def full(descriptor, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    assert credentials.write_join_file(head, "10.0.0.1:7600") == path
+    with pytest.raises(CertificateError, match=r"join.json cannot be written: No space left on device.*--port"):
+        credentials.write_join_file(head, "10.0.0.1:7601")
+    assert credentials.read_join_file(path).control == "10.0.0.1:7600"
+    with pytest.raises(OSError, match=r"driver\.token"):
+        credentials.make_tokens(head)
 
 
 def test_a_join_file_brings_what_a_node_needs(tmp_path):
