@@ -18,8 +18,13 @@ from manta.transport.credentials import JOIN_TOKEN
 from manta.transport.tls import TlsFiles, read_cluster
 
 
-def listen(config: ControlConfig, handlers: grpc.GenericRpcHandler) -> tuple[grpc.aio.Server, str]:
-    """Make the server, bound and not started, and where it is: "host:port".
+def listen(config: ControlConfig, handlers: grpc.GenericRpcHandler, most: int) -> tuple[grpc.aio.Server, str, int]:
+    """Make the server, bound and not started, and where it is: "host:port", and the port.
+
+    Args:
+        config: Says where.
+        handlers: What it serves.
+        most: Connections at a time.
 
     Raises:
         SettingError: The address cannot be had.
@@ -28,7 +33,7 @@ def listen(config: ControlConfig, handlers: grpc.GenericRpcHandler) -> tuple[grp
     assert config.credentials is not None, "see __main__"
     folder = os.fspath(config.credentials)
     files = TlsFiles.of_role(folder, "control", read_cluster(folder))
-    server = wire.server(auth.JoinTokens(os.path.join(folder, JOIN_TOKEN)), most_connections=wire.MOST_CONNECTIONS)
+    server = wire.server(auth.JoinTokens(os.path.join(folder, JOIN_TOKEN)), most=most)
     server.add_generic_rpc_handlers((handlers,))
     try:
         host, _ = parse_bind(config.listen)
@@ -39,4 +44,4 @@ def listen(config: ControlConfig, handlers: grpc.GenericRpcHandler) -> tuple[grp
         raise SettingError(
             "listen", config.listen, "an address of this machine and a port on which nobody else listens"
         ) from taken
-    return server, joined(host, port)
+    return server, joined(host, port), port

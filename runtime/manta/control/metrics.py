@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from manta.control.services.rpcs import Calls
+    from manta.transport.accepted import Accepted
 
 #: Statistics that only grow, by the event they count.
 _COUNTED = {
@@ -36,12 +37,16 @@ class ControlMetrics:
         state: Read, never changed.
         statistics: The runner's and the store's counts.
         calls: RPCs that were answered.
+        accepted: The connections on TCP.
     """
 
-    def __init__(self, state: ControlState, statistics: Callable[[], Mapping[str, int]], calls: Calls) -> None:
+    def __init__(
+        self, state: ControlState, statistics: Callable[[], Mapping[str, int]], calls: Calls, accepted: Accepted
+    ) -> None:
         self._state = state
         self._statistics = statistics
         self._calls = calls
+        self._accepted = accepted
         self._components = Components()
 
     def text(self) -> bytes:
@@ -76,6 +81,9 @@ class ControlMetrics:
         seconds = counts.get("store_commit_us", 0) / 1e6
         yield text.counter("manta_control_commit_seconds", "Time spent in commits.", (), {(): seconds})
         yield from self._rpcs()
+        doc = "Connections without a credential that made room for others."
+        dismissed: dict[text.Labels, float] = {(): self._accepted.dismissed}
+        yield text.counter("manta_grpc_strangers_dismissed", doc, (), dismissed)
         _, usage = self._components.look({"control": (os.getpid(),)})["control"]
         label = ("component",)
         yield text.counter("manta_process_cpu_seconds", "CPU time of the process.", label, {"control": usage.cpu_s})

@@ -32,6 +32,7 @@ from manta.control.watching import Watchers
 from manta.core.errors import SettingError
 from manta.metrics.port import opened
 from manta.transport import grpc as wire
+from manta.transport.accepted import Accepted
 
 #: Longest path of a Unix socket, bytes.
 SOCKET_PATH_LIMIT = 107
@@ -115,14 +116,16 @@ async def serve(
                 runner.failure.set_exception(error)
 
         server = wire.server((config.token,) if config.token else None)
-        service = compose(runner, orders, log, fail)
+        most = wire.most_connections(wire.MOST_CONNECTIONS)
+        accepted = Accepted(most)
+        service = compose(runner, orders, log, fail, accepted.shown)
         server.add_generic_rpc_handlers((service.handler,))
         target = _bind(server, config.socket)
         stack.callback(config.socket.unlink, missing_ok=True)
         stack.push_async_callback(server.stop, config.stop_grace_s)
-        far, address = None, ""
+        far, address, far_port = None, "", 0
         if config.listen:
-            far, address = listen(config, service.handler)
+            far, address, far_port = listen(config, service.handler, most)
             stack.push_async_callback(far.stop, config.stop_grace_s)
         # The epoch is on disk before anybody hears of it, or nobody else can have it.
         try:
@@ -134,9 +137,10 @@ async def serve(
         await server.start()
         if far is not None:
             await far.start()
+            _ = tasks.start(accepted.keep_room(far_port), name="strangers")
         _ = tasks.start(runner.watch_time(), name="time")
         _ = tasks.start(_failing(runner, log), name="failure")
-        metrics = ControlMetrics(state, runner.statistics, service.calls)
+        metrics = ControlMetrics(state, runner.statistics, service.calls, accepted)
         port = await stack.enter_async_context(
             opened(
                 config.metrics,

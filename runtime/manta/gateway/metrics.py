@@ -14,6 +14,8 @@ from manta.metrics.processes import Components
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
+    from manta.transport.accepted import Accepted
+
 
 class Counts:
     """What happened on the drivers' connections."""
@@ -33,9 +35,10 @@ class Counts:
 class GatewayMetrics:
     """Everything a gateway tells Prometheus. What sessions keep for their drivers is in their own processes and not told."""
 
-    def __init__(self, sessions: Sessions, counts: Counts) -> None:
+    def __init__(self, sessions: Sessions, counts: Counts, accepted: Accepted) -> None:
         self._sessions = sessions
         self._counts = counts
+        self._accepted = accepted
         self._components = Components()
 
     def text(self) -> bytes:
@@ -56,6 +59,9 @@ class GatewayMetrics:
         )
         refused: dict[str, float] = dict(counts.refused)
         yield text.counter("manta_gateway_refusals", "Connections refused after TLS, by error.", ("code",), refused)
+        doc = "Connections without a credential that made room for others."
+        dismissed: dict[text.Labels, float] = {(): self._accepted.dismissed}
+        yield text.counter("manta_grpc_strangers_dismissed", doc, (), dismissed)
         doc = "From a driver's call of Connect to the first answer."
         yield text.histogram("manta_grpc_seconds", doc, ("method",), {"Connect": counts.seconds})
         label = ("direction",)

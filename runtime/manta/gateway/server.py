@@ -18,7 +18,8 @@ from manta.gateway.service import GatewayService
 from manta.gateway.sessions import Sessions
 from manta.gateway.tls import Certificate
 from manta.metrics.port import opened
-from manta.transport.grpc import MESSAGE_LIMIT, limits
+from manta.transport.accepted import Accepted
+from manta.transport.grpc import MESSAGE_LIMIT, limits, most_connections
 from manta.transport.tokens import TokenFile
 
 #: A driver has one connection and one stream on it; a little more, for one that is being replaced.
@@ -33,7 +34,7 @@ FRAME_BYTES = 1 << 20
 AHEAD_BYTES = 4 << 20
 
 
-def options(config: GatewayConfig) -> tuple[tuple[str, int], ...]:
+def options(config: GatewayConfig, most: int) -> tuple[tuple[str, int], ...]:
     """Limits, all of which hold before anybody is asked who they are."""
     return (
         ("grpc.so_reuseport", 0),
@@ -42,7 +43,7 @@ def options(config: GatewayConfig) -> tuple[tuple[str, int], ...]:
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.absolute_max_metadata_size", 16 << 10),
         ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
-        *limits(config.max_connections),
+        *limits(most),
         ("grpc.max_connection_idle_ms", int(config.idle_s * 1000)),
         ("grpc.http2.max_frame_size", FRAME_BYTES),
         ("grpc.http2.lookahead_bytes", AHEAD_BYTES),
@@ -78,11 +79,13 @@ async def serve(config: GatewayConfig) -> AsyncIterator[Gateway]:
         credentials = Certificate(config.certificate, config.key).credentials()
     async with Supervisor() as supervisor:
         sessions, counts, reach = Sessions(config, supervisor), Counts(), Reach(config.raylet)
-        metrics = GatewayMetrics(sessions, counts)
+        most = most_connections(config.max_connections)
+        accepted = Accepted(most)
+        metrics = GatewayMetrics(sessions, counts, accepted)
         server = grpc.aio.server(
-            options=options(config), maximum_concurrent_rpcs=2 * config.max_sessions + STREAMS_PER_CONNECTION
+            options=options(config, most), maximum_concurrent_rpcs=2 * config.max_sessions + STREAMS_PER_CONNECTION
         )
-        server.add_generic_rpc_handlers((GatewayService(sessions, tokens, counts).handler(),))
+        server.add_generic_rpc_handlers((GatewayService(sessions, tokens, counts, accepted.shown).handler(),))
         try:
             if credentials is None:
                 port = server.add_insecure_port(config.bind)
@@ -93,6 +96,7 @@ async def serve(config: GatewayConfig) -> AsyncIterator[Gateway]:
                 "bind", config.bind, "an address of this machine and a port on which nobody else listens"
             ) from taken
         await server.start()
+        _ = supervisor.start(accepted.keep_room(port), name="strangers")
         try:
             async with opened(config.metrics, metrics.text, unready=lambda: reach.why, token=tuple) as metrics_port:
                 if config.metrics.wanted:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -39,10 +40,20 @@ LOOK_S = 0.002
 
 
 class GatewayService:
-    """Connects drivers with their session processes. Messages are bytes here: only the first of a connection is decoded."""
+    """Connects drivers with their session processes. Messages are bytes here: only the first of a connection is decoded.
 
-    def __init__(self, sessions: Sessions, tokens: TokenFile | None, counts: Counts | None = None) -> None:
-        self._counts = counts or Counts()
+    Args:
+        sessions: Those of all drivers.
+        tokens: Who is let in; None for everybody.
+        counts: What happened.
+        shown: Called with the peer of each connection that is let in by its token.
+    """
+
+    def __init__(
+        self, sessions: Sessions, tokens: TokenFile | None, counts: Counts, shown: Callable[[str], None]
+    ) -> None:
+        self._counts = counts
+        self._shown = shown
         self._sessions = sessions
         self._tokens = tokens
 
@@ -56,6 +67,7 @@ class GatewayService:
         counts, began = self._counts, time.monotonic()
         try:
             self._authenticate(context)
+            self._shown(context.peer())
             first = await self._first(context)
             session, received = await self._session(first)
         except errors.MantaError as refused:

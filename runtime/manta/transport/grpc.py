@@ -117,26 +117,34 @@ def _refusing(why: str, handler: Any) -> Any:
     return grpc.unary_unary_rpc_method_handler(refuse_unary)
 
 
-def server(tokens: Sequence[str] | Callable[[], Sequence[str]] | None, *, most_connections: int = 0) -> grpc.aio.Server:
+def server(tokens: Sequence[str] | Callable[[], Sequence[str]] | None, *, most: int = 0) -> grpc.aio.Server:
     """A server with our options.
 
     Args:
         tokens: Valid tokens, or what says which they are now; None only where the socket's directory is the credential.
-        most_connections: At a time, for a server on TCP; those that do not shake hands in time are closed there. 0: no bound.
+        most: Connections at a time, for a server on TCP; those that do not shake hands in time are closed there. 0: no bound.
     """
     interceptors = () if tokens is None else (TokenInterceptor(tokens),)
-    options = SERVER_OPTIONS if not most_connections else (*SERVER_OPTIONS, *limits(most_connections))
+    options = SERVER_OPTIONS if not most else (*SERVER_OPTIONS, *limits(most))
     return grpc.aio.server(options=options, interceptors=interceptors)
 
 
-def limits(most_connections: int) -> tuple[tuple[str, int], ...]:
-    """Options of a server that strangers can reach; they hold before anybody is asked who they are."""
+def most_connections(wanted: int) -> int:
+    """How many connections a server that strangers can reach may have: no more than half of the files that we may open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY:
-        # A flood must not take the files that the process needs for its work: control without them would lose its store.
-        most_connections = min(most_connections, soft // 2)
+    # A flood must not take the files that the process needs for its work: control without them would lose its store.
+    return wanted if soft == resource.RLIM_INFINITY else min(wanted, soft // 2)
+
+
+def limits(most: int) -> tuple[tuple[str, int], ...]:
+    """Options of a server that strangers can reach; they hold before anybody is asked who they are.
+
+    Args:
+        most: Connections, as `most_connections` has it. gRPC knows no bound by address and refuses the next, whoever it is:
+            `transport.accepted` sees to it that there is room.
+    """
     return (
-        ("grpc.max_allowed_incoming_connections", most_connections),
+        ("grpc.max_allowed_incoming_connections", most),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
     )
 

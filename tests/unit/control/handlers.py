@@ -24,6 +24,9 @@ class Aborted(Exception):
 
 
 class Context:
+    def peer(self):
+        return "ipv4:10.0.0.1:4711"
+
     async def abort(self, code, details, trailing_metadata=()):
         raise Aborted(f"{code.name}: {details}")
 
@@ -39,7 +42,7 @@ class Control:
             self.state, self.storage, Watchers(present(self.state)), self.tell, lambda: Instant(1.0, 1)
         )
         self.orders.attach(self.state, self.runner.decide)
-        handler: Any = compose(self.runner, self.orders, EventLog(None), self.defect).handler
+        handler: Any = compose(self.runner, self.orders, EventLog(None), self.defect, lambda peer: None).handler
         self.handlers = {
             name: handler.service(types.SimpleNamespace(method=f"/manta.rpc.v1.ControlService/{name}"))
             for name in METHODS

@@ -36,6 +36,7 @@ def compose(
     orders: Orders,
     log: EventLog,
     failed: Callable[[BaseException], None],
+    shown: Callable[[str], None],
 ) -> Service:
     """Every RPC of control.proto.
 
@@ -44,6 +45,7 @@ def compose(
         orders: What nodes have to do.
         log: For what goes wrong.
         failed: See `Rpcs`.
+        shown: See `Rpcs`.
     """
     questions = QuestionRpcs(runner, orders)
     demand = DemandRpcs(runner)
@@ -60,5 +62,6 @@ def compose(
         runner=runner,
         log=log,
         failed=failed,
+        shown=shown,
     )
     return Service(rpcs.handlers(demand, WatchRpcs(runner), AttachRpcs(runner, orders, rpcs)), rpcs.calls)

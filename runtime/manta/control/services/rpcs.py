@@ -56,10 +56,18 @@ class Rpcs:
         runner: Knows when what was decided is on disk.
         log: For what goes wrong.
         failed: Called with an error of our own making: control can't be trusted any more and must stop.
+        shown: Called with the peer of each call: what gets as far as here has shown a token.
     """
 
-    def __init__(self, *faces: object, runner: Runner, log: EventLog, failed: Callable[[BaseException], None]) -> None:
-        self._runner, self._log, self._failed = runner, log, failed
+    def __init__(
+        self,
+        *faces: object,
+        runner: Runner,
+        log: EventLog,
+        failed: Callable[[BaseException], None],
+        shown: Callable[[str], None],
+    ) -> None:
+        self._runner, self._log, self._failed, self._shown = runner, log, failed, shown
         self._runs = {method.name: _run(method.name, faces) for method in _METHODS if not method.server_streaming}
         self.calls = Calls(self._runs)
         #: Names of RPCs that are answered later.
@@ -127,6 +135,7 @@ class Rpcs:
     def _unary(self, name: str) -> Callable[[Any, _Context], Any]:
         async def answer(request: Any, context: _Context) -> Any:
             began = time.monotonic()
+            self._shown(context.peer())
             settled = (
                 self._runner.settled if shortage.insists(name, self._runner.shortage) else self._runner.settled_or_stuck
             )
@@ -155,6 +164,7 @@ class Rpcs:
 
     def _streaming(self, name: str, run: _Stream) -> Callable[[AsyncIterator[Any], _Context], AsyncIterator[Any]]:
         async def answer(requests: AsyncIterator[Any], context: _Context) -> AsyncIterator[Any]:
+            self._shown(context.peer())
             stream = run(checked(requests), name)
             try:
                 async for response in stream:
