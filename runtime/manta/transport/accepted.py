@@ -8,6 +8,7 @@ side had hung up. While there are few, all this costs is a count of open files t
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import stat
@@ -54,12 +55,14 @@ class Accepted:
         pause = CALM_S
         while True:
             await asyncio.sleep(pause)
-            files = open_files()
             pause = CALM_S
-            if crowd.is_due(files):
-                pause = BUSY_S
-                for inode in crowd.look(sockets.look(), files):
-                    sockets.end(inode)
+            # A process that has no descriptor left for a look has to live on, and may have one the next time.
+            with suppress(OSError):
+                files = open_files()
+                if crowd.is_due(files):
+                    pause = BUSY_S
+                    for inode in crowd.look(sockets.look(), files):
+                        sockets.end(inode)
 
 
 @lru_cache(maxsize=4096)
@@ -89,14 +92,21 @@ class _Sockets:
         self._known: dict[int, tuple[int, Peer | None]] = {}
 
     def look(self) -> dict[int, Peer]:
-        """Those there are now."""
+        """Those there are now.
+
+        Raises:
+            OSError: The process has no descriptor left, and not all of them can be told.
+        """
         known: dict[int, tuple[int, Peer | None]] = {}
         for name in os.listdir(_FILES):
             descriptor = int(name)
-            with suppress(OSError):  # it is closed by now
+            try:
                 status = os.fstat(descriptor)
                 if stat.S_ISSOCK(status.st_mode):
                     known[status.st_ino] = self._known.get(status.st_ino) or (descriptor, self._peer_of(descriptor))
+            except OSError as wrong:
+                if wrong.errno != errno.EBADF:  # it is closed by now
+                    raise
         self._known = known
         return {inode: peer for inode, (_, peer) in known.items() if peer is not None}
 
