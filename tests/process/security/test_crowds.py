@@ -134,7 +134,8 @@ def controls(module_sandbox) -> Iterator[Port]:
 
 @pytest.fixture(params=["gateways", "controls"])
 def port(request: pytest.FixtureRequest) -> Port:
-    return request.getfixturevalue(request.param)
+    found: Port = request.getfixturevalue(request.param)
+    return found
 
 
 def come(port: Port, kind: str, source: str) -> socket.socket | None:
