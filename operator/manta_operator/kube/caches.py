@@ -27,7 +27,8 @@ class Cached:
         needed: Whether nothing can be decided without. What may be forbidden is not.
         fields: Of which fields; empty for all objects.
         keep: Of the objects that come, which are kept, given the other copies: those that are needed are read before.
-        bookmarks: Whether the API server sends any for this kind. For Events it does not.
+        bookmarks: Whether the API server sends any for this kind. For Events it does not, whoever asks: it keeps no cache of
+            them, and what comes straight from etcd has no bookmarks (kubernetes/kubernetes#120348).
     """
 
     resource: Resource

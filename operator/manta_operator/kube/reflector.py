@@ -27,12 +27,16 @@ class Limits:
         page: Objects of one answer of a list.
         answer_s: Until a page of a list has come, or a watch has begun.
         watch_s: After which the server ends a watch, give or take a quarter: connections move on to other servers.
+        unmarked_watch_s: The same of a kind without bookmarks. The next watch begins at the last version that was seen, which is
+            gone if nothing came for five to ten minutes (etcd is compacted), and then everything is listed again: they are few.
+            An hour is what the API server gives whoever asks for no time.
         silence_s: Without a byte a watch is taken for dead. More than a minute, the time between bookmarks.
     """
 
     page: int = 500
     answer_s: float = 30.0
     watch_s: float = 300.0
+    unmarked_watch_s: float = 3600.0
     silence_s: float = 90.0
 
 
@@ -47,7 +51,8 @@ class Reflector:
         selector: A label selector; objects that leave it are as good as deleted.
         fields: A field selector; the same.
         keep: Of what comes, which objects there are for this store: others are as good as not there. None for all.
-        bookmarks: Whether the API server sends any for this kind: if not, a watch may be silent for as long as it lives.
+        bookmarks: Whether the API server sends any for this kind: if not, a watch may be silent for as long as it lives, and the
+            kernel alone notices that nobody is there.
         limits: How long things may take.
         unit: Randomness in [0, 1).
     """
@@ -80,7 +85,8 @@ class Reflector:
             self._query["fieldSelector"] = fields
         self._keep = keep or (lambda obj: True)
         self._limits, self._unit = limits or Limits(), unit
-        self._silence_s = self._limits.silence_s if bookmarks else self._limits.silence_s + 1.25 * self._limits.watch_s
+        self._watch_s = self._limits.watch_s if bookmarks else self._limits.unmarked_watch_s
+        self._silence_s = self._limits.silence_s + (0.0 if bookmarks else 1.25 * self._watch_s)
         self._watching = Watching()
 
     @property
@@ -143,7 +149,7 @@ class Reflector:
             **self._query,
             "resourceVersion": version,
             "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(int(self._limits.watch_s * (0.75 + 0.5 * self._unit())) or 1),
+            "timeoutSeconds": str(int(self._watch_s * (0.75 + 0.5 * self._unit())) or 1),
         }
         limits = self._limits
         watch = self._transport.watch(self._path, query, connect_s=limits.answer_s, silence_s=self._silence_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -26,6 +27,10 @@ MERGE = "application/merge-patch+json"
 LONGEST_LINE = 8 << 20
 #: The most that one answer may have: a page of a list is bounded by its `limit`, and yet.
 LONGEST_ANSWER = 256 << 20
+
+#: The kernel asks whether the other side of a watch is there, after so long without a byte and so often in vain, and then ends
+#: it: a minute in all. It also keeps firewalls and load balancers from forgetting a connection that is silent for some minutes.
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
 
 #: Is told of each request: what it was, how it ended (an HTTP status, or "unreachable"), and after how many seconds.
@@ -106,7 +111,8 @@ class Transport:
             query: Parameters; `watch` is added.
             connect_s: Time limit until the server begins to answer.
             silence_s: A connection without a byte for that long is taken for dead, and the iterator ends as at an end of the
-                watch: bookmarks come every minute, so a living one is never silent that long.
+                watch: bookmarks come every minute, so a living one is never silent that long. One whose other side is gone ends
+                within a minute in any case.
 
         Raises:
             ApiError: It was refused.
@@ -128,6 +134,7 @@ class Transport:
                 async with asyncio.timeout(connect_s):
                     content = await _whole(response)
                 _answer(request, response, content)
+            _keep_alive(response)
             yield _events(request, response)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise UnreachableError(request, _words(error)) from error
@@ -185,6 +192,16 @@ async def connect(
     settings.retries = None  # a repeated DELETE is not what was asked for
     async with client.ApiClient(settings) as api:
         yield Transport(api, agent=agent, observe=observe)
+
+
+def _keep_alive(response: aiohttp.ClientResponse) -> None:
+    connection = response.connection
+    transport = None if connection is None else connection.transport
+    sock = None if transport is None else transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:

@@ -51,6 +51,8 @@ def test_a_class_that_does_not_exist_is_said_in_the_provisioners_words(kube, kub
             await rests(proxy)
             watched = [one for one in proxy.requests if one.path == EVENTS.path(place.namespace) and not one.write]
             assert [one.watches for one in watched] == [False, True]
+            # What follows a watch without Events is a list: there is none for most of an hour.
+            assert int(watched[1].query["timeoutSeconds"]) >= 2700
             place.delete(CLUSTERS, NAME)
             await until(place.gone, "all of it is gone")
 

@@ -79,11 +79,12 @@ def test_fields_are_selected_by_the_server():
     assert {(query["labelSelector"], query["fieldSelector"]) for query in server.queries} == {("a=b", "type=Warning")}
 
 
-def test_where_no_bookmarks_come_silence_is_no_death():
-    """The API server sends none for Events: a watch that is silent until its end is not given up before."""
-    limits = Limits(watch_s=300.0, silence_s=90.0)
-    for bookmarks, silence_s in ((True, 90.0), (False, 465.0)):
+def test_where_no_bookmarks_come_watches_are_long_and_silence_is_no_death():
+    """The API server sends none for Events: what follows a watch without events is a list, so it lasts an hour, silent or not."""
+    limits = Limits(watch_s=300.0, unmarked_watch_s=3600.0, silence_s=90.0)
+    for bookmarks, watch_s, silence_s in ((True, 300, 90.0), (False, 3600, 4590.0)):
         server = Server()
-        read(server, Store(), bookmarks=bookmarks, limits=limits)
+        read(server, Store(), bookmarks=bookmarks, limits=limits, unit=lambda: 0.5)
+        assert [query["timeoutSeconds"] for query in server.queries if "timeoutSeconds" in query] == [str(watch_s)]
         assert server.silences == [silence_s]
-        assert bookmarks or silence_s > limits.watch_s * 1.25
+        assert silence_s > watch_s * 1.25 or bookmarks
