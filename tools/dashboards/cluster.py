@@ -135,6 +135,23 @@ OBJECT_STORE = Row(
         ),
         lines("Objects, by node", _sum("manta_object_store_objects", "pod"), "{{pod}}", stacked=True),
         lines("What happened to objects", _rate("manta_object_store_events_total", "event"), "{{event}}", "ops"),
+        lines(
+            "Bytes from other nodes, by node",
+            _rate("manta_transfer_bytes_total", "pod", f'{PODS},direction="in"'),
+            "{{pod}}",
+            "Bps",
+            "Of objects that are fetched, as they come.",
+            stacked=True,
+        ),
+        lines(
+            "Bytes to other nodes, by node",
+            _rate("manta_transfer_bytes_total", "pod", f'{PODS},direction="out"'),
+            "{{pod}}",
+            "Bps",
+            "A node that sends far more than others has what they all read.",
+            stacked=True,
+        ),
+        _quantiles("How long objects of other nodes take to come", "manta_transfer_seconds"),
     ),
 )
 

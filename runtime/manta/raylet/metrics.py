@@ -50,6 +50,7 @@ class NodeMetrics:
         tasks: What processes tell of tasks.
         measured: What user code measures.
         transfers: How long objects of other nodes took to come.
+        transferred: Bytes that came from other nodes and went to them, by direction.
         services: The processes beside the raylet that it keeps running.
         memory_kills: How many processes were ended because memory was full.
     """
@@ -66,6 +67,7 @@ class NodeMetrics:
         tasks: TaskBook,
         measured: UserMetricBook,
         transfers: Histogram,
+        transferred: Callable[[], Mapping[str, int]],
         services: Callable[[], Mapping[str, Mapping[str, int]]] = dict,
         memory_kills: Callable[[], int] = int,
     ) -> None:
@@ -77,7 +79,7 @@ class NodeMetrics:
         self._frames = frames
         self._tasks = tasks
         self._measured = measured
-        self._transfers = transfers
+        self._transfers, self._transferred = transfers, transferred
         self._services = services
         self._memory_kills = memory_kills
         self._components = Components()
@@ -132,6 +134,8 @@ class NodeMetrics:
         yield text.counter("manta_object_store_events", "What happened to objects.", ("event",), happened)
         doc = "How long objects of other nodes took to come, from the asking to the last byte."
         yield text.histogram("manta_transfer_seconds", doc, (), {(): self._transfers})
+        doc = "Bytes of objects that came from other nodes and went to them."
+        yield text.counter("manta_transfer_bytes", doc, ("direction",), self._transferred())
 
     def _process_usage(self) -> Iterator[Metric]:
         # Those of other containers count in theirs.

@@ -294,7 +294,8 @@ class Raylet:
             metrics = NodeMetrics(
                 node_id=config.node_id, runner=self.runner, processes=self.processes, clients=self.clients, tasks=self.tasks,
                 store=self.objects.table.statistics, frames=self.channel.counts, measured=self.measured,
-                transfers=self.exchange.transfers.seconds, services=self.services.statistics,
+                transfers=self.exchange.transfers.seconds, transferred=self.exchange.transfers.traffic.totals,
+                services=self.services.statistics,
                 memory_kills=lambda: self.memory_kills.gauges()["oom_kills"],
             )  # fmt: skip
             port = opened(config.metrics, metrics.text, unready=self._unready, token=self._tokens)

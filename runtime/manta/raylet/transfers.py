@@ -27,6 +27,7 @@ from manta.raylet.objects.chains import Chains
 from manta.raylet.objects.pull_commands import MOVES, Need, Trouble
 from manta.raylet.objects.pulls import Pulls
 from manta.raylet.objects.table import ObjectTable
+from manta.raylet.objects.traffic import IN, OUT, Sent, Traffic
 from manta.raylet.objects.transfer import Outcome, Progress, Unreachable
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.shm.client import Arena
@@ -54,7 +55,7 @@ _ON_RANGES: Final = (pc.Reserve, pc.Fetch, pc.Stop, pc.Drop, pc.Seal)
 class _Send:
     """One object on its way to another node, or waited for."""
 
-    __slots__ = ("far", "kept", "object_id", "pinned", "progress", "request", "timer")
+    __slots__ = ("far", "kept", "object_id", "pinned", "progress", "request", "sent", "timer")
 
     def __init__(self, far: FarSocket, request: pb.PullObject) -> None:
         self.far, self.request, self.object_id = far, request, request.object_id
@@ -62,6 +63,7 @@ class _Send:
         #: The connection, once its thread has left it fit for another object.
         self.kept: FarSocket | None = None
         self.progress: Progress | None = None
+        self.sent = Sent()
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -104,7 +106,7 @@ class Transfers:
         self._node_id, self._table, self._arena = node_id, table, arena
         self._perform, self._fail, self._dial = perform, fail, dial
         self.pulls = Pulls(node_id, capacity, table.has)
-        self.chains, self.seconds = Chains(), Histogram()
+        self.chains, self.seconds, self.traffic = Chains(), Histogram(), Traffic()
         #: What is asked for besides what is fetched, until the ask begins.
         self._asked: dict[tuple[Hashable, Hashable], Sequence[bytes]] = {}
         #: Fetches whose threads run. By object those that count; and what is to be done when those have ended that were stopped.
@@ -119,8 +121,7 @@ class Transfers:
         self._timer: asyncio.TimerHandle | None = None
         self._commands: deque[pc.Command] = deque()
         self._room_seen = 0
-        self._busy = False
-        self._closed = False
+        self._busy = self._closed = False
         #: Tells a node that copies it may have are not wanted any more.
         self.tell_copies: Callable[[bytes, list[bytes]], None] = lambda node_id, ids: None
         #: Told of the table's answers for MOVES, and of copies that an object's owner should know of: (object, node).
@@ -290,15 +291,11 @@ class Transfers:
         progress = Progress(command.size)
         fetch = self._running[oid] = _Fetch(command.node_id, command.attempt, progress)
         self._fetches.add(fetch)
+        self.traffic.begun(IN, progress)
         kept = self._dialled.take(command.node_id)
         request = pb.PullObject(
-            object_id=oid,
-            size=command.size,
-            node_id=self._node_id,
-            direct=command.direct,
-            avoid=command.avoid,
-            protocol=PROTOCOL,
-        )
+            object_id=oid, size=command.size, node_id=self._node_id, direct=command.direct, avoid=command.avoid, protocol=PROTOCOL
+        )  # fmt: skip
         offset = self._ranges[oid]
         view = self._arena.create_view(offset, command.size)
 
@@ -320,6 +317,7 @@ class Transfers:
         """A fetch's thread has ended."""
         now, attempt, progress = time.monotonic(), fetch.attempt, fetch.progress
         self._fetches.discard(fetch)
+        self.traffic.ended(progress)
         running = self._running.get(oid)
         if running is not fetch:
             if fetch.far is not None:
@@ -425,12 +423,13 @@ class Transfers:
 
     def _send(self, number: int, send: _Send, offset: int, progress: Progress) -> None:
         send.progress = progress
+        self.traffic.begun(OUT, send.sent)
         view = self._arena.create_view(offset, progress.size).toreadonly()
 
         def run() -> None:
             whole = False
             try:
-                whole = transfer.send(send.far.take(transfer.STALL_S), view, progress)
+                whole = transfer.send(send.far.take(transfer.STALL_S), view, progress, send.sent)
             except OSError:
                 pass
             finally:
@@ -447,6 +446,7 @@ class Transfers:
         send = self._sends.pop(number, None)
         if send is None:
             return
+        self.traffic.ended(send.sent)
         if send.timer is not None:
             send.timer.cancel()
         if send.kept is not None:

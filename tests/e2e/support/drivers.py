@@ -60,6 +60,11 @@ def square(x, seconds=0.0):
     return x * x
 
 
+@manta.remote(num_cpus=1)
+def length(value):
+    return len(value)
+
+
 @manta.remote(num_cpus=0)
 def hog(size):
     return len(bytearray(os.urandom(1 << 20) * (size >> 20)))

@@ -80,6 +80,8 @@ async def test_an_object_of_another_node_is_read_as_if_it_were_here(tls):
         assert b.store()["pulls_fetched_total"] == 1
         assert [sum(node.exchange.transfers.seconds.counts) for node in (a, b)] == [0, 1]
         await until(lambda: a.store()["sends"] == 0 and a.store()["pinned_bytes"] == 0)
+        moved = [node.exchange.transfers.traffic.totals() for node in (a, b)]
+        assert moved == [{"in": 0, "out": len(data)}, {"in": len(data), "out": 0}]
         for node in (a, b):
             node.objects.table.validate()
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from manta.raylet.objects.traffic import Sent
     from manta.transport.tcp import FarSocket
 
 #: Connect, preamble, answer and handshake together, seconds.
@@ -282,13 +283,14 @@ def refuse(sock: socket.socket, answer: pb.PullAnswer) -> None:
         pass
 
 
-def send(sock: socket.socket, view: memoryview, progress: Progress) -> bool:
+def send(sock: socket.socket, view: memoryview, progress: Progress, sent: Sent) -> bool:
     """Send an object that is here, or comes here while it is sent.
 
     Args:
         sock: Blocking, with a timeout.
         view: The object. Released here.
         progress: How much of it is there.
+        sent: Counts what goes.
 
     Returns:
         Whether the asker was sent all of it, and nothing that was not right.
@@ -310,6 +312,7 @@ def send(sock: socket.socket, view: memoryview, progress: Progress) -> bool:
                 sock.sendall(_head(pb.ObjectChunk(offset=at), end - at))
                 while at < end:
                     at += sock.send(view[at:end])
+                    sent.have = at
                 if progress.revoked:
                     return False
             if progress.revoked:
