@@ -325,12 +325,14 @@ def cluster(folder: Path, **more: str) -> Iterator[Cluster]:
     shutil.rmtree(folder / "c")
 
 
-def ask_from(host: Host, address: str, port: int, path: str, token: str = "") -> tuple[int, str]:
+def ask_from(
+    host: Host, address: str, port: int, path: str, token: str = "", *, method: str = "GET"
+) -> tuple[int, str]:
     """One HTTP request made within a host; status 0 where nobody listens."""
     connection = http.client.HTTPConnection(address, port, timeout=10)
     try:
         connection.sock = connected(host, address, port)
-        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+        connection.request(method, path, headers={"Authorization": f"Bearer {token}"} if token else {})
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
     except (OSError, http.client.HTTPException):

@@ -28,7 +28,8 @@ class Auth:
     """Who may use the cluster."""
 
     mode: AuthMode = field(
-        "How drivers show who they are: by the tokens of a Secret, or not at all.", default=AuthMode.TOKEN
+        "How drivers show who they are: by the tokens of a Secret, or not at all. To drain nodes takes an admin's token always.",
+        default=AuthMode.TOKEN,
     )
     existing_secret: str | None = field(
         "A Secret with tokens of your own, one key for each role: viewer, submitter, admin, join. Without it they are made.",

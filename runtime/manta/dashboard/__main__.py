@@ -32,7 +32,11 @@ def parse(arguments: list[str] | None = None) -> tuple[DashboardConfig, int, int
     parser.add_argument("--control", required=True, help="gRPC target of control: unix:PATH or host:port")
     parser.add_argument("--session-dir", type=Path, required=True, help="folder of the cluster's session")
     parser.add_argument("--tokens", type=Path, help="file of tokens, a line each: role token [expires]")
-    parser.add_argument("--no-auth", action="store_true", help="no token is asked for: who gets here runs jobs")
+    parser.add_argument(
+        "--no-auth",
+        action="store_true",
+        help="no token is asked for: who gets here runs jobs; admins show one of --tokens",
+    )
     parser.add_argument("--bind", default="127.0.0.1:8265", help="host:port to listen at")
     parser.add_argument("--certificate", type=Path, help="PEM file of the certificate to show (default: plain HTTP)")
     parser.add_argument("--key", type=Path, help="PEM file of its key")
@@ -54,7 +58,7 @@ def parse(arguments: list[str] | None = None) -> tuple[DashboardConfig, int, int
         parser.error("--certificate and --key go together")
     if flags.plain and flags.certificate is not None:
         parser.error("--plain is without TLS, and --certificate is for it")
-    if (flags.tokens is None) != flags.no_auth:
+    if flags.tokens is None and not flags.no_auth:
         parser.error("either --tokens, or --no-auth, which lets everybody in")
     if not flags.control.startswith("unix:") and flags.credentials is None:
         parser.error("--credentials has to say where this cluster's certificates are, as control is not a Unix socket")
@@ -62,6 +66,7 @@ def parse(arguments: list[str] | None = None) -> tuple[DashboardConfig, int, int
         control=flags.control,
         session_dir=flags.session_dir,
         tokens=flags.tokens,
+        open_to_all=flags.no_auth,
         bind=flags.bind,
         certificate=flags.certificate,
         key=flags.key,
@@ -84,7 +89,7 @@ async def run(config: DashboardConfig, ready_fd: int, parent: int) -> None:
     """Serve until told to end, or until the parent is gone."""
     async with ending(parent) as over, serve(config) as dashboard:
         log.info("listening at port %d", dashboard.port)
-        if config.tokens is None:
+        if config.open_to_all:
             log.warning("nobody is asked for a token: whoever reaches this port runs jobs in the cluster")
         if config.plain:
             log.warning("plain HTTP on all addresses: whoever is on the way reads tokens and what is said")

@@ -15,7 +15,8 @@ class DashboardConfig:
     Attributes:
         control: gRPC target of control: `unix:PATH` or host:port.
         session_dir: Folder of the cluster's session: logs are below it.
-        tokens: File of the tokens it lets in; see `transport.tokens`. None lets everybody in.
+        tokens: File of the tokens it lets in; see `transport.tokens`. None where there are none, as it is open to all.
+        open_to_all: Nobody is asked for a token to look and to run jobs; what an administrator may takes one out of `tokens`.
         bind: Where it listens: host:port; port 0 takes a free one.
         certificate: PEM file of the certificate it shows; None for plain HTTP, which only loopback may have, unless `plain`.
         plain: Plain HTTP is meant, whoever may be on the way.
@@ -36,6 +37,7 @@ class DashboardConfig:
     session_dir: Path
     tokens: Path | None
     bind: str = "127.0.0.1:8265"
+    open_to_all: bool = False
     certificate: Path | None = None
     key: Path | None = None
     plain: bool = False

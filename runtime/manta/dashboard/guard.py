@@ -12,12 +12,18 @@ from typing import Final
 
 from manta.core.errors import AuthenticationError
 from manta.transport.hosts import is_known
-from manta.transport.tokens import TokenRole
+from manta.transport.tokens import ANONYMOUS, TokenRole
 
 #: Answered without a credential: whether this process lives, and whether it can serve.
 OPEN: Final = frozenset({"/healthz", "/readyz"})
 #: What a browser's session is good for: nothing that changes anything, so that no forged request can.
 SAFE: Final = frozenset({"GET", "HEAD"})
+
+_SHOW: Final = "show a token: Authorization: Bearer ..."
+_SHOW_ADMIN: Final = (
+    "without a token anybody may look and run things here, and not change the cluster (--no-auth, MANTA_AUTH=none); this takes "
+    "an admin's token, on Kubernetes that of the Secret NAME-admin: Authorization: Bearer ..."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,8 @@ class Guard:
         scheme: "http" or "https", as this server speaks it.
         hosts: Names under which it may be asked for, besides addresses and localhost.
         token_of: The token with which a session began; None if there is no such session (any more).
-        open_to_all: Nobody is asked for a token. Other sites' pages are refused all the same.
+        open_to_all: Nobody is asked for a token to look and to run things; what changes the cluster takes an admin's all
+            the same. Other sites' pages are refused too.
     """
 
     role_of: Callable[[str], TokenRole]
@@ -84,7 +91,7 @@ class Guard:
 
     def credential(self, head: Head, needed: TokenRole) -> Refusal | None:
         """Refuse who shows no token, a wrong one, or one that is not good for this. A token goes before a session."""
-        if self.open_to_all:
+        if self.open_to_all and needed <= ANONYMOUS:
             return None
         scheme, _, shown = head.authorization.partition(" ")
         if not head.authorization and head.session:
@@ -99,7 +106,7 @@ class Guard:
                 return Refusal(401, AuthenticationError.code, "the session is over; sign in again")
             scheme, shown = "bearer", found
         if scheme.lower() != "bearer" or not shown.strip():
-            return Refusal(401, AuthenticationError.code, "show a token: Authorization: Bearer ...")
+            return Refusal(401, AuthenticationError.code, _SHOW_ADMIN if self.open_to_all else _SHOW)
         try:
             role = self.role_of(shown.strip())
         except AuthenticationError as wrong:

@@ -79,7 +79,7 @@ async def serve(config: DashboardConfig) -> AsyncIterator[Dashboard]:
         # Cookies do not know ports: two servers of one machine must not sign each other's people out.
         cookie = f"{'__Host-' if certificate else ''}manta-{listener.getsockname()[1]}"
         scheme = "https" if certificate else "http"
-        guard = Guard(tokens.role_of, scheme, frozenset(config.hosts), sessions.token_of, config.tokens is None)
+        guard = Guard(tokens.role_of, scheme, frozenset(config.hosts), sessions.token_of, config.open_to_all)
 
         def unready() -> str:
             return f"control cannot be reached: {control.failure}" if control.failure else ""

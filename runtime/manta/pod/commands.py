@@ -78,7 +78,7 @@ def _gateway(settings: Settings, places: Places) -> list[str]:
     session = places.session(settings.cluster)
     return [
         "--session-dir", session, "--raylet", os.path.join(session, RAYLET_LINK),
-        "--bind", _everywhere(settings, GATEWAY_PORT), *_secure("gateway", settings, places), *_tokens(settings, places),
+        "--bind", _everywhere(settings, GATEWAY_PORT), *_secure("gateway", settings, places), *_who(settings, places),
     ]  # fmt: skip
 
 
@@ -89,7 +89,8 @@ def _dashboard(settings: Settings, places: Places) -> list[str]:
         "--session-dir", session, "--control", settings.control, "--credentials", places.credentials,
         "--bind", _everywhere(settings, DASHBOARD_PORT), "--advertise", settings.names[0] if settings.names else settings.pod_ip,
         "--jobs-socket", os.path.join(session, JOBS_SOCKET), *names,
-        *_secure("dashboard", settings, places), *_tokens(settings, places),
+        *_secure("dashboard", settings, places), "--tokens", _tokens_file(places),
+        *(["--no-auth"] if settings.open_to_all else []),
     ]  # fmt: skip
 
 
@@ -126,7 +127,7 @@ def _secure(role: str, settings: Settings, places: Places) -> list[str]:
     return ["--certificate", f"{own}.crt", "--key", f"{own}.key"]
 
 
-def _tokens(settings: Settings, places: Places) -> list[str]:
+def _who(settings: Settings, places: Places) -> list[str]:
     return ["--no-auth"] if settings.open_to_all else ["--tokens", _tokens_file(places)]
 
 

@@ -13,6 +13,7 @@ import os
 from dataclasses import dataclass
 from enum import IntEnum
 from hmac import compare_digest
+from typing import Final
 
 from manta.core.errors import AuthenticationError
 from manta.transport.auth import TOKEN_LENGTH, is_private
@@ -118,13 +119,17 @@ def role_of(tokens: Sequence[Token], shown: str, now: float) -> TokenRole:
     return best.role
 
 
+#: What everybody may do where nobody is asked for a token: run things, and not change the cluster.
+ANONYMOUS: Final = TokenRole.SUBMITTER
+
+
 class Everybody:
-    """In place of a file of tokens where nobody is asked for one."""
+    """In place of a file of tokens where nobody is asked for one, and no token is good for more."""
 
     def role_of(self, shown: str) -> TokenRole:
-        """Everybody may do everything."""
+        """The same for everybody."""
         del shown
-        return TokenRole.ADMIN
+        return ANONYMOUS
 
     def valid(self) -> list[Token]:
         """There are none."""

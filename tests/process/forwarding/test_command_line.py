@@ -149,6 +149,10 @@ def test_a_drain_is_asked_of_the_dashboard_with_the_administrators_token(api, pa
     api.put_cluster(kube_api.available(), token=door.submitter, admin=door.submitter, authority=authority)
     told = manta("drain", node["node_id"], "--address", ADDRESS)
     assert "a token of the role submitter may not do this; it takes admin" in told.stderr
+    # Where drivers show no token an administrator does.
+    given = {"token": door.submitter, "admin": running.tokens["admin"], "authority": authority}
+    api.put_cluster(kube_api.available(), **given, auth={"mode": "none"})
+    assert "no node has the name" in manta("drain", "nobody", "--address", ADDRESS).stderr
     assert "use k8s://NAMESPACE/NAME" in manta("drain", "x", "--address", f"manta://127.0.0.1:{door.port}").stderr
 
 

@@ -41,6 +41,23 @@ def test_everybody_is_let_in_and_told_so_in_the_log(cluster):
         assert "TLS" in log or "plain HTTP" in log
 
 
+def test_what_changes_the_cluster_takes_an_administrators_token_all_the_same(cluster):
+    """Anybody runs things, and nobody without that token takes the nodes away under them."""
+    host = cluster.head.host
+    drain = f"/api/nodes/{'0' * 56}/drain"
+
+    def ask(token=""):
+        return pods.ask_from(host, host.address, 8265, drain, token, method="POST")
+
+    status, text = ask()
+    assert (status, "an admin's token" in text) == (401, True), text
+    assert ask("0" * 64)[0] == 401
+    assert ask(cluster.token("submitter"))[0] == 403
+    status, text = ask(cluster.token("admin"))
+    # Let in, and told what is wrong with it.
+    assert (status, "NODE_NOT_FOUND" in text) == (404, True), text
+
+
 def test_between_pods_a_certificate_is_wanted_all_the_same(cluster):
     """Whoever reaches control could be a node, and so run code with the cluster's name."""
     with pods.connected(cluster.worker.host, cluster.head.host.address, 7600) as sock:

@@ -7,7 +7,7 @@ import pytest
 from manta.core.errors import AuthenticationError
 from manta.dashboard.guard import Guard, Head
 from manta.dashboard.routes import Routes
-from manta.transport.tokens import TokenRole
+from manta.transport.tokens import Everybody, TokenRole
 
 
 def role_of(shown):
@@ -111,7 +111,28 @@ def test_where_nobody_is_asked_for_a_token_other_sites_are_refused_all_the_same(
     """A page in somebody's browser must not run jobs there either."""
     free = Guard(role_of, "http", open_to_all=True)
     for shown in ("", "Bearer nonsense"):
-        assert free.credential(head(method="POST", authorization=shown), TokenRole.ADMIN) is None
+        assert free.credential(head(method="POST", authorization=shown), TokenRole.SUBMITTER) is None
     assert free.stranger(head(host="evil.example")).status == 421
     assert free.stranger(head(fetch_site="cross-site")).status == 403
     assert free.stranger(head(origin="http://evil.example")).status == 403
+
+
+def test_where_nobody_is_asked_for_a_token_an_administrator_is():
+    """Who gets there may run things, and no more: draining the nodes under everybody else's work takes an admin's token."""
+    free = Guard(role_of, "http", token_of={"open": "admin"}.get, open_to_all=True)
+
+    def refusal(**fields):
+        return free.credential(head(method="POST", **fields), TokenRole.ADMIN)
+
+    assert refusal(authorization="Bearer admin") is None
+    assert refusal().status == 401
+    assert "admin's token" in refusal().message
+    assert refusal(authorization="Bearer nonsense").status == 401
+    assert (refusal(authorization="Bearer submitter").status, refusal(session="open").status) == (403, 401)
+
+
+def test_without_a_file_of_tokens_nobody_is_an_administrator():
+    free = Guard(Everybody().role_of, "http", open_to_all=True)
+    refusal = free.credential(head(method="POST", authorization="Bearer admin"), TokenRole.ADMIN)
+    assert (refusal.status, refusal.code) == (403, "FORBIDDEN")
+    assert refusal.message == "a token of the role submitter may not do this; it takes admin or above"

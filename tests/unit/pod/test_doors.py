@@ -42,14 +42,15 @@ def test_a_gateway_is_secure_or_told_in_so_many_words_that_it_is_not(flags, righ
         ([*SECURE, *TOKENS], True),
         ([*TOKENS], True),  # on loopback
         (["--plain", "--no-auth"], True),
+        ([*TOKENS, "--no-auth"], True),  # the tokens are for administrators
         ([*SECURE], False),
-        ([*TOKENS, "--no-auth"], False),
         ([*SECURE, "--plain", *TOKENS], False),
     ],
 )
 def test_so_is_a_dashboard(flags, right):
     if right:
-        assert dashboard([*DASHBOARD, *flags])
+        config, *_ = dashboard([*DASHBOARD, *flags])
+        assert config.open_to_all == ("--no-auth" in flags)
         return
     with pytest.raises(SystemExit):
         dashboard([*DASHBOARD, *flags])

@@ -67,7 +67,8 @@ def open_cluster(
         found = _wait_for(forward, namespace, wanted.name, say)
         forward.cluster = (namespace, wanted.name, resource.uid(found))
         shown, secret = Shown(token or "", authority=ca or b""), ""
-        wants_token = token is None and resource.asks_for_token(found)
+        # An administrator's is asked for even where nobody else is.
+        wants_token = token is None and (role == "admin" or resource.asks_for_token(found))
         wants_authority = ca is None and resource.has_tls(found)
         if wants_token or wants_authority:
             secret = f"{wanted.name}-{role}"

@@ -102,7 +102,7 @@ def has_tls(cluster: Mapping[str, Any]) -> bool:
 
 
 def asks_for_token(cluster: Mapping[str, Any]) -> bool:
-    """Whether they want a token."""
+    """Whether they want a token of whoever looks and runs things."""
     return _fields(_fields(cluster, "spec"), "auth").get("mode") != "none"
 
 
