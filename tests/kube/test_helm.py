@@ -128,6 +128,23 @@ def test_a_cluster_comes_scales_and_goes(releases, api):
     assert api.get(path).status == 404
 
 
+def test_a_refused_upgrade_changes_nothing_and_a_rollback_by_number_undoes_what_came_after(releases, api):
+    """What is refused stays in Helm's history; a later change is undone by the number of a revision that was applied."""
+    chart, name = str(CHARTS["manta-cluster"]), releases.name
+    path = f"/apis/manta.compute/v1alpha1/namespaces/{releases.namespace}/mantaclusters/{name}"
+    change = ("upgrade", name, chart, "--reset-then-reuse-values", "--set")
+
+    releases.ok("install", name, chart)
+    before = api.get(path).body["spec"]
+    refused = releases.run(*change, "head.storage.type=emptyDir,workerGroups.workers.replicas=9")
+    assert "the head's data would not move along" in refused.stderr
+    assert api.get(path).body["spec"] == before
+    releases.ok(*change, "workerGroups.workers.replicas=5,suspend=true")
+    assert api.get(path).body["spec"] != before
+    releases.ok("rollback", name, "1")
+    assert api.get(path).body["spec"] == before
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
