@@ -6,8 +6,10 @@ them were made. Root, and a control plane that was built: `./dev kube`.
 - creates/s: a group of so many workers, from the first pod to the last one, as a watch hears them; beside it what the API server
   alone allows: a bare loop of POSTs of the same pods, as many at a time as the operator has.
 - CPU per pod: user and system time of the operator's process from the wish until all is ready, over the pods.
-- memory: PSS of an operator that was started with these pods there, and what each adds: beside one that was started with five
-  times as many. A process that has just made pods has more: connections, and what Python does not give back.
+- memory: what an operator holds that was started with so many ready pods there, has looked at everything and fell silent: its
+  anonymous memory, as files are shared. Each further pod is the slope over five sizes, the smallest being a page of a list: up to
+  there the page itself, which Python does not give back whole, would be taken for pods. The largest distance of a size from the
+  line says what the slope is worth. Of several starts the smallest counts: what is more are connections and garbage.
 - at rest: CPU of the process while nothing happens, in thousandths of a core; requests in that time, Leases aside.
 - hand-over: from SIGTERM of who leads until the Lease names the other.
 """
@@ -18,11 +20,13 @@ import argparse
 import asyncio
 import json
 import os
+import socket
 import statistics
 import subprocess
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,6 +37,7 @@ from manta_operator.builders.build import Build
 from manta_operator.builders.pods import worker_pod
 from manta_operator.kinds import CLUSTERS
 from manta_operator.kube.bulk import MOST_AT_ONCE as AT_A_TIME
+from manta_operator.kube.reflector import Limits
 from manta_operator.kube.resources import LEASES, PODS, SERVICE_ACCOUNTS
 from manta_operator.kube.transport import connect
 from tests.kube.conftest import define
@@ -44,6 +49,11 @@ from tests.kube.reconciling.states import NAME, Place, cluster
 
 PATIENCE_S = 600.0
 LEASE = "manta-operator"
+#: Memory is measured with so many pods, and with one, two, three and four times `--pods` more; each so often.
+FEWEST = Limits().page
+STARTS = 3
+#: An operator that has done nothing for so long has settled.
+SILENT_S = 6.0
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -53,12 +63,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
-def pss_bytes(pid: int) -> int:
-    """Its memory, what it shares with others counted in parts."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("there is no Pss")
+def memory_bytes(pid: int) -> dict[str, int]:
+    """Its memory: `whole`, what it shares with others counted in parts, and `own`, which is no file's."""
+    lines = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines())
+    found = {words[0]: int(words[1]) * 1024 for words in lines if words[0].startswith("Pss")}
+    return {"whole": found["Pss:"], "own": found["Pss_Anon:"]}
 
 
 def until(condition: Callable[[], object], what: str, every_s: float = 0.2) -> None:
@@ -153,11 +162,39 @@ def hold(kubelet: Kubelet, place: Place, pods: int) -> set[str]:
     return names
 
 
-def memory(kube: ControlPlane, place: Place, folder: Path) -> float:
-    """PSS of an operator that was started a moment ago, with what there is."""
-    with operator(kube.kubeconfig, folder, place.namespace, lease_namespace=place.namespace, lease="memory") as process:
-        until(partial(_follows, process, 12.0), "it has read everything and looked at it")
-        return float(pss_bytes(process.process.pid))
+def memory(kube: ControlPlane, place: Place, folder: Path, pods: int) -> dict[str, int]:
+    """Memory of an operator that was started with what there is, once it has fallen silent."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    # The last flag of a name counts.
+    flags = ("--metrics-port", str(port), "--metrics-host", "127.0.0.1")
+    with operator(
+        kube.kubeconfig, folder, place.namespace, lease_namespace=place.namespace, lease="memory", more=flags
+    ) as process:
+        until(partial(_knows, port, pods), f"it has read {pods} pods and looks at nothing any more")
+        pid = process.process.pid
+        until(partial(_silent, pid), "it does nothing")
+        return memory_bytes(pid)
+
+
+def _knows(port: int, pods: int) -> bool:
+    """Whether an operator has a copy of so many pods, has looked at each object, and has nothing left to look at."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            lines = [line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if not line.startswith("#")]
+    except OSError:
+        return False
+    numbers = {name: float(value) for name, value in lines}
+    waiting = sum(value for name, value in numbers.items() if name.startswith("manta_operator_queue_length"))
+    looks = sum(value for name, value in numbers.items() if name.startswith("manta_operator_reconciles_total"))
+    return numbers.get('manta_operator_cached_objects{resource="pods"}') == pods and looks > 0 and not waiting
+
+
+def _silent(pid: int) -> bool:
+    """Whether a process needs less than two hundredths of a core for a while: its Lease, and watches that begin again."""
+    before = cpu_s(pid)
+    time.sleep(SILENT_S)
+    return cpu_s(pid) - before <= 0.02 * SILENT_S
 
 
 def at_rest(kube: ControlPlane, process: Operator, seconds: float) -> dict[str, float]:
@@ -265,26 +302,32 @@ def one_round(kube: ControlPlane, api: Api, kubelet: Kubelet, folder: Path, pods
         found |= scaled(kube, place, kubelet, process, pods)
         found |= at_rest(kube, process, 20.0)
         if number == 0:
-            found |= with_more(kube, place, kubelet, folder, process, pods)
+            found |= with_more(kube, place, folder, process, pods)
         place.delete(CLUSTERS, NAME)
         until(place.gone, "all of it is gone", every_s=1.0)
     return found
 
 
-def with_more(
-    kube: ControlPlane, place: Place, kubelet: Kubelet, folder: Path, process: Operator, pods: int
-) -> dict[str, float]:
-    """Memory with some pods and with five times as many, of instances that have done nothing else."""
-    process.pause()
-    few = memory(kube, place, folder)
-    process.resume()
-    hold(kubelet, place, 5 * pods)
-    place.apply(cluster(replicas=5 * pods))
-    until(lambda: len(place.pods()) > 5 * pods, "more pods", every_s=2.0)
-    process.pause()
-    many = memory(kube, place, folder)
-    process.resume()
-    return {"pss_bytes": few, "bytes_per_pod": (many - few) / (4 * pods)}
+def with_more(kube: ControlPlane, place: Place, folder: Path, process: Operator, pods: int) -> dict[str, Any]:
+    """Memory with more and more pods, of instances that have done nothing else."""
+    sizes = [FEWEST + step * pods for step in range(5)]
+    seen: list[dict[str, int]] = []
+    for size in sizes:
+        place.apply(cluster(replicas=size - 1))  # the head is a pod too
+        until(place.settled, f"{size} pods are ready", every_s=2.0)
+        process.pause()
+        each = [memory(kube, place, folder, size) for _ in range(STARTS)]
+        process.resume()
+        seen.append({name: min(one[name] for one in each) for name in each[0]})
+    own = [one["own"] for one in seen]
+    slope, base = statistics.linear_regression(sizes, own)
+    return {
+        "memory_pods": sizes,
+        "memory_bytes": seen,
+        "bytes_per_pod": slope,
+        "bytes_without_pods": base,
+        "bytes_off_the_line": max(abs(one - base - slope * size) for size, one in zip(sizes, own, strict=True)),
+    }
 
 
 def revision() -> str:
@@ -297,7 +340,7 @@ def show(found: dict[str, Any]) -> None:
     """The figures, each with its spread."""
     rounds = found["rounds"]
 
-    def values(name: str) -> list[float]:
+    def values(name: str) -> list[Any]:
         return [one[name] for one in rounds if name in one]
 
     rows = [
@@ -306,8 +349,10 @@ def show(found: dict[str, Any]) -> None:
         ("wish -> last pod made, s", values("all_made_s")),
         ("operator's CPU per pod made, ms", values("cpu_ms_per_pod_made")),
         ("operator's CPU per pod made and ready, ms", values("cpu_ms_per_pod_ready")),
-        ("operator's memory with these pods, MB", [one / 1e6 for one in values("pss_bytes")]),
+        (f"operator's memory with {FEWEST} pods, MB", [one[0]["whole"] / 1e6 for one in values("memory_bytes")]),
+        ("of it what it alone has, MB", [one[0]["own"] / 1e6 for one in values("memory_bytes")]),
         ("memory of each further pod, KB", [one / 1e3 for one in values("bytes_per_pod")]),
+        ("a size that is off that line the most, MB", [one / 1e6 for one in values("bytes_off_the_line")]),
         ("CPU at rest, thousandths of a core", values("rest_millicores")),
         ("requests at rest, Leases aside, a minute", values("rest_requests_per_minute")),
         ("hand-over when told to end, s", found["hand_over_s"]),

@@ -93,7 +93,7 @@ class Api:
         try:
             try:
                 answer, content = self._ask(method, where, sent, headers)
-            except http.client.RemoteDisconnected:
+            except (http.client.RemoteDisconnected, BrokenPipeError, ssl.SSLEOFError):
                 # The server ends connections that nobody used for a while; what it never read may be said again.
                 self._connection.close()
                 answer, content = self._ask(method, where, sent, headers)
