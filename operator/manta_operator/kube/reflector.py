@@ -106,7 +106,7 @@ class Reflector:
         for step in steps:
             match step:
                 case Put(obj):
-                    self.store.put(obj)
+                    self.store.put_trimmed(obj)  # of a list
                 case Remove(key):
                     self.store.remove(key)
                 case ReadAll(after_s) | Follow(_, after_s):
@@ -130,7 +130,7 @@ class Reflector:
             return self._watching.failed(error, self._unit())
 
     async def _list(self) -> tuple[list[dict[str, Any]], str]:
-        """Everything, page by page. Not from a cache (no resourceVersion): never older than what was seen before."""
+        """Everything, trimmed, page by page. Not from a cache (no resourceVersion): never older than what was seen before."""
         self.lists += 1
         query = {**self._query, "limit": str(self._limits.page)}
         items: list[dict[str, Any]] = []
@@ -138,7 +138,8 @@ class Reflector:
             page = await self._transport.call("GET", self._path, query=query, timeout_s=self._limits.answer_s)
             self._can()
             metadata = page.get("metadata") or {}
-            items += filter(self._keep, page.get("items") or [])
+            # Trimmed page by page: whole, a thousand pods are fifty megabytes, which Python would not give back.
+            items += [self.store.trim(one) for one in page.get("items") or [] if self._keep(one)]
             if not metadata.get("continue"):
                 return items, str(metadata.get("resourceVersion", ""))
             query["continue"] = metadata["continue"]

@@ -55,7 +55,15 @@ class Store:
 
     def put(self, obj: dict[str, Any]) -> bool:
         """Have an object as it is now. Returns whether it was another before; nobody is told of what they know."""
-        key, obj = key_of(obj), self._trim(obj)
+        return self.put_trimmed(self._trim(obj))
+
+    def trim(self, obj: dict[str, Any]) -> dict[str, Any]:
+        """What would be kept of an object, for `put_trimmed`: whoever has many need not have them whole until all are there."""
+        return self._trim(obj)
+
+    def put_trimmed(self, obj: dict[str, Any]) -> bool:
+        """See `put`; of an object that `trim` made."""
+        key = key_of(obj)
         before = self._objects.get(key)
         if before is not None and _identity(before) == _identity(obj):
             return False

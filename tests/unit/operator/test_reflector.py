@@ -88,3 +88,17 @@ def test_where_no_bookmarks_come_watches_are_long_and_silence_is_no_death():
         assert [query["timeoutSeconds"] for query in server.queries if "timeoutSeconds" in query] == [str(watch_s)]
         assert server.silences == [silence_s]
         assert silence_s > watch_s * 1.25 or bookmarks
+
+
+def test_a_list_is_trimmed_page_by_page_and_each_object_once():
+    """Whole objects of a whole list would be most of the operator's memory, and Python does not give it back."""
+    server, trimmed = Server({"type": "ADDED", "object": obj("d", 6)}), []
+
+    def trim(one):
+        trimmed.append((one["metadata"]["name"], len(server.queries)))
+        return {"metadata": one["metadata"]}
+
+    store = Store(trim=trim)
+    read(server, store)
+    assert trimmed == [("a", 1), ("b", 1), ("c", 2), ("d", 3)]
+    assert {tuple(one) for one in store.all()} == {("metadata",)}
