@@ -123,8 +123,8 @@ def test_every_panel_of_both_dashboards_has_data(operator: Cluster, namespace: s
     def missing() -> list[str]:
         look_at_the_page()
         driver.ask("len(manta.get([square.remote(x) for x in range(6)] + [counter.add.remote(1)]))")
-        # They are in the head's store, and read on all nodes.
-        spread = "length.options(scheduling_strategy='SPREAD').remote(manta.put(bytes(1 << 20)))"
+        # They are in the head's store, and read on all nodes: while they take longer than a lease of another node does.
+        spread = "length.options(scheduling_strategy='SPREAD').remote(manta.put(bytes(1 << 20)), 0.5)"
         assert driver.ask(f"sum(manta.get([{spread} for _ in range(6)]))") == str(6 << 20)
         return [where for where, expression in [*panels, *alerts] if not watched.series(expression)]
 
@@ -135,4 +135,8 @@ def test_every_panel_of_both_dashboards_has_data(operator: Cluster, namespace: s
         driver.ask("bool(counter := Counter.remote())")
         driver.ask("bool(kept := manta.put(bytes(1 << 20)))")
         wait_until(lambda: not missing(), timeout_s=90, what=f"there are data for {missing()}")
-        assert sum(watched.values("manta_transfer_seconds_count")) > 0
+
+        def moved() -> bool:
+            return sum(watched.values("manta_transfer_seconds_count")) > 0
+
+        wait_until(moved, timeout_s=30, what="Prometheus knows of the values that came from the head's store")

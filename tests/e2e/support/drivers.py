@@ -61,7 +61,8 @@ def square(x, seconds=0.0):
 
 
 @manta.remote(num_cpus=1)
-def length(value):
+def length(value, seconds=0.0):
+    time.sleep(seconds)
     return len(value)
 
 
