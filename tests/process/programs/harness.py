@@ -21,6 +21,8 @@ HERE = Path(__file__).parent
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 #: A line that a worker printed and the driver forwarded. Manta and Ray both write `(name pid=1, ip=...) text`.
 FORWARDED = re.compile(r"^\((?P<name>.+?) pid=(?P<pid>\d+)(?:, ip=(?P<ip>[\d.]+))?\) ?(?P<text>.*)$")
+#: `print` writes its text and the end of the line one after the other: a worker's line, which is coloured, may come in between.
+BETWEEN = re.compile(r"(?<=.)(?=\x1b\[\d+m\(.+? pid=\d+)")
 OBJECT_REF = r"ObjectRef\([0-9a-f]{56}\)"
 
 #: Factor on every sleep of the programs. At 1 they take the recorded minutes; below 0.05 the order of events would
@@ -101,7 +103,8 @@ def parse(stdout: str) -> tuple[dict[str, Cell], list[tuple[str, int, str]]]:
     cells: dict[str, Cell] = {}
     forwarded: list[tuple[str, int, str]] = []
     current = Cell("before the first cell")
-    for raw in stdout.split("\n"):  # splitlines() would split at RECORD too
+    whole = stdout.split("\n")  # splitlines() would split at RECORD too
+    for raw in (part for line in whole for part in BETWEEN.split(line, maxsplit=1)):
         line = ANSI.sub("", raw)
         if line.startswith(RECORD):
             fields = json.loads(line.removeprefix(RECORD))
