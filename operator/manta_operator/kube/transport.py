@@ -139,7 +139,7 @@ class Transport:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise UnreachableError(request, _words(error)) from error
         finally:
-            response.close()  # not released: nobody will read the rest
+            _hang_up(response)  # not released: nobody will read the rest
 
     async def _send(
         self,
@@ -202,6 +202,15 @@ def _keep_alive(response: aiohttp.ClientResponse) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _hang_up(response: aiohttp.ClientResponse) -> None:
+    """End the connection now. By TLS it would first say farewell and wait for an answer, also when nobody is there to wait."""
+    connection = response.connection
+    transport = None if connection is None else connection.transport
+    response.close()
+    if transport is not None:
+        transport.abort()
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:
