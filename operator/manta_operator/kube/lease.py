@@ -98,9 +98,20 @@ class Leadership:
         if record is None or record.holder != self.tenure.identity:
             return
         try:
-            await self._put(Take(record, record.transitions), holder="")
+            await self._give_back(record)
         except KubeError as error:
             log.warning("cannot give the lease back, it runs out by itself: %s", error)
+
+    async def _give_back(self, record: Record) -> None:
+        try:
+            await self._put(Take(record, record.transitions), holder="")
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            # A renewal that was on its way when we were told to end has arrived.
+            now = await self._get()
+            if now is not None and now.holder == self.tenure.identity:
+                await self._put(Take(now, now.transitions), holder="")
 
     async def _step(self, loop: asyncio.AbstractEventLoop) -> float:
         """Look, and do what follows. Returns after how many seconds to do so again."""

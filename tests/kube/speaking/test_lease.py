@@ -165,3 +165,21 @@ def test_a_write_longer_than_the_terms_allow_is_refused(kube, namespace, tmp_pat
                 one.fence(3.0)
 
     asyncio.run(body())
+
+
+def test_a_lease_is_given_back_although_its_renewal_has_just_arrived(kube, api, namespace, tmp_path):
+    """Told to end while a renewal is on its way, a leader knows an older version of the Lease than there is."""
+
+    async def body():
+        async with instance(kube, namespace, tmp_path, "one") as (one, _, running):
+            await leads(one)
+            running.cancel()
+            await asyncio.wait([running])
+            path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/operator"
+            arrived = api.get(path).body
+            arrived["metadata"]["annotations"] = {"a": "renewal"}
+            assert api.replace(path, arrived).ok
+            await one.resign()
+            assert record(api, namespace).get("holderIdentity", "") == ""
+
+    asyncio.run(body())
