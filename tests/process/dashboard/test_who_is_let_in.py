@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 import pytest
@@ -55,9 +56,11 @@ def test_a_large_body_is_refused_before_the_token(page):
 )
 def test_hostile_bytes_end_their_connection_only(page, hostile):
     with socket.create_connection(("127.0.0.1", page.port), 10) as stranger:
-        stranger.sendall(hostile)
-        stranger.shutdown(socket.SHUT_WR)
-        said = stranger.recv(1 << 16)
+        said = b""
+        with contextlib.suppress(OSError):  # it may hang up before it has read all of them
+            stranger.sendall(hostile)
+            stranger.shutdown(socket.SHUT_WR)
+            said = stranger.recv(1 << 16)
         assert b" 200 " not in said.partition(b"\r\n")[0]
     assert 200 == page.ask("GET", "/healthz", role=None)[0]
 
