@@ -24,7 +24,7 @@ class Limits:
     """How long things may take.
 
     Attributes:
-        page: Objects of one answer of a list.
+        page: Objects of one answer of a list. While it is read it is whole: a hundred pods are two megabytes and more of JSON.
         answer_s: Until a page of a list has come, or a watch has begun.
         watch_s: After which the server ends a watch, give or take a quarter: connections move on to other servers.
         unmarked_watch_s: The same of a kind without bookmarks. The next watch begins at the last version that was seen, which is
@@ -33,7 +33,7 @@ class Limits:
         silence_s: Without a byte a watch is taken for dead. More than a minute, the time between bookmarks.
     """
 
-    page: int = 500
+    page: int = 100
     answer_s: float = 30.0
     watch_s: float = 300.0
     unmarked_watch_s: float = 3600.0

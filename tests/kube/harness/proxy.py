@@ -93,7 +93,7 @@ class LoseAnswer:
 class Hold:
     """Do it when `until` is set, or not at all if the caller is gone by then."""
 
-    until: asyncio.Event
+    until: asyncio.Event = field(repr=False)  # tests are named by these
 
 
 @dataclass(frozen=True, slots=True)
