@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from manta.api import embedded
+from manta.core.errors import MantaError
+from manta.transport import first_word
 from manta.transport.auth import new_token, write_private
 
 ROLES = ("viewer", "submitter", "admin")
@@ -67,14 +69,16 @@ def launch(folder: Path, session_dir: Path, tokens: dict[str, str], *flags: str)
     os.close(theirs)
     try:
         assert select.select([mine], [], [], 30)[0], "the dashboard did not get ready"
-        said = os.read(mine, 4096)
+        word = os.read(mine, first_word.LONGEST_BYTES)
     finally:
         os.close(mine)
-    if said[:1] != b"\1":
+    try:
+        where = first_word.understand(word)
+    except (EOFError, MantaError) as wrong:
         process.kill()
         process.wait()
-        raise AssertionError(f"the dashboard did not start: {(folder / 'dashboard.log').read_text()}")
-    return Page(folder, session_dir, process, int(said[1:]), tokens)
+        raise AssertionError(f"the dashboard did not start: {(folder / 'dashboard.log').read_text()}") from wrong
+    return Page(folder, session_dir, process, int(where), tokens)
 
 
 def stop(page: Page) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manta.api import embedded
+from manta.core.errors import MantaError
+from manta.transport import first_word
 from manta.transport.auth import new_token, write_private
 from manta.transport.certificates import Role, make_authority, make_leaf, write_pair
 
@@ -87,14 +89,16 @@ def launch(
     os.close(theirs)
     try:
         assert select.select([mine], [], [], 30)[0], "the gateway did not get ready"
-        said = os.read(mine, 4096)
+        word = os.read(mine, first_word.LONGEST_BYTES)
     finally:
         os.close(mine)
-    if said[:1] != b"\1":
+    try:
+        where = first_word.understand(word)
+    except (EOFError, MantaError) as wrong:
         process.kill()
         process.wait()
-        raise AssertionError(f"the gateway did not start: {(folder / 'gateway.log').read_text()}")
-    port, metrics_port = map(int, said[1:].split())
+        raise AssertionError(f"the gateway did not start: {(folder / 'gateway.log').read_text()}") from wrong
+    port, metrics_port = map(int, where.split())
     return Door(folder, process, port, viewer, submitter, metrics_port)
 
 

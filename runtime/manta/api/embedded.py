@@ -9,6 +9,7 @@ import sys
 import time
 
 from manta.core import errors
+from manta.transport import first_word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ STOP_S = 5.0
 
 #: The logs of a cluster whose driver was killed stay this long, for whoever wants to know why.
 LOGS_KEPT_S = 24 * 3600.0
-
-#: First byte of a ready message; anything else is followed by an encoded ErrorInfo.
-READY = b"\1"
 
 
 def root(temp_dir: str | None = None) -> str:
@@ -224,19 +222,19 @@ def child_environment() -> dict[str, str]:
     return environment
 
 
-def await_ready(ready: Mapping[int, str], output: BinaryIO) -> dict[str, bytes]:
+def await_ready(ready: Mapping[int, str], output: BinaryIO) -> dict[str, str]:
     """Wait until processes are ready.
 
     Args:
         ready: The descriptors on which they say so, with their names.
         output: The file they print to, readable.
     Returns:
-        What each has said beside that.
+        Where each serves, in its own words.
     Raises:
         MantaError: One of them could not start; says why.
     """
     waiting = dict(ready)
-    told: dict[str, bytes] = {}
+    told: dict[str, str] = {}
     poll = select.poll()
     for fd in waiting:
         poll.register(fd, select.POLLIN | select.POLLHUP)
@@ -248,22 +246,13 @@ def await_ready(ready: Mapping[int, str], output: BinaryIO) -> dict[str, bytes]:
                 f"{' and '.join(waiting.values())} did not get ready within {START_S:.0f} s{_said(output)}"
             )
         for fd, _ in events:
-            said = os.read(fd, 65536)
             poll.unregister(fd)
             name = waiting.pop(fd)
-            if said[:1] != READY:
-                raise _failure(name, said, output)
-            told[name] = said[1:]
+            try:
+                told[name] = first_word.understand(os.read(fd, first_word.LONGEST_BYTES))
+            except EOFError as silent:
+                raise errors.RaySystemError(f"{name} ended before it was ready{_said(output)}") from silent
     return told
-
-
-def _failure(name: str, said: bytes, output: BinaryIO) -> Exception:
-    if len(said) > 1:
-        from manta.rpc.v1 import common_pb2 as common
-        from manta.transport.convert import error_from_proto
-
-        return error_from_proto(common.ErrorInfo.FromString(said[1:]))
-    return errors.RaySystemError(f"{name} ended before it was ready{_said(output)}")
 
 
 def _said(output: BinaryIO) -> str:

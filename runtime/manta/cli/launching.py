@@ -303,7 +303,7 @@ class _Launch:
 
     def run(
         self, words: Sequence[str], meanwhile: Callable[[], None] | None = None, *, parent: int = 0
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, str]:
         """Start `python -m words...` and wait until it is ready; its process id and what it said.
 
         Args:

@@ -19,9 +19,8 @@ from manta.core.environment import setting
 from manta.core.errors import MantaError
 from manta.metrics import flags as metrics
 from manta.transport import auth
+from manta.transport.first_word import add_flag as add_starter
 
-#: What the ready descriptor says. READY is followed by a JSON object if others can join, FAILED by an encoded ErrorInfo.
-READY, FAILED = b"\1", b"\0"
 #: Exit status when it could not start or could not go on: what is wrong is in the log and on the ready descriptor.
 EXIT_FAILED = 70
 
@@ -40,7 +39,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--credentials", type=Path, help="folder of the cluster's certificates and its join token")
     parser.add_argument("--log-to-stderr", action="store_true", help="the log's lines go there too")
     parser.add_argument("--parent-pid", type=int, help="stop when this process is gone")
-    parser.add_argument("--ready-fd", type=int, help="descriptor that gets one byte when control serves")
+    add_starter(parser)
     metrics.add(parser, usual_port=8091)
     options = parser.parse_args(arguments)
     if options.listen and options.credentials is None:
@@ -79,20 +78,8 @@ async def run(options: argparse.Namespace) -> None:
         # What was made so far lives as long as we do: no collection needs to look at it again.
         gc.collect()
         gc.freeze()
-        where = json.dumps({"address": control.address}).encode() if control.address else b""
-        _say(options.ready_fd, READY + where)
+        options.starter.ready(json.dumps({"address": control.address}) if control.address else "")
         await stop.wait()
-
-
-def _say(descriptor: int | None, what: bytes) -> None:
-    if descriptor is None:
-        return
-    try:
-        os.write(descriptor, what)
-        os.close(descriptor)
-    except OSError:
-        # Whoever waited is gone, or has been told already.
-        pass
 
 
 def main() -> int:
@@ -101,9 +88,7 @@ def main() -> int:
     try:
         asyncio.run(run(options))
     except MantaError as error:
-        from manta.transport.status import error_info
-
-        _say(options.ready_fd, FAILED + error_info(error).SerializeToString())
+        options.starter.failed(error)
         sys.stderr.write(f"manta.control: {error}\n")
         return EXIT_FAILED
     return 0

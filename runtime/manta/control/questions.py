@@ -12,7 +12,7 @@ from typing import Final
 from manta.core.errors import MantaError, NodeDiedError, OverloadedError, RpcTimeoutError
 from manta.core.ids import NodeID
 from manta.rpc.v1 import control_pb2 as pb
-from manta.transport import status
+from manta.transport.convert import error_to_proto
 
 #: Questions that may be open at a time.
 MOST_OPEN: Final = 16
@@ -62,7 +62,7 @@ class Question:
             found.error.CopyFrom(answer.error)
         elif len(answer.answer) > self.room + LEAST_EACH:
             found.error.CopyFrom(
-                status.error_info(MantaError(f"it answered with {len(answer.answer)} bytes, {self.room} were allowed"))
+                error_to_proto(MantaError(f"it answered with {len(answer.answer)} bytes, {self.room} were allowed"))
             )
         else:
             found.answer = answer.answer
@@ -70,7 +70,7 @@ class Question:
 
     def refused(self, node_id: bytes, error: MantaError) -> None:
         """One node cannot be asked."""
-        self._put(pb.NodeAnswer(node_id=node_id, error=status.error_info(error)))
+        self._put(pb.NodeAnswer(node_id=node_id, error=error_to_proto(error)))
 
     def _put(self, answer: pb.NodeAnswer) -> None:
         self._answers[answer.node_id] = answer
@@ -82,7 +82,7 @@ class Question:
         silent = RpcTimeoutError(f"it did not answer within {self.timeout_s:g} s")
         return pb.AskNodesResponse(
             answers=[
-                self._answers.get(node_id) or pb.NodeAnswer(node_id=node_id, error=status.error_info(silent))
+                self._answers.get(node_id) or pb.NodeAnswer(node_id=node_id, error=error_to_proto(silent))
                 for node_id in self.nodes
             ]
         )

@@ -7,10 +7,8 @@ from manta.transport import grpc_settings as _first  # isort: skip  # noqa: F401
 import argparse
 import asyncio
 import logging
-import os
 import socket
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from manta.aio.ending import ending
@@ -18,16 +16,14 @@ from manta.core.errors import MantaError
 from manta.dashboard.config import DashboardConfig
 from manta.dashboard.server import serve
 from manta.metrics import flags as metrics
+from manta.transport.first_word import Starter
+from manta.transport.first_word import add_flag as add_starter
 
 log = logging.getLogger("manta.dashboard")
 
-#: First byte of what is said to whoever waits for us to be ready; see `api.embedded`.
-READY = b"\1"
-FAILED = b"\0"
 
-
-def parse(arguments: list[str] | None = None) -> tuple[DashboardConfig, int, int]:
-    """The configuration, the descriptor to report readiness on, and the process to end with."""
+def parse(arguments: list[str] | None = None) -> tuple[DashboardConfig, Starter, int]:
+    """The configuration, who waits for us to be ready, and the process to end with."""
     parser = argparse.ArgumentParser(prog="python -m manta.dashboard", description="The cluster's HTTP server.")
     parser.add_argument("--control", required=True, help="gRPC target of control: unix:PATH or host:port")
     parser.add_argument("--session-dir", type=Path, required=True, help="folder of the cluster's session")
@@ -51,7 +47,7 @@ def parse(arguments: list[str] | None = None) -> tuple[DashboardConfig, int, int
     parser.add_argument("--max-connections", type=int, default=500, help="TCP connections at once")
     parser.add_argument("--idle", type=float, default=30.0, help="seconds until an unused connection is closed")
     metrics.add(parser, usual_port=8093)
-    parser.add_argument("--ready-fd", type=int, default=-1, help="descriptor that gets the port when all is ready")
+    add_starter(parser)
     parser.add_argument("--parent-pid", type=int, default=0, help="end with this process")
     flags = parser.parse_args(arguments)
     if (flags.certificate is None) != (flags.key is None):
@@ -82,10 +78,10 @@ def parse(arguments: list[str] | None = None) -> tuple[DashboardConfig, int, int
         idle_s=flags.idle,
         metrics=metrics.read(flags, "dashboard"),
     )
-    return config, flags.ready_fd, flags.parent_pid
+    return config, flags.starter, flags.parent_pid
 
 
-async def run(config: DashboardConfig, ready_fd: int, parent: int) -> None:
+async def run(config: DashboardConfig, starter: Starter, parent: int) -> None:
     """Serve until told to end, or until the parent is gone."""
     async with ending(parent) as over, serve(config) as dashboard:
         log.info("listening at port %d", dashboard.port)
@@ -93,30 +89,23 @@ async def run(config: DashboardConfig, ready_fd: int, parent: int) -> None:
             log.warning("nobody is asked for a token: whoever reaches this port runs jobs in the cluster")
         if config.plain:
             log.warning("plain HTTP on all addresses: whoever is on the way reads tokens and what is said")
-        if ready_fd >= 0:
-            with suppress(OSError):
-                os.write(ready_fd, READY + str(dashboard.port).encode() + b"\n")
-            os.close(ready_fd)
+        starter.ready(str(dashboard.port))
         log.info("the dashboard ends: %s", await over)
 
 
 def main() -> int:
     """Parse, run."""
     try:
-        config, ready_fd, parent = parse()
+        config, starter, parent = parse()
     except MantaError as wrong:
         print(f"manta.dashboard: {wrong}", file=sys.stderr)  # noqa: T201
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        asyncio.run(run(config, ready_fd, parent))
+        asyncio.run(run(config, starter, parent))
     except (MantaError, OSError) as wrong:
         print(f"manta.dashboard: {wrong}", file=sys.stderr)  # noqa: T201
-        if ready_fd >= 0:
-            from manta.transport.status import error_info
-
-            with suppress(OSError):
-                os.write(ready_fd, FAILED + error_info(wrong).SerializeToString())
+        starter.failed(wrong)
         return 1
     return 0
 

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from manta.core.errors import MantaError
 from manta.transport import status
+from manta.transport.convert import error_to_proto
 
 _HTTP: Final = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -42,6 +43,6 @@ def refused(number: int, code: str, message: str) -> web.Response:
 
 def of_error(error: MantaError) -> web.Response:
     """What an error of ours is answered as."""
-    info = status.error_info(error)
+    info = error_to_proto(error)
     code = info.code
     return refused(_BY_CODE.get(code) or _HTTP.get(status.status_of_code(code), 500), code, info.message)

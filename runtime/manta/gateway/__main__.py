@@ -14,7 +14,6 @@ from manta.transport import grpc_settings as _first  # isort: skip  # noqa: F401
 import argparse
 import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,19 +23,17 @@ from manta.gateway.config import GatewayConfig
 from manta.gateway.server import serve
 from manta.metrics import flags as metrics
 from manta.shm.libc import keep_freed
+from manta.transport.first_word import Starter
+from manta.transport.first_word import add_flag as add_starter
 
 log = logging.getLogger("manta.gateway")
 
 #: What malloc may keep of what parts of large values took: a window's worth both ways, see `transport.message_log`.
 KEEP_BYTES = 32 << 20
 
-#: First byte of what is said to whoever waits for us to be ready; see `api.embedded`.
-READY = b"\1"
-FAILED = b"\0"
 
-
-def parse(arguments: list[str] | None = None) -> tuple[GatewayConfig, int, int]:
-    """The configuration, the descriptor to report readiness on, and the process to end with."""
+def parse(arguments: list[str] | None = None) -> tuple[GatewayConfig, Starter, int]:
+    """The configuration, who waits for us to be ready, and the process to end with."""
     parser = argparse.ArgumentParser(
         prog="python -m manta.gateway", description="Let drivers outside of the cluster in."
     )
@@ -53,7 +50,7 @@ def parse(arguments: list[str] | None = None) -> tuple[GatewayConfig, int, int]:
     parser.add_argument("--max-sessions", type=int, default=100, help="drivers at once")
     parser.add_argument("--max-connections", type=int, default=1000, help="TCP connections at once")
     parser.add_argument("--idle", type=float, default=30.0, help="seconds until an unused connection is closed")
-    parser.add_argument("--ready-fd", type=int, default=-1, help="descriptor that gets the port when all is ready")
+    add_starter(parser)
     parser.add_argument("--parent-pid", type=int, default=0, help="end with this process")
     metrics.add(parser, usual_port=8092)
     flags = parser.parse_args(arguments)
@@ -83,10 +80,10 @@ def parse(arguments: list[str] | None = None) -> tuple[GatewayConfig, int, int]:
         idle_s=flags.idle,
         metrics=listen,
     )
-    return config, flags.ready_fd, flags.parent_pid
+    return config, flags.starter, flags.parent_pid
 
 
-async def run(config: GatewayConfig, ready_fd: int, parent: int) -> None:
+async def run(config: GatewayConfig, starter: Starter, parent: int) -> None:
     """Be the gateway until told to end, or until the parent is gone."""
     async with ending(parent) as over, serve(config) as gateway:
         log.info("drivers are let in at port %d", gateway.port)
@@ -94,17 +91,14 @@ async def run(config: GatewayConfig, ready_fd: int, parent: int) -> None:
             log.warning("nobody is asked for a token: whoever reaches this port runs code in the cluster")
         if config.certificate is None:
             log.warning("drivers come without TLS: whoever is on their way reads their tokens and what they say")
-        if ready_fd >= 0:
-            with suppress(OSError):
-                os.write(ready_fd, READY + f"{gateway.port}\n{gateway.metrics_port}\n".encode())
-            os.close(ready_fd)
+        starter.ready(f"{gateway.port}\n{gateway.metrics_port}\n")
         log.info("the gateway ends: %s", await over)
 
 
 def main() -> int:
     """Parse, run."""
     try:
-        config, ready_fd, parent = parse()
+        config, starter, parent = parse()
     except MantaError as wrong:
         print(f"manta.gateway: {wrong}", file=sys.stderr)  # noqa: T201
         return 2
@@ -112,14 +106,10 @@ def main() -> int:
     config.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     keep_freed(KEEP_BYTES)
     try:
-        asyncio.run(run(config, ready_fd, parent))
+        asyncio.run(run(config, starter, parent))
     except (MantaError, OSError) as wrong:
         print(f"manta.gateway: {wrong}", file=sys.stderr)  # noqa: T201
-        if ready_fd >= 0:
-            from manta.transport.status import error_info
-
-            with suppress(OSError):
-                os.write(ready_fd, FAILED + error_info(wrong).SerializeToString())
+        starter.failed(wrong)
         return 1
     return 0
 

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from manta.core.errors import SettingError
+from manta.core.errors import MantaError, SettingError
 from manta.pod import commands, session
 from manta.pod.ending import Ending, loopback_peers
 from manta.pod.first import First, leave, say
@@ -18,6 +18,7 @@ from manta.pod.jobs import Jobs
 from manta.pod.mounted import Mounted
 from manta.pod.places import Places, make_private
 from manta.pod.settings import Role, Settings
+from manta.transport import first_word
 
 #: How often the Secret is looked at, and, once a signal has come, whether it is time to pass it on, seconds.
 LOOK_S: Final = 1.0
@@ -26,9 +27,6 @@ END_LOOK_S: Final = 0.1
 LEFT_S: Final = 60.0
 #: Who may wait in line for a server's health.
 _BACKLOG: Final = 32
-#: Most that a server says of itself when it is ready.
-_MOST_SAID: Final = 65536
-_READY: Final = b"\1"
 #: Of a shell's: what a process that was killed by a signal is said to have ended with.
 _BY_SIGNAL: Final = 128
 
@@ -156,15 +154,17 @@ class Container:
         return self._ended is None
 
     def _ready(self, first: First) -> None:
-        said = os.read(self._said, _MOST_SAID)
+        word = os.read(self._said, first_word.LONGEST_BYTES)
         first.forget(self._said)
         os.close(self._said)
-        if said[:1] == _READY:
-            session.raylet_is_ready(self._session, json.loads(said[1:]), self._settings.control)
-        elif len(said) > 1:
-            from manta.rpc.v1 import common_pb2 as common  # late: only who fails needs it
-
-            leave(f"the raylet did not start: {common.ErrorInfo.FromString(said[1:]).message}")
+        try:
+            facts = json.loads(first_word.understand(word))
+        except EOFError:
+            return  # its end says more
+        except MantaError as wrong:
+            leave(f"the raylet did not start: {wrong}")
+            return
+        session.raylet_is_ready(self._session, facts, self._settings.control)
 
     def _jobs(self, first: First) -> Jobs | None:
         settings, places = self._settings, self._places

@@ -27,6 +27,8 @@ from manta.raylet.workers.guard import Guard, start_guard
 from manta.raylet.workers.launch import FACTORY_LOG, Launched, launch
 from manta.raylet.workers.process import become_subreaper
 from manta.transport.addresses import parse_bind
+from manta.transport.first_word import Starter
+from manta.transport.first_word import add_flag as add_starter
 from manta.transport.tls import read_cluster
 
 if TYPE_CHECKING:
@@ -36,15 +38,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("manta.raylet")
 
-#: What the ready descriptor says first. READY is followed by a JSON line about the node, FAILED by an encoded ErrorInfo.
-READY, FAILED = b"\1", b"\0"
 #: Exit status when it could not start or go on: what is wrong is in the log and on the ready descriptor.
 EXIT_FAILED = 70
 #: Exit status when control has given the node up, which had not been asked to leave.
 EXIT_FENCED = 71
 
 
-def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int, tuple[str, int] | None]:
+def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, Starter, tuple[str, int] | None]:
     """Settings from flags, then environment; the descriptor that is told when the node is ready (-1 for none); and where the
     door is to be (None for a node without).
 
@@ -77,9 +77,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int, tu
     parser.add_argument("--control-command", type=read_command, default=(), help="how, as a JSON list of words")
     parser.add_argument("--parent-pid", type=int, default=0, help="end with this process")
     parser.add_argument("--remove-session-dir", action="store_true", help="remove the session's folder at the end")
-    parser.add_argument(
-        "--ready-fd", type=int, default=-1, help="descriptor that gets one JSON line when the node is ready"
-    )
+    add_starter(parser)
     parser.add_argument("--prestart", type=int, default=4, help="workers kept ready before the first driver comes")
     parser.add_argument("--drain-grace", type=float, default=60.0, help="seconds that SIGTERM leaves to what runs here")
     metrics.add(parser, usual_port=8090)
@@ -135,13 +133,13 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RayletConfig, int, tu
             metrics=metrics.read(flags, "raylet"),
             log_to_stderr=flags.log_to_stderr,
         ),
-        flags.ready_fd,
+        flags.starter,
         flags.door,
     )
 
 
 async def run(
-    config: RayletConfig, ready_fd: int, guard: Guard, launched: Launched, door: socket.socket | None = None
+    config: RayletConfig, starter: Starter, guard: Guard, launched: Launched, door: socket.socket | None = None
 ) -> int:
     """Be a node until it is told to end; the exit code."""
     import asyncio
@@ -156,16 +154,14 @@ async def run(
         loop.add_signal_handler(signal.SIGINT, raylet.end, "signal SIGINT")
         loop.add_signal_handler(signal.SIGCHLD, raylet.processes.reap)
         await joined(raylet)
-        if ready_fd >= 0 and raylet.refused is None:
-            line = {
+        if raylet.refused is None:
+            facts = {
                 "channel": config.channel_path,
                 "node_id": config.node_id.hex(),
                 "pid": os.getpid(),
                 "door": config.door,
             }
-            with suppress(OSError):
-                os.write(ready_fd, READY + json.dumps(line).encode() + b"\n")
-            os.close(ready_fd)
+            starter.ready(json.dumps(facts))
         reason = await raylet.ended
         log.info("the node ends: %s", reason)
         await raylet.link.leave(f"it ended: {reason}")
@@ -190,7 +186,7 @@ async def joined(raylet: Raylet) -> None:
 def main() -> int:
     """Parse, run, clean up."""
     try:
-        config, ready_fd, door_at = parse()
+        config, starter, door_at = parse()
     except (MantaError, ValueError, OSError) as wrong:
         print(f"manta.raylet: {wrong}", file=sys.stderr)  # noqa: T201
         return 2
@@ -217,10 +213,10 @@ def main() -> int:
         import asyncio
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(run(config, ready_fd, guard, launched, door))
+            return runner.run(run(config, starter, guard, launched, door))
     except Exception as failure:
         log.exception("the node failed")
-        _say_failed(ready_fd, failure)
+        starter.failed(failure)
         return EXIT_FAILED
     finally:
         if config.remove_session_dir:
@@ -234,15 +230,6 @@ def _loop_factory() -> Callable[[], AbstractEventLoop] | None:
         return None
     factory: Callable[[], AbstractEventLoop] = uvloop.new_event_loop
     return factory
-
-
-def _say_failed(ready_fd: int, failure: Exception) -> None:
-    """Tell whoever waits for us to be ready that we never will be."""
-    from manta.transport.status import error_info
-
-    with suppress(OSError):
-        os.write(ready_fd, FAILED + error_info(failure).SerializeToString())
-        os.close(ready_fd)
 
 
 def _remove(session_dir: Path) -> None:

@@ -28,7 +28,7 @@ from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
 from manta.transport.channel import PROTOCOL
 from manta.transport.channel_aio import AsyncConnection
-from manta.transport.status import error_info
+from manta.transport.convert import error_to_proto
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class Admission:
         """Say why, and close."""
         error = ProtocolError(why) if isinstance(why, str) else why
         log.info("a process was refused: %s", error)
-        connection.send(pb.Refused(error=error_info(error)))
+        connection.send(pb.Refused(error=error_to_proto(error)))
         connection.close("refused")
 
     def welcome_worker(self, client: Client) -> None:

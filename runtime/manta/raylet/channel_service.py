@@ -27,10 +27,9 @@ from manta.raylet.state_service import StateService
 from manta.raylet.user_metrics import UserMetricBook
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import control_pb2 as cpb
-from manta.transport import status
 from manta.transport.channel import Frame
 from manta.transport.channel_aio import AsyncConnection
-from manta.transport.convert import resources_from_proto, strategy_from_proto
+from manta.transport.convert import error_to_proto, resources_from_proto, strategy_from_proto
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +190,7 @@ class ChannelService:
 
     def _control_call(self, client: Client, message: pb.ControlCall) -> None:
         if client.calls >= MAX_CALLS:
-            error = status.error_info(
+            error = error_to_proto(
                 OverloadedError(f"{MAX_CALLS} calls to control are open already; wait for some to end")
             )
             client.connection.send(pb.ControlReply(request_id=message.request_id, error=error))
@@ -201,7 +200,7 @@ class ChannelService:
             or message.method in _NOT_RELAYED
             or (message.method in _OF_TOOLS and client.role != pb.ROLE_TOOL)
         ):
-            error = status.error_info(ProtocolError(f"{message.method!r} is no call that a raylet relays"))
+            error = error_to_proto(ProtocolError(f"{message.method!r} is no call that a raylet relays"))
             client.connection.send(pb.ControlReply(request_id=message.request_id, error=error))
             return
         client.calls += 1

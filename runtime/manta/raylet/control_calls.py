@@ -13,6 +13,7 @@ from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
 from manta.transport import grpc as transport
 from manta.transport import status
+from manta.transport.convert import error_to_proto
 
 #: Who made a call hears of its end: once, by a reply of control's or by one that we made up.
 Done: TypeAlias = Callable[[cpb.LineReply], None]
@@ -69,7 +70,7 @@ class ControlCalls:
         call = self._open.pop(number)
         self._unsaid.pop(number, None)
         late = RpcTimeoutError(f"control was away for {timeout_s:g} s", grpc.StatusCode.DEADLINE_EXCEEDED.value[0])
-        call.done(cpb.LineReply(error=status.error_info(late)))
+        call.done(cpb.LineReply(error=error_to_proto(late)))
 
     def answered(self, reply: cpb.LineReply) -> None:
         """Control has answered one; one whose time was up means nothing any more."""

@@ -29,6 +29,7 @@ from manta.rpc.v1 import raylet_pb2 as rpb
 from manta.transport import auth, status
 from manta.transport import grpc as transport
 from manta.transport.channel import PROTOCOL
+from manta.transport.convert import error_from_proto, error_to_proto
 from manta.transport.tls import TlsFiles
 from manta.version import __version__
 
@@ -164,7 +165,7 @@ class ControlLink:
         if info.code == "NODE_DEAD":
             raise NodeDeclaredDeadError(info.message) from lost
         if not self._cluster_id and info.code in _FINAL:
-            raise NotLetInError(status.error_of(info)) from lost
+            raise NotLetInError(error_from_proto(info)) from lost
 
     @asynccontextmanager
     async def _open_channel(self) -> AsyncIterator[None]:
@@ -302,7 +303,7 @@ class ControlLink:
             answer = self._on_order(order)
         except MantaError as error:
             log.warning("an order of control's cannot be done: %s", error)
-            answer = rpb.OrderAnswer(error=status.error_info(error))
+            answer = rpb.OrderAnswer(error=error_to_proto(error))
         answer.number = order.number
         return answer
 
@@ -395,7 +396,7 @@ class ControlLink:
         """
         reply = await self._ask(method, request, timeout_s)
         if reply.HasField("error"):
-            raise status.error_of(reply.error)
+            raise error_from_proto(reply.error)
         return response.FromString(reply.payload)
 
     def tell(

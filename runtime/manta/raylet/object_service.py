@@ -25,7 +25,7 @@ from manta.raylet.objects.pull_commands import MOVES, Need, Trouble
 from manta.raylet.objects.table import ObjectTable
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
-from manta.transport.status import error_info
+from manta.transport.convert import error_to_proto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class ObjectService:
         if not self.transfers.ask(*key, tuple(ids), needs):
             self._pulled.discard(key)
             error = OverloadedError("the process waits for too many objects of other nodes, or twice in one name")
-            self._send(client.worker_id, pb.ObjectsReady(request_id=message.request_id, error=error_info(error)))
+            self._send(client.worker_id, pb.ObjectsReady(request_id=message.request_id, error=error_to_proto(error)))
         return True
 
     def _over(self, client: object, request_id: object) -> None:
@@ -227,12 +227,12 @@ class ObjectService:
         if isinstance(reason, oc.StoreFull):
             error = self._full(reason)
         elif trouble is Trouble.FREED:
-            error = error_info(ObjectFreedError(object_id.hex()))
+            error = error_to_proto(ObjectFreedError(object_id.hex()))
         else:
             # Running its task again, from its lineage, belongs here.
             lost = ObjectLostError(object_id.hex(), detail=str(reason))
             creator = "put()" if is_put(object_id) else f"task {object_id[:24].hex()}"
-            error = error_info(lost.with_facts(creator=creator))
+            error = error_to_proto(lost.with_facts(creator=creator))
         message = pb.ObjectsReady(request_id=_number(request_id), object_ids=(object_id,), error=error)
         self._send(client, message)
 
@@ -324,7 +324,7 @@ class ObjectService:
                         pb.ObjectsReady(
                             request_id=int(command.request_id),  # type: ignore[call-overload]
                             object_ids=(command.object_id,),
-                            error=error_info(error),
+                            error=error_to_proto(error),
                         ),
                     )
                     self._over(command.client, command.request_id)
@@ -392,7 +392,7 @@ class ObjectService:
             f"reads {holder.pinned_bytes}, keeps {holder.block_bytes} in blocks"
             for holder in command.holders
         )
-        return error_info(
+        return error_to_proto(
             ObjectStoreFullError(
                 f"Failed to put object {command.object_id.hex()} of {command.size} bytes: {command.reason}. The object "
                 f"store has {command.capacity} bytes, {command.used} are taken, "

@@ -15,7 +15,7 @@ from manta.raylet.control_client import ControlLink
 from manta.raylet.state_service import StateService
 from manta.rpc.v1 import control_pb2 as cpb
 from manta.rpc.v1 import state_pb2 as pb
-from manta.transport import status
+from manta.transport.convert import error_to_proto
 
 #: Questions that may be under way at a time.
 MOST_OPEN: Final = 64
@@ -102,7 +102,7 @@ class Questions:
         asyncio.get_running_loop().run_in_executor(None, work).add_done_callback(finished)
 
     def _refuse(self, question: cpb.NodeQuestion, error: MantaError) -> None:
-        self._say(question, cpb.AnswerQuestionRequest(key=question.key, error=status.error_info(error)))
+        self._say(question, cpb.AnswerQuestionRequest(key=question.key, error=error_to_proto(error)))
 
     def _say(self, question: cpb.NodeQuestion, answer: cpb.AnswerQuestionRequest) -> None:
         timeout_s = question.timeout_ms / 1000 or 1.0

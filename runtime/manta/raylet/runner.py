@@ -18,7 +18,7 @@ from manta.raylet.timings import Timings
 from manta.raylet.workers.pool import WorkerProcesses
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
-from manta.transport.status import error_info
+from manta.transport.convert import error_to_proto
 
 log = logging.getLogger(__name__)
 
@@ -122,10 +122,10 @@ class Runner:
             case ev.Refuse():
                 self._clients.send(command.owner, pb.LeaseRefused(key=command.key, count=command.count))
             case ev.TellUnschedulable():
-                error = error_info(TaskUnschedulableError(command.text))
+                error = error_to_proto(TaskUnschedulableError(command.text))
                 self._clients.send(command.owner, pb.LeaseFailed(key=command.key, error=error))
             case ev.TellGroupGone():
-                error = error_info(TaskPlacementGroupRemoved())
+                error = error_to_proto(TaskPlacementGroupRemoved())
                 self._clients.send(command.owner, pb.LeaseFailed(key=command.key, error=error))
             case ev.BecomeActor():
                 self._actors.begin(command)
@@ -133,7 +133,7 @@ class Runner:
             case ev.TellInfeasible():
                 self._clients.send(command.owner, pb.LeaseInfeasible(key=command.key, text=command.text))
             case ev.TellEnvironmentFailed():
-                error = error_info(RuntimeEnvSetupError(command.text))
+                error = error_to_proto(RuntimeEnvSetupError(command.text))
                 self._clients.send(command.owner, pb.LeaseFailed(key=command.key, error=error))
             case ev.TellActorWaits():
                 self._say(command.job, command.text)

@@ -29,7 +29,7 @@ class Processes:
         self._output = output
         self._all: list[subprocess.Popen[bytes]] = []
 
-    def start(self, words: Sequence[str], *, parent: int = 0) -> tuple[subprocess.Popen[bytes], bytes]:
+    def start(self, words: Sequence[str], *, parent: int = 0) -> tuple[subprocess.Popen[bytes], str]:
         """Run `python -m words...` until it is ready; the process and what it said then.
 
         Args:

@@ -84,10 +84,10 @@ def fields_from_proto(message: common.ErrorInfo) -> ErrorFields:
 
 
 def error_to_proto(error: BaseException) -> common.ErrorInfo:
-    """An error of ours in fields; any other as a system error."""
+    """An error of ours in the wire's plain fields; any other as a system error."""
     return fields_to_proto(to_fields(error))
 
 
 def error_from_proto(message: common.ErrorInfo, loads: Callable[[bytes], object] | None = None) -> MantaError:
-    """The error back; a task's pickled cause stays pickled unless `loads` is given."""
+    """The error back; a task's pickled cause stays pickled unless `loads` is given. Of an unknown code, the nearest known."""
     return from_fields(fields_from_proto(message), loads)

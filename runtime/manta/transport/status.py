@@ -7,9 +7,9 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from manta.core.errors import BY_CODE, MantaError
-from manta.core.errors.wire import ErrorFields, from_fields, to_fields
+from manta.core.errors import MantaError
 from manta.rpc.v1 import common_pb2
+from manta.transport.convert import error_from_proto, error_to_proto
 from manta.transport.statuses import METADATA_KEY, error_of_status
 
 #: Metadata is meant to be small, and gRPC refuses more than 8 KiB of it by default.
@@ -62,24 +62,9 @@ def status_of_code(code: str) -> grpc.StatusCode:
     return STATUS_BY_CODE.get(code, _STATUS.INTERNAL)
 
 
-def error_info(error: BaseException) -> common_pb2.ErrorInfo:
-    """An error in the wire's plain fields."""
-    if isinstance(error, MantaError) and error.code not in BY_CODE:
-        # Known to one process only (control's refusals): its code and text are all there is to it.
-        fields = ErrorFields(error.code, str(error))
-    else:
-        fields = to_fields(error)
-    return common_pb2.ErrorInfo(code=fields.code, message=fields.message, fields=fields.fields, blobs=fields.blobs)
-
-
-def error_of(info: common_pb2.ErrorInfo) -> MantaError:
-    """The error that `info` tells of. Unknown codes give a MantaError whose fact `code` is that code."""
-    return from_fields(ErrorFields(info.code, info.message, dict(info.fields), dict(info.blobs)))
-
-
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> None:
     """End a call with an error; never returns normally."""
-    info = error_info(error)
+    info = error_to_proto(error)
     if info.ByteSize() > INFO_LIMIT:
         info = common_pb2.ErrorInfo(code=info.code, message=info.message[:DETAIL_LIMIT])
     await context.abort(status_of(error), info.message[:DETAIL_LIMIT], ((METADATA_KEY, info.SerializeToString()),))
@@ -94,9 +79,9 @@ def info_from(error: grpc.RpcError) -> common_pb2.ErrorInfo:
                 return common_pb2.ErrorInfo.FromString(value)
             except DecodeError:
                 break
-    return error_info(error_of_status(error.code().value[0], error.details() or ""))
+    return error_to_proto(error_of_status(error.code().value[0], error.details() or ""))
 
 
 def error_from(error: grpc.RpcError) -> MantaError:
     """The error of ours that a failed call means."""
-    return error_of(info_from(error))
+    return error_from_proto(info_from(error))

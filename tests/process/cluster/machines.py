@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import manta
-from manta.transport import credentials
+from manta.transport import credentials, first_word
 from tests.process.cluster.support import MIB, Node
 from tests.support.waiting import wait_until
 
@@ -90,7 +90,7 @@ class Machines:
         path.mkdir(mode=0o700)
         return str(path)
 
-    def _start(self, words: list[str]) -> tuple[subprocess.Popen[bytes], bytes]:
+    def _start(self, words: list[str]) -> tuple[subprocess.Popen[bytes], str]:
         mine, theirs = os.pipe()
         try:
             process = subprocess.Popen(
@@ -102,13 +102,12 @@ class Machines:
             os.close(theirs)
             theirs = -1
             assert select.select([mine], [], [], START_S)[0], f"{words[0]} is not ready in time"
-            said = os.read(mine, 65536)
+            word = os.read(mine, first_word.LONGEST_BYTES)
         finally:
             os.close(mine)
             if theirs >= 0:
                 os.close(theirs)
-        assert said[:1] == b"\1", said
-        return process, said[1:]
+        return process, first_word.understand(word)
 
     def close(self) -> None:
         """End everything."""

@@ -20,6 +20,7 @@ from manta.core.errors import MantaError
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import gateway_pb2 as gw
 from manta.transport import auth, status
+from manta.transport.convert import error_from_proto
 from tests.support import gateway
 from tests.support.waiting import wait_until
 
@@ -113,7 +114,7 @@ def told(one: Line, number: int) -> None:
     """Wait until that message's effect is told back."""
     while True:
         for action in one.next().actions:
-            assert not action.HasField("over"), status.error_of(action.over.error)
+            assert not action.HasField("over"), error_from_proto(action.over.error)
             if oid(number) in action.SerializeToString():
                 return
 

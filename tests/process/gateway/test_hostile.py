@@ -16,7 +16,8 @@ import manta
 from manta.core.errors import MantaError
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import gateway_pb2 as gw
-from manta.transport import auth, status
+from manta.transport import auth
+from manta.transport.convert import error_from_proto
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.shared_cluster
@@ -128,7 +129,7 @@ def test_an_action_that_cannot_be_ends_its_session_with_a_reason(door, channel, 
     reasons = []
     for data in call:
         actions = gw.ConnectResponse.FromString(data).actions
-        reasons += [status.error_of(told.over.error) for told in actions if told.HasField("over")]
+        reasons += [error_from_proto(told.over.error) for told in actions if told.HasField("over")]
         if reasons:
             break
     done.set()
@@ -157,7 +158,7 @@ def test_more_bytes_than_were_announced_end_the_session(door, channel, healthy):
     )
     done.set()
     call.cancel()
-    assert status.error_of(over.error).code == "PROTOCOL_ERROR"
+    assert error_from_proto(over.error).code == "PROTOCOL_ERROR"
 
 
 def test_connections_that_say_nothing_are_bounded_and_closed(door, healthy):

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import common_pb2 as common
+from manta.transport import first_word
 from manta.transport.channel import PROTOCOL, Connection, Frame
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,13 +56,12 @@ class Node:
             os.close(writer)
             writer = -1
             assert select.select([reader], [], [], WAIT_S)[0], "the raylet is not ready in time"
-            said = os.read(reader, 4096)
+            word = os.read(reader, first_word.LONGEST_BYTES)
         finally:
             os.close(reader)
             if writer >= 0:
                 os.close(writer)
-        assert said[:1] == b"\1", said
-        about = json.loads(said[1:])
+        about = json.loads(first_word.understand(word))
         return Raylet(process, about["channel"], self.session)
 
     def start(

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from manta.core.errors import MantaError
 from manta.raylet.workers.process import marks_of
 from manta.rpc.v1 import channel_pb2 as pb
-from manta.rpc.v1 import common_pb2 as common
+from manta.transport import first_word
 from tests.process.raylet.node import Lease, gone, parent_of, send_signal
 from tests.support.waiting import wait_until
 
@@ -219,12 +220,12 @@ def test_a_raylet_that_cannot_start_says_why(node):
         env=node.environment(),
     ) as process:  # fmt: skip
         os.close(writer)
-        said = os.read(reader, 4096)
+        word = os.read(reader, first_word.LONGEST_BYTES)
         os.close(reader)
 
     assert 70 == process.returncode
-    assert b"\0" == said[:1]
-    assert "too small" in common.ErrorInfo.FromString(said[1:]).message
+    with pytest.raises(MantaError, match="too small"):
+        first_word.understand(word)
 
 
 def test_a_worker_ended_for_memory_says_so_to_its_owner(node):

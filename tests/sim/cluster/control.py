@@ -23,7 +23,7 @@ from manta.control.services.nodes import NodeRpcs
 from manta.control.state import ControlState, Limits
 from manta.core.errors import MantaError
 from manta.rpc.v1 import control_pb2 as cpb
-from manta.transport import status
+from manta.transport.convert import error_to_proto
 from tests.sim.cluster.virtual import Machine
 from tests.sim.cluster.wires import End
 
@@ -141,7 +141,7 @@ class Attached:
             try:
                 reply.payload = self.process.answer(call.method, call.payload)
             except MantaError as error:
-                reply.error.CopyFrom(status.error_info(error))
+                reply.error.CopyFrom(error_to_proto(error))
             self.line.replies.append(reply)
         if request.calls:
             self.wake()
@@ -236,7 +236,7 @@ class ControlProcess:
                     case cpb.AttachRequest():
                         attached[0].said(message)
             except MantaError as error:
-                info = status.error_info(error)
+                info = error_to_proto(error)
                 self.runner.settled(lambda: end.send(info))
 
         def closed(reason: str) -> None:

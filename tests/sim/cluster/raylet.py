@@ -30,7 +30,7 @@ from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
 from manta.rpc.v1 import raylet_pb2 as rpb
 from manta.shm.layout import MIB
-from manta.transport import status
+from manta.transport.convert import error_to_proto
 from tests.sim.cluster.shipping import Shipping
 from tests.sim.cluster.virtual import Machine, Timer
 from tests.sim.cluster.wires import End, connect
@@ -282,7 +282,7 @@ class Raylet:
                     try:
                         answer = self.orders.carry_out(order)
                     except MantaError as error:
-                        answer = rpb.OrderAnswer(error=status.error_info(error))
+                        answer = rpb.OrderAnswer(error=error_to_proto(error))
                     answer.number = order.number
                     self.answers.append(answer)
                     self.speak(0.005)

@@ -9,7 +9,7 @@ from manta.core import errors
 from manta.rpc.v1 import channel_pb2 as pb
 from manta.rpc.v1 import control_pb2 as ctl
 from manta.rpc.v1 import state_pb2 as st
-from manta.transport import status
+from manta.transport.convert import error_to_proto
 
 TASK = b"t" * 20 + b"\1\0\0\0"
 
@@ -46,7 +46,7 @@ def test_what_is_under_way_comes_first_then_what_ended_last():
 
 
 def test_nodes_that_failed_are_named_and_the_others_rows_are_there():
-    silent = status.error_info(errors.RpcTimeoutError("it did not answer within 4 s"))
+    silent = error_to_proto(errors.RpcTimeoutError("it did not answer within 4 s"))
     rows = json.dumps([{"worker_id": "w1", "pid": 1}])
     reply = ctl.AskNodesResponse(
         answers=[

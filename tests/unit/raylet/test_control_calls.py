@@ -5,7 +5,7 @@ import asyncio
 from manta.raylet.control_calls import ControlCalls
 from manta.rpc.v1 import common_pb2 as common
 from manta.rpc.v1 import control_pb2 as cpb
-from manta.transport import status
+from manta.transport.convert import error_from_proto
 
 MUCH = 1 << 20
 
@@ -85,7 +85,7 @@ def test_a_call_whose_time_is_up_says_how_long_it_waited_and_is_not_said_again()
         told.add("a", timeout_s=0.0)
         await asyncio.sleep(0.001)
         assert told.ends == [("a", "RPC_TIMEOUT")]
-        assert str(status.error_of(told.errors[0])) == "control was away for 0 s"
+        assert str(error_from_proto(told.errors[0])) == "control was away for 0 s"
         told.calls.new_line()
         assert told.said() == []
 

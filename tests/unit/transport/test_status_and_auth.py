@@ -18,6 +18,7 @@ from manta.core.errors import (
 )
 from manta.transport import auth, status
 from manta.transport import grpc as wire
+from manta.transport.convert import error_to_proto
 
 
 class Aborted(Exception):
@@ -102,7 +103,7 @@ def test_garbage_in_the_metadata_is_not_believed():
 def test_defects_are_internal():
     assert status.status_of(KeyError("x")) is grpc.StatusCode.INTERNAL
     assert "SYSTEM_ERROR" in BY_CODE
-    assert status.error_info(KeyError("x")).code == "SYSTEM_ERROR"
+    assert error_to_proto(KeyError("x")).code == "SYSTEM_ERROR"
 
 
 # ---- calls

@@ -21,7 +21,7 @@ from manta.control.services.watch import Subscription
 from manta.control.watching import News
 from manta.core.errors import MantaError, OverloadedError, StorageUnwritableError
 from manta.rpc.v1 import control_pb2 as pb
-from manta.transport import status
+from manta.transport.convert import error_to_proto
 
 #: A reply that nobody waits for is held back so long, to travel with something else, seconds.
 PATIENCE_S = 0.005
@@ -162,7 +162,7 @@ class AttachRpcs:
                     )
                 reply.payload = self._rpcs.answer(call.method, call.payload)
             except MantaError as error:
-                reply.error.CopyFrom(status.error_info(error))
+                reply.error.CopyFrom(error_to_proto(error))
                 held = held and type(error) is not StorageUnwritableError
             (line.replies if held else line.free).append(reply)
         if not all(call.patient for call in request.calls):
@@ -174,7 +174,7 @@ class AttachRpcs:
         try:
             reply.payload = await self._rpcs.answer_later(call.method, call.payload)
         except MantaError as error:
-            reply.error.CopyFrom(status.error_info(error))
+            reply.error.CopyFrom(error_to_proto(error))
         (line.replies if call.method in HELD else line.free).append(reply)
 
     def _messages(
