@@ -67,17 +67,24 @@ class Cause:
         reason: In one word, as conditions have it.
         message: For people.
         fault: Whether somebody should look: it is no step on the way.
+        ahead: Whether it is still to come: somebody should look, and until then the cluster is as it should be.
         until: When it has to be looked at again, as time alone changes it; None for never.
     """
 
     reason: str
     message: str
     fault: bool = True
+    ahead: bool = False
     until: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.message) > _LENGTH:
             object.__setattr__(self, "message", self.message[: _LENGTH - 3] + "...")
+
+    @property
+    def hinders(self) -> bool:
+        """Whether because of it something is not as it should be now."""
+        return self.fault and not self.ahead
 
 
 def worst(causes: Iterable[Cause]) -> Cause | None:

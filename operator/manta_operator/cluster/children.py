@@ -17,6 +17,7 @@ from manta_operator.cluster.reading import controller, part, text
 from manta_operator.cluster.refusals import Refusal, Why, standing_in_the_way
 from manta_operator.cluster.seen import Seen, named
 from manta_operator.credentials.decide import decide
+from manta_operator.credentials.given import Wrong
 from manta_operator.credentials.making import Makes
 from manta_operator.kube.resources import CLAIMS, NETWORK_POLICIES, SECRETS, SERVICE_ACCOUNTS, SERVICES, Resource
 
@@ -118,7 +119,9 @@ def _secrets(todo: Upkeep, seen: Seen, cluster: MantaCluster, now: float, build:
                 Apply(resource=SECRETS, manifest=update.manifest, uid=update.uid, version=update.version)
             )
     for problem in decision.problems:
-        todo.causes.append(Cause(reason=problem.wrong.value, message=f"Secret {problem.secret}: {problem.says}"))
+        todo.causes.append(
+            Cause(reason=problem.wrong.value, message=str(problem), ahead=problem.wrong is Wrong.EXPIRING)
+        )
         todo.again_at.append(now + LOOK_S)
     if decision.again_at is not None:
         todo.again_at.append(decision.again_at)

@@ -107,7 +107,7 @@ def _available(decided: Decided) -> Answer:
 def _ready(decided: Decided) -> Answer:
     if decided.cluster.spec.suspend:
         return Answer("Ready", FALSE, "Suspended", "the cluster is suspended")
-    faults = [cause for cause in decided.every_cause if cause.fault]
+    faults = [cause for cause in decided.every_cause if cause.hinders]
     if not decided.head.ready:
         return _because("Ready", decided.every_cause, "HeadNotReady", "the head is not ready yet")
     late = [group for group in decided.groups if not group.done]
@@ -115,13 +115,13 @@ def _ready(decided: Decided) -> Answer:
         words = ", ".join(f"{group.name}: {group.ready} of {group.desired}" for group in late[:_MOST])
         return _because(
             "Ready",
-            [*(cause for group in late for cause in group.causes if cause.fault), *faults],
+            [*(cause for group in late for cause in group.causes if cause.hinders), *faults],
             "WorkersNotReady",
             f"ready workers: {words}",
         )
     if _outdated(decided) and decided.cluster.spec.upgrade_strategy.type is UpgradeType.RECREATE:
         return _because("Ready", faults, "Updating", "pods of an older spec are being replaced")
-    if any(cause.fault for cause in decided.causes):
+    if any(cause.hinders for cause in decided.causes):
         return _because("Ready", decided.causes, "NotReady", "something is wrong")
     return Answer("Ready", TRUE, "Ready", f"the head and {_workers(decided)} workers are ready")
 
@@ -151,7 +151,7 @@ def _progressing(decided: Decided) -> Answer:
     steps = _steps(decided)
     if steps:
         return Answer("Progressing", TRUE, steps[0][0], "; ".join(words for _, words in steps)[:_LENGTH])
-    fault = worst(cause for cause in decided.every_cause if cause.fault)
+    fault = worst(cause for cause in decided.every_cause if cause.hinders)
     if fault is not None:
         return Answer("Progressing", FALSE, fault.reason, "nothing happens by itself until what is wrong is put right")
     return Answer("Progressing", FALSE, "Complete", "nothing is left to do")
@@ -200,7 +200,7 @@ def _suspended(decided: Decided) -> Answer:
 
 def _because(type_: str, causes: Sequence[Cause], reason: str, message: str) -> Answer:
     """No, for the worst of some causes, if there is one that is a fault; else for a reason of its own."""
-    fault = worst(cause for cause in causes if cause.fault)
+    fault = worst(cause for cause in causes if cause.hinders)
     if fault is None:
         return Answer(type_, FALSE, reason, message)
     return Answer(

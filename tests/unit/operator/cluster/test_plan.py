@@ -9,10 +9,13 @@ import pytest
 
 from manta_operator.api.parse import InvalidObjectError, parse_cluster
 from manta_operator.builders.build import Build
+from manta_operator.cluster import children
 from manta_operator.cluster.actions import Create, Plan
 from manta_operator.cluster.plan import plan
 from manta_operator.cluster.refusals import Refusal, Why
 from manta_operator.cluster.seen import Control, ControlNode, Seen
+from manta_operator.credentials.decide import Decision
+from manta_operator.credentials.given import SecretProblem, Wrong
 from tests.sim.reconciling.server import plain
 from tests.sim.reconciling.world import Makes, World
 from tests.support.kubernetes import NOW, at, cluster, group
@@ -387,6 +390,24 @@ def test_a_users_secret_that_is_missing_is_degraded():
     assert "mine" in message(made, "Degraded")
     assert not made.deletes
     assert made.again_at is not None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "ready", "progressing"),
+    [
+        (Wrong.EXPIRING, "True Ready", "False Complete"),
+        (Wrong.INVALID, "False InvalidSecret", "False InvalidSecret"),
+    ],
+)
+def test_what_is_wrong_only_later_makes_no_cluster_unready(monkeypatch, wrong, ready, progressing):
+    """An authority of the user's that ends in a month: somebody should look, and nothing that waits for Ready waits."""
+    problem = SecretProblem(wrong, "mine", "its authority")
+    monkeypatch.setattr(children, "decide", lambda *_: Decision(problems=(problem,), ready=True))
+    made = decide(at_rest())
+    assert conditions(made)["Degraded"] == f"True {wrong.value}"
+    assert message(made, "Degraded") == "Secret mine: its authority"
+    assert (conditions(made)["Ready"], conditions(made)["Progressing"]) == (ready, progressing)
+    assert conditions(made)["Available"] == "True HeadReady"
 
 
 def test_a_users_claim_that_is_missing_is_degraded_and_waited_for():
