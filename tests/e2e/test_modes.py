@@ -7,6 +7,7 @@ import json
 import secrets
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -110,17 +111,26 @@ def test_a_cluster_with_its_owners_authority_and_tokens(operator: Cluster, names
     )
     values = _values(auth={"existingSecret": "tokens"}, tls={"existingSecret": "acme", "extraSANs": ["127.0.0.1"]})
 
-    with charts.manta_cluster(operator, namespace, "owned", values) as name:
-        status = operator.get("mantacluster", name, namespace=namespace)["status"]
-        [degraded] = [one for one in status["conditions"] if one["type"] == "Degraded"]
-        assert ("True", "AuthorityExpiring") == (degraded["status"], degraded["reason"]), "and Ready it is all the same"
-        assert _nodes(operator, f"k8s://{namespace}/{name}") == {f"{name}-head", f"{name}-workers-0"}
-        kubeconfig = {"KUBECONFIG": str(operator.kubeconfig), "MANTA_ADDRESS": f"k8s://{namespace}/{name}"}
-        assert _right(drivers.run(["-c", drivers.PROGRAM], kubeconfig))
-        with operator.forwarded(f"service/{name}-gateway", drivers.GATEWAY_PORT, namespace=namespace) as port:
-            theirs = {
-                "MANTA_ADDRESS": f"manta://127.0.0.1:{port}",
-                "MANTA_CA_FILE": str(tmp_path / "certificate.pem"),
-                "MANTA_TOKEN": tokens["submitter"],
-            }
-            assert _right(drivers.run(["-c", drivers.PROGRAM], theirs))
+    # Applied beside its cluster, as from one folder of manifests: it waits for the Secret, and then for the gateway.
+    early = pods.script("early", operator.images.runtime, drivers.PROGRAM, env={"MANTA_CLUSTER_WAIT_S": "180"})
+    early = drivers.inside(early, namespace, "owned")
+    with ThreadPoolExecutor(1) as beside:
+        said = beside.submit(jobs.run_kubernetes_job, operator, early, namespace, timeout_s=240)
+        wait_until(lambda: operator.get("jobs", namespace=namespace), timeout_s=60, what="the job is there")
+        with charts.manta_cluster(operator, namespace, "owned", values) as name:
+            assert _right(said.result())
+            status = operator.get("mantacluster", name, namespace=namespace)["status"]
+            [degraded] = [one for one in status["conditions"] if one["type"] == "Degraded"]
+            assert ("True", "AuthorityExpiring") == (degraded["status"], degraded["reason"]), (
+                "and Ready it is all the same"
+            )
+            assert _nodes(operator, f"k8s://{namespace}/{name}") == {f"{name}-head", f"{name}-workers-0"}
+            kubeconfig = {"KUBECONFIG": str(operator.kubeconfig), "MANTA_ADDRESS": f"k8s://{namespace}/{name}"}
+            assert _right(drivers.run(["-c", drivers.PROGRAM], kubeconfig))
+            with operator.forwarded(f"service/{name}-gateway", drivers.GATEWAY_PORT, namespace=namespace) as port:
+                theirs = {
+                    "MANTA_ADDRESS": f"manta://127.0.0.1:{port}",
+                    "MANTA_CA_FILE": str(tmp_path / "certificate.pem"),
+                    "MANTA_TOKEN": tokens["submitter"],
+                }
+                assert _right(drivers.run(["-c", drivers.PROGRAM], theirs))

@@ -15,7 +15,8 @@ from manta.rpc.v1 import channel_pb2 as pb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from manta.client.kube.cluster import Cluster
+    from collections.abc import Callable
+
     from manta.client.remote.address import Gateway
     from manta.client.remote.session import RemoteSession
     from manta.client.user import UserSession
@@ -56,7 +57,7 @@ def connect_outside(options: InitOptions, address: str, *, looks: bool = False) 
         address: Of the gateway.
         looks: The session is to ask control, and nothing else: it has no job, so that it needs no room on control's disk.
     Raises:
-        ClusterNotFoundError: No gateway is there.
+        ClusterNotFoundError: No gateway is there, also after MANTA_CLUSTER_WAIT_S.
         AuthenticationError: It is not the right one, or the token is not.
         VersionMismatchError: Python or Manta differ too much.
     """
@@ -64,9 +65,14 @@ def connect_outside(options: InitOptions, address: str, *, looks: bool = False) 
 
     # A cluster without TLS was made so on purpose, and so is a driver that goes there.
     plain = not setting("TLS")
-    authorities = None if plain else _authorities(options.given.get("ca"))
-    gateway = Gateway(address, _token(address, options.given.get("token")), authorities, plain=plain)
-    return _connect_to(gateway, options, looks)
+
+    def gateway() -> Gateway:
+        authorities = None if plain else _authorities(options.given.get("ca"))
+        return Gateway(address, _token(address, options.given.get("token")), authorities, plain=plain)
+
+    gateway()  # what no time puts right is said before any wait
+    wait_s: float = setting("CLUSTER_WAIT_S")
+    return _connect_in_time(gateway, options, looks, away=errors.ClusterNotFoundError, wait_s=wait_s)
 
 
 def connect_kubernetes(options: InitOptions, address: str, *, looks: bool = False) -> RemoteSession:
@@ -92,7 +98,8 @@ def connect_kubernetes(options: InitOptions, address: str, *, looks: bool = Fals
         say=lambda text: log.warning("%s", text),
     )
     try:
-        return _connect_in_time(cluster, options, looks)
+        # What is known of it is older than its gateway's last start, or its head's.
+        return _connect_in_time(cluster.gateway, options, looks, away=errors.PortForwardError, wait_s=GATEWAY_S)
     except errors.KubernetesError:
         cluster.close()
         raise
@@ -104,24 +111,36 @@ def connect_kubernetes(options: InitOptions, address: str, *, looks: bool = Fals
         raise
 
 
-def _connect_in_time(cluster: Cluster, options: InitOptions, looks: bool) -> RemoteSession:
-    """Join a cluster that takes drivers, by what is known of it.
+def _connect_in_time(
+    gateway: Callable[[], Gateway],
+    options: InitOptions,
+    looks: bool,
+    *,
+    away: type[errors.MantaError],
+    wait_s: float,
+) -> RemoteSession:
+    """Join by a gateway that may be on its way: one that is being started is waited for.
 
-    What is known is older than its gateway's last start, or its head's: one that is being started again is waited for.
+    Args:
+        gateway: What is known of it, asked at each try.
+        options: Of `init`.
+        looks: See `connect_outside`.
+        away: The error of one that is not there.
+        wait_s: For how long.
     """
-    deadline = time.monotonic() + GATEWAY_S
+    deadline = time.monotonic() + wait_s
     said = False
     while True:
         try:
-            return _connect_to(cluster.gateway(), options, looks)
-        except (errors.PortForwardError, errors.RpcError) as failed:
+            return _connect_to(gateway(), options, looks)
+        except (away, errors.RpcError) as failed:
             # Of the others some are answers: one that holds all the sessions it may is there.
-            if not isinstance(failed, errors.PortForwardError) and type(failed) is not errors.RpcError:
+            if not isinstance(failed, away) and type(failed) is not errors.RpcError:
                 raise
             if time.monotonic() >= deadline:
                 raise
             if not said:
-                log.warning("%s; waiting up to %.0f s for it", failed, GATEWAY_S)
+                log.warning("%s; waiting up to %.0f s for it", failed, wait_s)
                 said = True
         time.sleep(LOOK_S)
 

@@ -137,6 +137,13 @@ _TABLE = (
     Variable(
         "AUTH", "token", "'token' or 'none'", _auth, "What gateways want to be shown; 'none' where they ask nobody."
     ),
+    Variable(
+        "CLUSTER_WAIT_S",
+        0.0,
+        "a number of seconds",
+        _seconds,
+        "How long init() waits for a gateway that does not listen yet: for programs that are started beside their cluster.",
+    ),
     Variable("NAMESPACE", None, "a name", str, "The namespace of named actors when init() is told none."),
     Variable(
         "JOB_CONFIG_JSON_ENV_VAR",
