@@ -1,12 +1,9 @@
-"""Placement groups on two and three nodes."""
+"""Placement groups on three nodes, which all of these tests share."""
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
-import signal
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +22,7 @@ from manta.util.placement_group import (
     remove_placement_group,
 )
 from manta.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-from tests.process.cluster.support import at_rest, running_cluster
+from tests.process.cluster.support import at_rest
 from tests.process.cluster.test_two_nodes import SecondNode, Where
 from tests.process.semantics.support import Gate, Ledger
 from tests.support.waiting import wait_until
@@ -35,24 +32,32 @@ if TYPE_CHECKING:
 
     from tests.process.cluster.support import Cluster
 
+pytestmark = pytest.mark.shared_cluster
+
 #: The module, which can be called like the function of the same name.
 placement_groups: Any = sys.modules["manta.util.placement_group"]
-CLUSTER = None
-#: What users write that type checkers would not let them.
-NO_LIST: Any = {"CPU": 1}
+CLUSTER = {"num_cpus": 2}
 
 
-@pytest.fixture
-def nodes() -> Iterator[tuple[Cluster, list[SecondNode]]]:
-    """Three nodes with two CPUs each."""
-    with running_cluster(num_cpus=2) as cluster:
-        others: list[SecondNode] = []
-        try:
-            others.extend(SecondNode(cluster, name, cpus=2) for name in ("second", "third"))
-            yield cluster, others
-        finally:
-            for other in others:
-                other.stop()
+@pytest.fixture(scope="module")
+def others(module_cluster: Cluster) -> Iterator[list[SecondNode]]:
+    """Two nodes beside the cluster's own, with two CPUs each like that."""
+    others: list[SecondNode] = []
+    try:
+        others.extend(SecondNode(module_cluster, name, cpus=2) for name in ("second", "third"))
+        yield others
+    finally:
+        for other in others:
+            other.stop()
+
+
+@pytest.fixture(autouse=True)
+def nodes(cluster: Cluster, others: list[SecondNode]) -> Iterator[None]:
+    """Each test finds three nodes with all of their CPUs free, and leaves them so."""
+    wait_until(lambda: free() == 6.0, what="the CPUs of all nodes to be free")
+    yield
+    for other in others:
+        at_rest(other)
 
 
 @manta.remote
@@ -95,7 +100,7 @@ def free() -> float:
         ("SPREAD", 4, 3),
     ],
 )
-def test_bundles_are_laid_out_as_the_strategy_says(nodes, strategy, bundles, different):
+def test_bundles_are_laid_out_as_the_strategy_says(strategy, bundles, different):
     group = placement_group([{"CPU": 1}] * bundles, strategy=strategy)
     assert manta.get(group.ready(), timeout=20) == group
     assert len(set(places(group))) == different
@@ -110,7 +115,7 @@ def test_bundles_are_laid_out_as_the_strategy_says(nodes, strategy, bundles, dif
     wait_until(lambda: free() == 6.0, what="its resources to be free")
 
 
-def test_what_never_fits_waits_and_is_said_by_name(nodes, caplog):
+def test_what_never_fits_waits_and_is_said_by_name(caplog):
     group = placement_group([{"CPU": 1}] * 4, strategy="STRICT_SPREAD")
     assert not group.wait(1.1)
     assert f"Placement group {group.id.hex()} waits: infeasible: 3 nodes can never hold STRICT_SPREAD" in caplog.text
@@ -122,7 +127,7 @@ def test_what_never_fits_waits_and_is_said_by_name(nodes, caplog):
     remove_placement_group(group)
 
 
-def test_a_group_waits_until_there_is_room_for_all_of_it(nodes, tmp_path):
+def test_a_group_waits_until_there_is_room_for_all_of_it(tmp_path):
     ledger, gate = Ledger(tmp_path / "ran"), Gate(tmp_path / "gate")
     refs = [stay.remote(ledger, gate) for _ in range(6)]
     wait_until(lambda: len(ledger.read()) == 6)
@@ -138,7 +143,7 @@ def test_a_group_waits_until_there_is_room_for_all_of_it(nodes, tmp_path):
     remove_placement_group(group)
 
 
-def test_many_are_made_and_removed_without_waiting_for_each(nodes):
+def test_many_are_made_and_removed_without_waiting_for_each():
     """Control is told of each in order: whatever is asked of it next sees what was done before."""
     made = [placement_group([{"CPU": 0.01}]) for _ in range(300)]
     table = placement_group_table()
@@ -153,7 +158,7 @@ def test_many_are_made_and_removed_without_waiting_for_each(nodes):
     remove_placement_group(again)
 
 
-def test_one_answer_tells_of_all_that_were_made_and_a_removed_one_is_not_among_them(nodes, monkeypatch):
+def test_one_answer_tells_of_all_that_were_made_and_a_removed_one_is_not_among_them(monkeypatch):
     """A hundred groups are waited for one after the other, and control is hardly asked a hundred times."""
     asked: list[list[bytes]] = []
     real = placement_groups._call
@@ -183,7 +188,7 @@ def test_one_answer_tells_of_all_that_were_made_and_a_removed_one_is_not_among_t
         remove_placement_group(group)
 
 
-def test_a_wait_ends_when_its_group_is_removed_and_lends_its_cpu_meanwhile(nodes):
+def test_a_wait_ends_when_its_group_is_removed_and_lends_its_cpu_meanwhile():
     group = placement_group([{"CPU": 1}] * 4, strategy="STRICT_SPREAD")
     waits = [waits_for.remote(group) for _ in range(6)]
     assert manta.get(where.remote(), timeout=20), "there is a CPU although six tasks hold all and wait"
@@ -193,7 +198,7 @@ def test_a_wait_ends_when_its_group_is_removed_and_lends_its_cpu_meanwhile(nodes
         PlacementGroup(PlacementGroupID(bytes(14) + group.id.binary()[14:])).wait(5)
 
 
-def test_nobody_else_gets_what_a_group_holds(nodes, tmp_path):
+def test_nobody_else_gets_what_a_group_holds(tmp_path):
     group = placement_group([{"CPU": 2}] * 3, strategy="STRICT_SPREAD")
     manta.get(group.ready(), timeout=20)
     outside = where.remote()
@@ -207,7 +212,7 @@ def test_nobody_else_gets_what_a_group_holds(nodes, tmp_path):
     manta.get(outside, timeout=20)
 
 
-def test_removal_ends_what_is_inside(nodes, tmp_path):
+def test_removal_ends_what_is_inside(tmp_path):
     group = placement_group([{"CPU": 1}] * 2, strategy="STRICT_SPREAD", name="team")
     assert get_placement_group("team") == group
     manta.get(group.ready(), timeout=20)
@@ -228,27 +233,7 @@ def test_removal_ends_what_is_inside(nodes, tmp_path):
     wait_until(lambda: free() == 6.0)
 
 
-def test_bundles_of_a_dead_node_are_placed_again(nodes):
-    _, others = nodes
-    group = placement_group([{"CPU": 1}] * 2, strategy="STRICT_SPREAD")
-    manta.get(group.ready(), timeout=20)
-    lost = next((other for other in others if other.node_id in places(group)), None)
-    assert lost is not None
-    index = places(group).index(lost.node_id)
-    kept = places(group)[1 - index]
-    actor = Where.options(
-        num_cpus=1, max_restarts=-1, max_task_retries=-1, scheduling_strategy=inside(group, index)
-    ).remote()
-    assert manta.get(actor.node.remote(), timeout=20) == lost.node_id
-    os.kill(lost.process.pid, signal.SIGKILL)
-    wait_until(
-        lambda: placement_group_table(group)["state"] == "CREATED" and lost.node_id not in places(group), timeout_s=20
-    )
-    assert places(group)[1 - index] == kept
-    assert manta.get(actor.node.remote(), timeout=30) == places(group)[index] != kept
-
-
-def test_children_run_in_the_group_if_it_captures_them(nodes):
+def test_children_run_in_the_group_if_it_captures_them():
     group = placement_group([{"CPU": 2}])
     manta.get(group.ready(), timeout=20)
 
@@ -279,61 +264,3 @@ def test_children_run_in_the_group_if_it_captures_them(nodes):
     assert manta.get(captured, timeout=20) == (group, group, None, group, True, group.id.hex())
     assert get_current_placement_group() is None
     remove_placement_group(group)
-
-
-@pytest.mark.parametrize(
-    ("make", "text"),
-    [
-        (lambda: placement_group([]), "Bundles must be a non-empty list"),
-        (lambda: placement_group([{}]), "Bundles cannot be an empty dictionary"),
-        (lambda: placement_group([{"CPU": 0}]), "resources with only 0 values"),
-        (lambda: placement_group(NO_LIST), "The type of bundles must be list"),
-        (lambda: placement_group([{"CPU": 1}], strategy="BEST"), "Supported strategies are"),
-        (lambda: placement_group([{"CPU": 1}], lifetime="long"), "`lifetime` argument must be either"),
-        (lambda: placement_group([{"CPU": -1}]), "cannot be negative"),
-        (lambda: get_placement_group(""), "non-empty value"),
-    ],
-)
-def test_wrong_groups_are_refused(one_node, make, text):
-    with pytest.raises(ValueError, match=text):
-        make()
-
-
-@pytest.fixture
-def one_node() -> Iterator[None]:
-    with running_cluster(num_cpus=1):
-        yield
-
-
-def test_what_fits_in_no_bundle_is_refused_at_once():
-    with running_cluster(num_cpus=2):
-        group = placement_group([{"CPU": 1}])
-        with pytest.raises(
-            ValueError, match="Cannot schedule the task with the placement group because the resource request"
-        ):
-            where.options(num_cpus=2, scheduling_strategy=inside(group))
-        with pytest.raises(ValueError, match=r"bundle index 1 is invalid\. Valid placement group indexes: 0-0"):
-            where.options(scheduling_strategy=inside(group, 1))
-        with pytest.raises(ValueError, match="cannot fit into any bundles"):
-            Where.options(resources={"x": 1}, scheduling_strategy=inside(group)).remote()
-
-
-def test_a_group_goes_with_its_driver_unless_detached():
-    with running_cluster(num_cpus=2) as cluster:
-        code = f"""
-import manta
-from manta.util.placement_group import placement_group
-manta.init("unix:{cluster.socket}", namespace="n", log_to_driver=False)
-for name, lifetime in (("stays", "detached"), ("goes", None)):
-    manta.get(placement_group([{{"CPU": 1}}], name=name, lifetime=lifetime).ready(), timeout=20)
-"""
-        subprocess.run([sys.executable, "-c", code], check=True, timeout=50)
-        wait_until(lambda: free() == 1.0)
-        states = {row["name"]: row["state"] for row in placement_group_table().values()}
-        assert states == {"stays": "CREATED", "goes": "REMOVED"}
-        assert json.dumps(placement_group_table())
-        (stays,) = (key for key, row in placement_group_table().items() if row["name"] == "stays")
-        from manta.core.ids import PlacementGroupID
-
-        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(stays))))
-        at_rest(cluster)
