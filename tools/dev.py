@@ -266,7 +266,7 @@ def pytest(arguments: Sequence[str]) -> int:
     # Images for containers often ask Python to keep no bytecode. Tests start thousands of processes out of this checkout, and
     # each would compile all that it imports anew: half of what an embedded cluster costs.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    command = [python_of(VENV), "-m", "pytest", *arguments]
+    command: list[str | Path] = [python_of(VENV), "-m", "pytest", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
