@@ -108,7 +108,7 @@ class Sandbox:
 
 
 @contextlib.contextmanager
-def no_leaks(kinds: Collection[str] = KINDS, *, patience_s: float = 5.0) -> Iterator[Sandbox]:
+def no_leaks(kinds: Collection[str] = KINDS, *, patience_s: float = 15.0) -> Iterator[Sandbox]:
     """Run the block in a sandbox and fail if anything of `kinds` is left after it.
 
     Args:

@@ -9,12 +9,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], *, timeout_s: float = 10.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], *, timeout_s: float = 30.0, what: str = "") -> T:
     """Return the first truthy value of `condition`.
 
     Args:
         condition: Asked every few milliseconds; should be cheap.
-        timeout_s: Seconds after which the test fails.
+        timeout_s: Seconds after which the test fails. Never the fact: a busy machine gives a process nothing for seconds.
         what: What is waited for, for the failure's text.
 
     Raises:

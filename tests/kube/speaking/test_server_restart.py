@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import re
-import socket
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from tests.kube.harness.control_plane import control_plane
 from tests.kube.harness.kubelet import stand_in_nodes
 from tests.kube.harness.operator import operator
 from tests.kube.reconciling.states import Place, cluster
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 PATH = "/api/v1/namespaces/default/configmaps"
@@ -161,8 +161,7 @@ def test_an_operator_outlives_a_restart_of_the_server_and_says_so(own, tmp_path)
                 and "dryRun" not in call.uri
             ]
 
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         metrics = ("--metrics-host", "127.0.0.1", "--metrics-port", str(port))
         more = {"lease_namespace": "default", "lease_s": 6, "more": metrics}
         with operator(own.kubeconfig, tmp_path, "default", **more) as process:

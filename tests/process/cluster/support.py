@@ -34,7 +34,7 @@ MIB = 1 << 20
 CLUSTER: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 200 * MIB, "log_to_driver": False}
 
 #: Generous: reached only when something is broken.
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 class Node:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,14 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import manta
 from manta.transport import auth
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+from tests.support.ports import free_port
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import manta
 from manta.cli.tool import Tool
 from manta.testing import Cluster
 from manta.transport import auth
-from tests.process.metrics.conftest import free_port
+from tests.support.ports import free_port
 from tests.support.prometheus import Target, prometheus
 from tests.support.waiting import wait_until
 

@@ -64,7 +64,6 @@ def test_a_creator_waits_for_room_and_gets_it(cluster: Cluster):
     assert len(manta.get(done[0])) == 30 * MIB
 
 
-@pytest.mark.timeout(60)
 def test_a_creator_that_waited_too_long_is_told_sizes_and_holders():
     held = [manta.put(bytes(30 * MIB)) for _ in range(4)]
     with pytest.raises(ObjectStoreFullError) as caught:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: How long a test waits for what must happen. Generous: it is reached only when something is broken.
-DEADLINE_S = 30.0
+DEADLINE_S = 50.0
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 OBJECT_REF = r"ObjectRef\([0-9a-f]{56}\)"
 
@@ -122,7 +122,7 @@ def run_driver(code: str, cwd: Path, **environment: str) -> Ended:
     """Run `code` as a script of its own in `cwd` and wait for its end."""
     driver = start_driver(code, cwd, **environment)
     try:
-        stdout, stderr = driver.communicate(timeout=60)
+        stdout, stderr = driver.communicate(timeout=100)
     except subprocess.TimeoutExpired:
         driver.kill()
         stdout, stderr = driver.communicate()
