@@ -112,7 +112,7 @@ def statuses(proxy):
 def quiet(proxy):
     """No status was written for a while."""
     before = statuses(proxy)
-    time.sleep(1.0)  # of a thread; the proxy goes on
+    time.sleep(REST_S)  # of a thread; the proxy goes on
     return statuses(proxy) == before
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -26,6 +27,8 @@ from tests.kube.harness.proxy import (
 
 OURS = {"labels": {"test": "reflector"}}
 LIMITS = Limits(page=3, answer_s=2.0, watch_s=60.0, silence_s=2.0)
+#: In which nothing is given up that a busy machine does late.
+PATIENT = Limits(page=3, answer_s=20.0, watch_s=60.0, silence_s=60.0)
 
 
 class Subject:
@@ -65,7 +68,7 @@ async def until(condition, within_s=20.0, what=lambda: "it did not come true"):
 
 
 @asynccontextmanager
-async def copying(kube, api, namespace, folder, *faults, before=()):
+async def copying(kube, api, namespace, folder, *faults, before=(), limits=LIMITS):
     """A reflector at work behind a proxy with these faults, over objects that are there already."""
     async with (
         fault_proxy(kube, kube.kubeconfig_of("admin", groups=["system:masters"]), folder) as proxy,
@@ -79,7 +82,7 @@ async def copying(kube, api, namespace, folder, *faults, before=()):
             Store(),
             namespace=namespace,
             selector="test=reflector",
-            limits=LIMITS,
+            limits=limits,
             unit=lambda: 0.5,
         )
         subject = Subject(api, namespace, proxy, reflector)
@@ -145,7 +148,8 @@ def test_a_list_comes_in_pages_and_a_watch_without_a_list(kube, api, namespace, 
     """Seven objects are three pages of three; what changes then costs no further list."""
 
     async def body():
-        async with copying(kube, api, namespace, tmp_path, before=[f"x{n}" for n in range(7)]) as subject:
+        seven = [f"x{n}" for n in range(7)]
+        async with copying(kube, api, namespace, tmp_path, before=seven, limits=PATIENT) as subject:
             await asyncio.wait_for(subject.reflector.synced.wait(), 20.0)
             assert len(subject.copy()) == 7
             subject.put("more")
@@ -162,7 +166,8 @@ def test_deletions_that_nobody_told_are_found_by_the_next_list(kube, api, namesp
     async def body():
         # Events are lost until the watch is ended by its silence; the next one's version is said to be gone.
         faults = [Fault(watches, HalfOpen()), Fault(watches, Refuse(410, "Expired"))]
-        async with copying(kube, api, namespace, tmp_path, *faults, before=["a", "b"]) as subject:
+        limits = replace(LIMITS, answer_s=20.0)
+        async with copying(kube, api, namespace, tmp_path, *faults, before=["a", "b"], limits=limits) as subject:
             await subject.exact()
             told = []
             subject.reflector.store.listen(lambda before, after: told.append((before, after)))

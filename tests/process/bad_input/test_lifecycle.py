@@ -53,12 +53,12 @@ def leftovers():
 @pytest.mark.parametrize(
     "use",
     [
-        lambda old: manta.get(old["put"], timeout=5),
-        lambda old: manta.get(old["result"], timeout=5),
-        lambda old: manta.wait([old["put"]], timeout=5),
-        lambda old: manta.get(f.remote(old["put"]), timeout=5),
-        lambda old: manta.get(f.remote([old["put"]]), timeout=5),
-        lambda old: manta.get(old["handle"].ping.remote(), timeout=5),
+        lambda old: manta.get(old["put"], timeout=20),
+        lambda old: manta.get(old["result"], timeout=20),
+        lambda old: manta.wait([old["put"]], timeout=20),
+        lambda old: manta.get(f.remote(old["put"]), timeout=20),
+        lambda old: manta.get(f.remote([old["put"]]), timeout=20),
+        lambda old: manta.get(old["handle"].ping.remote(), timeout=20),
         lambda old: manta.kill(old["handle"]),
         lambda old: next(old["stream"]),
     ],
@@ -125,7 +125,7 @@ def test_a_get_that_waits_while_another_thread_shuts_down_ends(tmp_path):
         except TimeoutError:
             pass
         manta.shutdown()
-        thread.join(5)
+        thread.join(30)
         print(thread.is_alive(), seen)
         """,
         tmp_path,

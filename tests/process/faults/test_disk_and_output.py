@@ -103,9 +103,10 @@ def flood(count):
         print("flood", number)
     return count
 
-print(manta.get(hostile.remote()))
-print(sum(manta.get([flood.remote(50_000) for _ in range(2)])))
-print("THE END")
+# Each in one piece: between two pieces of a line a worker's may come.
+sys.stdout.write(f"{manta.get(hostile.remote())}\n")
+sys.stdout.write(f"{sum(manta.get([flood.remote(50_000) for _ in range(2)]))}\n")
+sys.stdout.write("THE END\n")
 """
 
 

@@ -379,7 +379,7 @@ def test_a_timer_that_goes_off_after_its_task_ends_no_other_task():
     @manta.remote(max_retries=0)
     def leaves_a_timer():
         signal.signal(signal.SIGALRM, late)
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        signal.setitimer(signal.ITIMER_REAL, 1.0)  # long after this
         return os.getpid()
 
     pid = manta.get(leaves_a_timer.remote(), timeout=PATIENCE_S)

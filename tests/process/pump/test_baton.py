@@ -14,7 +14,7 @@ import pytest
 
 from manta.client.pump import Pump
 from manta.client.waiter import Waiter
-from tests.support.waiting import wait_until
+from tests.support.waiting import soon, wait_until
 
 #: Reached only when something is broken.
 DEADLINE_S = 20.0
@@ -68,7 +68,7 @@ def line(pump: Pump) -> Iterator[Line]:
     line.close()
 
 
-def soon() -> float:
+def deadline() -> float:
     return time.monotonic() + DEADLINE_S
 
 
@@ -122,7 +122,7 @@ def test_the_thread_that_waits_reads_the_socket_itself(pump, line, threads):
     waiter = line.expect(1)
     threads.start(bring_once_a_user_reads, pump, line, 1)
 
-    assert pump.wait(waiter, soon())
+    assert pump.wait(waiter, deadline())
     threads.join()
     assert line.readers == [threading.get_ident()]
 
@@ -144,7 +144,7 @@ def test_it_gives_way_to_a_user_thread_and_takes_over_again(pump, line, threads)
 
         waiter = line.expect(number)
         threads.start(bring_once_a_user_reads, pump, line, number)
-        assert pump.wait(waiter, soon())
+        assert pump.wait(waiter, deadline())
         assert line.readers == [threading.get_ident()]
         threads.join()
 
@@ -152,7 +152,7 @@ def test_it_gives_way_to_a_user_thread_and_takes_over_again(pump, line, threads)
 def test_it_reads_again_after_it_slept_through_a_long_wait(pump, line, threads):
     """While one and the same thread reads it naps; the end of that wait wakes it."""
     long = line.expect(1)
-    threads.start(pump.wait, long, soon())
+    threads.start(pump.wait, long, deadline())
     wait_until(lambda: pump._napping, what="the service thread naps")
     line.bring(1)
     threads.join()
@@ -175,7 +175,7 @@ def test_timers_run_while_a_thread_waits(pump, line, threads):
     called = threading.Event()
     pump.on_round = lambda now: called.set() if pump._due else None
     waiter = line.expect(1)
-    threads.start(pump.wait, waiter, soon())
+    threads.start(pump.wait, waiter, deadline())
     with pump.lock:
         pump.schedule(time.monotonic() + 0.01)
 
@@ -199,9 +199,9 @@ def test_closing_ends_the_service_thread():
 def test_each_of_two_threads_gets_its_own_whichever_comes_first(pump, line, threads):
     for first, second in ((1, 2), (2, 1)):
         reading, sleeping = line.expect(1), line.expect(2)
-        one = threads.start(pump.wait, reading, soon())
+        one = threads.start(pump.wait, reading, deadline())
         wait_until(pump._baton.locked)
-        two = threads.start(pump.wait, sleeping, soon())
+        two = threads.start(pump.wait, sleeping, deadline())
         line.bring(first)
         (one if first == 1 else two).join(DEADLINE_S)
         line.bring(second)
@@ -212,11 +212,11 @@ def test_each_of_two_threads_gets_its_own_whichever_comes_first(pump, line, thre
 
 def test_the_baton_goes_on_when_its_holder_has_what_it_wanted(pump, line, threads):
     reading = line.expect(0)
-    threads.start(pump.wait, reading, soon())
+    threads.start(pump.wait, reading, deadline())
     wait_until(lambda: pump._baton.locked() and not pump._service_reads)
     others = [line.expect(number) for number in range(1, 6)]
     for waiter in others:
-        threads.start(pump.wait, waiter, soon())
+        threads.start(pump.wait, waiter, deadline())
         asleep(waiter)
 
     for number in range(6):
@@ -228,7 +228,7 @@ def test_the_baton_goes_on_when_its_holder_has_what_it_wanted(pump, line, thread
 def test_a_thread_that_reads_hears_of_what_another_thread_did(pump, line, threads):
     """A task is cancelled by one thread while another waits for it: no frame will ever say so."""
     waiter = line.expect(1)
-    threads.start(pump.wait, waiter, soon())
+    threads.start(pump.wait, waiter, deadline())
     wait_until(lambda: pump._napping, what="the other thread reads")
 
     with pump.lock:
@@ -239,9 +239,9 @@ def test_a_thread_that_reads_hears_of_what_another_thread_did(pump, line, thread
 
 def test_a_thread_that_sleeps_hears_of_what_another_thread_did(pump, line, threads):
     reading, sleeping = line.expect(1), line.expect(2)
-    threads.start(pump.wait, reading, soon())
+    threads.start(pump.wait, reading, deadline())
     wait_until(pump._baton.locked)
-    second = threads.start(pump.wait, sleeping, soon())
+    second = threads.start(pump.wait, sleeping, deadline())
 
     with pump.lock:
         pump.finish(sleeping)
@@ -254,10 +254,10 @@ def test_a_thread_that_sleeps_hears_of_what_another_thread_did(pump, line, threa
 def test_a_chosen_thread_that_has_no_use_for_the_baton_passes_it_on(pump, line, threads):
     """Chosen by the one that leaves, and finished by somebody else before it could read: the third must not sleep for ever."""
     reading, chosen, third = line.expect(1), line.expect(2), line.expect(3)
-    threads.start(pump.wait, reading, soon())
+    threads.start(pump.wait, reading, deadline())
     wait_until(pump._baton.locked)
     for waiter in (chosen, third):
-        threads.start(pump.wait, waiter, soon())
+        threads.start(pump.wait, waiter, deadline())
         asleep(waiter)
     with pump.lock:  # neither of them gets on before both has happened
         pump._sleepers.remove(chosen)
@@ -279,7 +279,7 @@ def test_a_storm_loses_no_wake_up(pump, threads):
         for number in range(rounds):
             started.wait()
             waiter = current[number][which][2]
-            assert pump.wait(waiter, soon()), "a wake-up was lost"
+            assert pump.wait(waiter, deadline()), "a wake-up was lost"
 
     for which in range(count):
         threads.start(work, which)
@@ -309,19 +309,23 @@ def test_a_storm_loses_no_wake_up(pump, threads):
 
 @pytest.mark.parametrize("timeout_s", [0.0, 0.05])
 def test_a_reading_thread_returns_in_time(pump, line, timeout_s):
-    began = time.monotonic()
+    soon(lambda: lateness(pump, line, timeout_s), 0.5)
 
-    assert pump.wait(line.expect(1), began + timeout_s) is False
-    assert timeout_s <= time.monotonic() - began < timeout_s + 0.5
+
+def lateness(pump: Pump, line: Line, timeout_s: float) -> float:
+    """By how much a wait for nothing is too long."""
+    began = time.monotonic()
+    assert pump.wait(line.expect(2), began + timeout_s) is False
+    late = time.monotonic() - began - timeout_s
+    assert late >= 0
+    return late
 
 
 def test_a_sleeping_thread_returns_in_time(pump, line, threads):
-    threads.start(pump.wait, line.expect(1), soon())
+    threads.start(pump.wait, line.expect(1), deadline())
     wait_until(pump._baton.locked)
-    began = time.monotonic()
 
-    assert pump.wait(line.expect(2), began + 0.05) is False
-    assert time.monotonic() - began < 0.55
+    soon(lambda: lateness(pump, line, 0.05), 0.5)
     line.bring(1)
     threads.join()
 
@@ -335,10 +339,8 @@ def test_a_busy_line_does_not_keep_a_thread_beyond_its_time(pump, line, threads)
             select.select([], [line.outside], [], 0.1)
 
     threads.start(chatter)
-    began = time.monotonic()
 
-    assert pump.wait(line.expect(1), began + 0.1) is False
-    assert time.monotonic() - began < 0.6
+    soon(lambda: lateness(pump, line, 0.1), 0.5)
     stop.set()
     threads.join()
 
@@ -355,7 +357,7 @@ def test_those_who_time_out_leave_nothing_behind(pump, line, threads):
     last = line.expect(200)
     line.bring(200)
 
-    assert pump.wait(last, soon())
+    assert pump.wait(last, deadline())
     assert not pump._sleepers
 
 

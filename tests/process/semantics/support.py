@@ -131,6 +131,18 @@ def run_driver(code: str, cwd: Path, **environment: str) -> Ended:
     return Ended(stdout, stderr, driver.returncode)
 
 
+def says(code: str, cwd: Path, *words: str) -> Ended:
+    """Run a driver that is told something while it runs, for as long as it is promised to take.
+
+    On a busy machine it may come when the driver has ended: one of three has to hear all of it.
+    """
+    for _ in range(3):
+        ended = run_driver(code, cwd)
+        if all(word in ended.stdout + ended.stderr for word in words):
+            return ended
+    raise AssertionError(f"not all of {words} were said: {ended.stdout}{ended.stderr}")
+
+
 def plain(error: BaseException) -> str:
     """The text of an error without colours."""
     return ANSI.sub("", str(error))

@@ -94,7 +94,7 @@ def test_a_long_sleep_is_interrupted(started: Gate):
     ref = sleeps.remote(started)
     until(started.is_open)
     ray.cancel(ref)
-    ends_cancelled(ref, timeout=5)
+    ends_cancelled(ref)
 
 
 def test_a_cancelled_task_gives_its_cpu_back(started: Gate, gate: Gate):

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.shared_cluster, manta_only("ways into Manta")]
 CLUSTER = None  # each of these starts its own
 
 PROGRAM = """
+import sys
 import manta.compat
 manta.compat.install()
 import ray
@@ -42,11 +43,14 @@ class Counter:
 
 counter = Counter.remote()
 shown = ray.get(f.remote(Pair(1, 2)))
-print([shown.a, shown.b, isinstance(shown, Pair), ray.get(counter.add.remote(3))])
+said = [shown.a, shown.b, isinstance(shown, Pair), ray.get(counter.add.remote(3))]
 try:
     ray.get(ray.remote(lambda: 1 / 0).remote())
 except ZeroDivisionError as error:
-    print(type(error).__name__)
+    failed = type(error).__name__
+
+# In one piece: between two pieces of a line a worker's may come.
+_ = sys.stdout.write(f"{said}\n{failed}\n")
 
 """
 

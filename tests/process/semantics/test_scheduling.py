@@ -8,7 +8,7 @@ import time
 import pytest
 import ray
 
-from tests.process.semantics.support import Gate, manta_does_better, manta_only, until
+from tests.process.semantics.support import Gate, manta_does_better, manta_only, says, until
 
 pytestmark = pytest.mark.shared_cluster
 
@@ -306,9 +306,7 @@ def test_an_infeasible_task_does_not_hold_up_others():
 
 @manta_does_better("Ray says it after up to ten seconds, with a text about autoscalers")
 def test_an_infeasible_request_is_said_within_a_second(tmp_path):
-    from tests.process.semantics.support import run_driver
-
-    ended = run_driver(
+    says(
         """
         import time, ray
         ray.init(num_cpus=2)
@@ -316,8 +314,8 @@ def test_an_infeasible_request_is_said_within_a_second(tmp_path):
         ray.wait([ref], timeout=1.5)
         """,
         tmp_path,
+        "unobtainium",
     )
-    assert "unobtainium" in ended.stdout + ended.stderr
 
 
 def test_memory_is_admission_only():

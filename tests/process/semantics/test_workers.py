@@ -238,7 +238,7 @@ def test_the_children_of_a_dead_worker_die_with_it(ledger):
         ray.get(f.remote(ledger), timeout=40)
     child = int(ledger.read()[0])
     try:
-        until(lambda: not is_running(child), what="the child to be reaped", deadline_s=5)
+        until(lambda: not is_running(child), what="the child to be reaped")
     finally:
         if is_running(child):
             os.kill(child, signal.SIGKILL)
