@@ -23,6 +23,10 @@ _STATES: Final = {
 }
 
 
+#: How long one that was killed may still be there: a busy machine takes its time to end it, as does a device that it waits for.
+_GONE_S: Final = 10.0
+
+
 @dataclass(frozen=True, slots=True)
 class Glimpse:
     """One look at a process."""
@@ -131,7 +135,7 @@ def end(pids: Sequence[int], *, grace_s: float, by: signal.Signals = signal.SIGT
         killed = _left(watched, grace_s)
         for pid in killed:
             _signal(watched[pid], signal.SIGKILL)
-        _left(watched, grace_s)
+        _left(watched, _GONE_S)
         return killed
     finally:
         for fd in watched.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -68,14 +69,17 @@ def test_a_driver_that_hangs_does_not_matter(start: Start, capsys: pytest.Captur
     assert not gone(driver.pid)
 
 
-def test_processes_that_hang_are_killed(start: Start, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize("grace", ["0", "0.2"])
+def test_processes_that_hang_are_killed(start: Start, capsys: pytest.CaptureFixture[str], grace: str):
+    """However short the time to end in peace is, those that were killed are gone when that is said."""
     start(WAITS)
     pids = processes_of(capsys)
     os.kill(pids[0], signal.SIGSTOP)
 
-    assert main(["stop", "--grace", "0.2"]) == 0
+    assert main(["stop", "--grace", grace]) == 0
 
-    assert "1 of them killed" in capsys.readouterr().out
+    # Control, which is told at the same time, may need longer than that.
+    assert re.search(r"[12] of them killed", capsys.readouterr().out)
     assert [] == sessions()
     wait_until_gone(*pids)
 
