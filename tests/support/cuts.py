@@ -38,7 +38,11 @@ class Cuts:
             if self.closed:
                 near.close()
                 continue
-            far = socket.create_connection(self._target)
+            try:
+                far = socket.create_connection(self._target)
+            except OSError:  # nobody is there: so it is said here
+                near.close()
+                continue
             with self._lock:
                 self.count += 1
                 self._pairs.append((near, far))

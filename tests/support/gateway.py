@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,4 +143,9 @@ def cluster(
 def session_processes(door: Door) -> list[int]:
     """Process ids of the gateway's sessions."""
     children = Path(f"/proc/{door.process.pid}/task/{door.process.pid}/children").read_text().split()
-    return [int(pid) for pid in children if b"manta.gateway.owner" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    found = []
+    for pid in children:
+        with suppress(OSError):  # it has ended meanwhile
+            if b"manta.gateway.owner" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(int(pid))
+    return found

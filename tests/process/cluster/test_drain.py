@@ -46,6 +46,12 @@ def until(path: str) -> str:
     return manta.get_runtime_context().get_node_id()
 
 
+def is_drained(node) -> bool:
+    """Or was."""
+    reply = current.require().control("ListNodes", ctl.ListNodesRequest(), ctl.ListNodesResponse)
+    return any(each.node_id.hex() == node.node_id and each.HasField("drain") for each in reply.nodes)
+
+
 def drain(at, node, *more: str) -> int:
     return main(["drain", node.node_id, "--address", f"unix:{at.socket}", *more])
 
@@ -86,9 +92,10 @@ def test_sigterm_drains_and_a_second_signal_ends_at_once(nodes, tmp_path):
         running = until.options(num_gpus=1).remote(str(tmp_path / "never"))
         wait_until(lambda: third.status()["scheduler"]["leases"] == 1, what="the task to run")
         third.process.send_signal(signal.SIGTERM)
-        wait_until(
-            lambda: drain(first, third, "--no-wait", "--grace", "1h") == 0 and third.process.poll() is None, what="it"
-        )
+        # Of two that come before it has heard of the first it would hear one.
+        wait_until(lambda: is_drained(third), what="the first signal to be heard")
+        assert drain(first, third, "--no-wait", "--grace", "1h") == 0
+        assert third.process.poll() is None
         third.process.send_signal(signal.SIGTERM)
         assert third.process.wait(START_S) == 0
         with pytest.raises(manta.exceptions.WorkerCrashedError):

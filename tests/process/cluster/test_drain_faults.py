@@ -15,7 +15,7 @@ from manta.cli import main, processes
 from manta.client import current
 from manta.rpc.v1 import control_pb2 as ctl
 from manta.testing import Cluster
-from tests.process.cluster.support import MIB
+from tests.process.cluster.support import MIB, Node
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -101,6 +101,10 @@ def test_a_worker_that_is_stopped_does_not_hold_its_node_beyond_the_grace(spot, 
     manta.wait([kept], fetch_local=False)
     running = until.remote(str(tmp_path / "word"))
     os.kill(begun(tmp_path / "word"), signal.SIGSTOP)
+    assert drain(cluster, node, "--no-wait", "--grace", "5m") == 0
+    assert cluster.head_node is not None
+    head = Node(cluster.head_node.socket)
+    wait_until(lambda: head.store()["objects"] == 1, what="the object to move")
     assert drain(cluster, node, "--grace", "3s") == 1
     with pytest.raises(manta.exceptions.WorkerCrashedError):
         manta.get(running, timeout=20)

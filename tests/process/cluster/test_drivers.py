@@ -90,7 +90,7 @@ def nothing_is_left(sandbox: Sandbox, folder: Path) -> None:
 )
 def test_however_a_driver_ends_nothing_is_left(end: str, status: int, tmp_path: Path, sandbox: Sandbox):
     driver = start(BUSY + end + "\n", tmp_path)
-    stdout, stderr = driver.communicate(timeout=40)
+    stdout, stderr = driver.communicate(timeout=80)
     assert driver.returncode == status, stderr
     assert stdout == "ready\n"
     nothing_is_left(sandbox, tmp_path)
@@ -98,7 +98,7 @@ def test_however_a_driver_ends_nothing_is_left(end: str, status: int, tmp_path: 
 
 def test_a_driver_killed_while_it_starts_leaves_nothing(tmp_path: Path, sandbox: Sandbox):
     for delay_s in (0.02, 0.15, 0.3):
-        driver = start("import manta; manta.init(num_cpus=1)\n", tmp_path)
+        driver = start("import time, manta; manta.init(num_cpus=1); time.sleep(600)\n", tmp_path)
         with pytest.raises(subprocess.TimeoutExpired):
             driver.communicate(timeout=delay_s)
         driver.kill()
@@ -147,7 +147,7 @@ def test_what_a_second_driver_had_goes_with_it_and_the_first_goes_on(end: str, t
         kept = manta.put(bytes(3_000_000))
         before = cluster.store()
         second = start(JOIN + end + "\n", tmp_path)
-        _, stderr = second.communicate(timeout=40)
+        _, stderr = second.communicate(timeout=80)
         assert second.returncode == (-signal.SIGKILL if end else 0), stderr
         gone = [int((tmp_path / name).read_text()) for name in ("actor", "task")]
         wait_until(lambda: not any(map(is_running, gone)), what="its workers to end")
@@ -177,7 +177,7 @@ def test_a_second_driver_is_told_when_the_cluster_goes(tmp_path: Path):
         assert second.stdout is not None
         assert second.stdout.readline() == "waiting\n"
         wait_until(lambda: cluster.status()["scheduler"]["leases"] == 1)
-    stdout, stderr = second.communicate(timeout=20)
+    stdout, stderr = second.communicate(timeout=60)
     assert stdout == "LocalRayletDiedError\n", stderr
 
 
@@ -224,7 +224,7 @@ def test_a_dead_address_does_not_hide_a_living_one(sandbox: Sandbox, tmp_path: P
         path = forge(sandbox, "session_forged", json.dumps({"raylet": str(sandbox.path / "gone.sock"), "pid": 1}))
         os.utime(path, (later, later))
         second = start("import manta; manta.init(address='auto'); print(manta.cluster_resources()['CPU'])", tmp_path)
-        stdout, stderr = second.communicate(timeout=20)
+        stdout, stderr = second.communicate(timeout=60)
         assert stdout == "2.0\n", stderr
         path.unlink()
 
@@ -233,7 +233,7 @@ def test_a_driver_joins_by_the_raylets_path(tmp_path: Path):
     with running_cluster() as cluster:
         for address in (cluster.socket, f"unix:{cluster.socket}"):
             second = start(f"import manta; manta.init({address!r}); print(manta.get(manta.put(7)))", tmp_path)
-            stdout, stderr = second.communicate(timeout=20)
+            stdout, stderr = second.communicate(timeout=60)
             assert stdout == "7\n", stderr
         assert Node(cluster.socket).status()["jobs"] == 1
 
@@ -247,7 +247,7 @@ def test_ten_drivers_at_once(tmp_path: Path):
     with running_cluster() as cluster:
         drivers = [start(code, tmp_path) for _ in range(10)]
         for driver in drivers:
-            stdout, stderr = driver.communicate(timeout=50)
+            stdout, stderr = driver.communicate(timeout=100)
             assert stdout == "4950\n", stderr
         at_rest(cluster)
         wait_until(lambda: cluster.status()["jobs"] == 1)

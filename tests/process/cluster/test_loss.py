@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 CLUSTER = None
 pytestmark = pytest.mark.shared_cluster
 
-#: Of control in these tests, seconds. Nodes say something every second; a busy machine keeps one from it for three at times.
-SILENCE_S = 5
+#: Of control in these tests, seconds. Nodes say something every second; a busy machine keeps one from it for five at times.
+SILENCE_S = 8
 
 
 def everything_of(node: ClusterNode) -> list[int]:

@@ -182,11 +182,13 @@ def flapping(net: Net) -> None:
 
 def resets(net: Net) -> None:
     """Every connection between nodes is reset, again and again."""
-    there_were = 0
-    for _ in range(5):
+    rounds = there_were = 0
+    # They are dialled anew in their time: on a busy machine not in each round.
+    while rounds < 5 or there_were <= 5:
+        assert rounds < 60, f"there were {there_were} to reset"
         there_were += net.two.reset(DOOR) + net.one.reset(DOOR)
         net.passes(0.3)
-    assert there_were > 5
+        rounds += 1
 
 
 def resets_while_cut(net: Net) -> None:

@@ -102,13 +102,22 @@ def test_what_does_not_fit_here_overflows(nodes, tmp_path):
     at_rest(second)
 
 
-def test_spread_uses_every_node(nodes):
+def test_spread_uses_every_node(nodes, tmp_path):
+    """All would fit on either. They last until the slower node has begun some."""
     cluster, second = nodes
-    spread = manta.remote(scheduling_strategy="SPREAD", num_cpus=0.01, max_calls=1)(where._function)
-    assert set(manta.get([spread.remote() for _ in range(6)], timeout=20)) == {
-        cluster.status()["node_id"],
-        second.node_id,
-    }
+    ledger, gate = Ledger(tmp_path / "ran"), Gate(tmp_path / "gate")
+
+    @manta.remote(scheduling_strategy="SPREAD", num_cpus=0.01)
+    def spread():
+        node = manta.get_runtime_context().get_node_id()
+        ledger.write(node)
+        gate.wait()
+        return node
+
+    refs = [spread.remote() for _ in range(6)]
+    wait_until(lambda: set(ledger.read()) == {cluster.status()["node_id"], second.node_id}, what="both nodes run some")
+    gate.open()
+    manta.get(refs, timeout=20)
 
 
 def test_tasks_and_actors_go_to_the_node_they_name(nodes):

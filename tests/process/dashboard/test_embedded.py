@@ -87,13 +87,14 @@ def test_a_port_that_is_taken():
             manta.init(**SHAPE, include_dashboard=True, dashboard_port=port)
     assert not manta.is_initialized()
     with socket.socket() as usual:
+        ours = True
         try:
             usual.bind(("127.0.0.1", 8265))
             usual.listen()
         except OSError:
-            pass  # somebody else has it, which is as good
+            ours = False  # somebody else has it, which is as good as long as they do
         url = manta.init(**SHAPE, include_dashboard=True).dashboard_url
-        assert url.rpartition(":")[2] != "8265"
+        assert url.rpartition(":")[2] != "8265" or not ours
 
 
 def test_without_being_asked_for_there_is_none_and_the_command_says_how_there_would_be():

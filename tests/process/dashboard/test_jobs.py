@@ -7,11 +7,11 @@ import io
 import os
 import signal
 import zipfile
-from pathlib import Path
 
 import pytest
 
 from manta.cli import processes
+from tests.process.semantics.support import is_running
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.shared_cluster]
@@ -99,16 +99,15 @@ def test_a_stopped_job_ends_with_all_its_processes(page):
     pid = int(log(page, job_id))
     assert (200, {"stopped": True}) == page.ask("POST", f"/api/jobs/{job_id}/stop", role="submitter")
     assert over(page, job_id)["status"] == "STOPPED"
-    assert not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text()
+    wait_until(lambda: not is_running(pid), what="its process to end")
     assert (200, {"stopped": False}) == page.ask("POST", f"/api/jobs/{job_id}/stop", role="submitter")
 
 
 def test_a_supervisor_that_dies_fails_its_job(page):
     job_id = submit(page, "sleep 1000")
     wait_until(lambda: job(page, job_id)["status"] == "RUNNING")
-    children = Path(f"/proc/{page.process.pid}/task/{page.process.pid}/children").read_text().split()
-    (pid,) = [one for one in children if job_id.encode() in Path(f"/proc/{one}/cmdline").read_bytes()]
-    os.kill(int(pid), signal.SIGKILL)
+    (pid,) = [pid for pid in processes.mine_with("manta.jobs.supervisor") if job_id in processes.arguments(pid)]
+    os.kill(pid, signal.SIGKILL)
     found = over(page, job_id)
     assert found["status"] == "FAILED"
     assert "supervisor died" in found["message"]

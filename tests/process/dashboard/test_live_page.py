@@ -116,7 +116,7 @@ def test_the_page_follows_what_happens_without_reloading(tab, driver, tmp_path):
     tab.wait_for(f"document.querySelector('#tasks').innerHTML !== {before!r}")
     assert tab.evaluate("document.querySelector('#tasks details').open")
     assert tab.evaluate("window.mark") == 1
-    assert tab.evaluate("document.getElementById('live').textContent") == "Live."
+    tab.wait_for("document.getElementById('live').textContent === 'Live.'")
 
 
 def test_bars_of_cpus_and_store_follow(tab, driver):

@@ -82,7 +82,7 @@ def test_calls_go_on_over_cuts_each_run_once_and_in_order(driver):
     refs = []
     with Cutter(driver.cut, 0.2):
         end = time.monotonic() + 3.0
-        while time.monotonic() < end:
+        while time.monotonic() < end or len(driver.forwards()) <= 3:
             refs += [counter.up.remote() for _ in range(50)]
             manta.get(refs[-1])
 

@@ -10,7 +10,7 @@ import itertools
 import shutil
 import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -34,10 +34,11 @@ SERVICE = gw.DESCRIPTOR.services_by_name["GatewayService"]
 
 @pytest.fixture(scope="module")
 def door(module_sandbox) -> Iterator[gateway.Door]:
-    """A gateway that waits only a moment for who is gone: each row is over when nothing is left."""
+    """A gateway that waits not long for who is gone: each row is over when nothing is left."""
     folder = module_sandbox.path / "door"
     folder.mkdir()
-    with gateway.cluster(folder, "--grace", "1.5") as door:
+    # Longer than a busy machine needs to come back.
+    with gateway.cluster(folder, "--grace", "6") as door:
         yield door
     shutil.rmtree(folder)
 
@@ -120,15 +121,13 @@ def told(one: Line, number: int) -> None:
 
 
 def sessions(door) -> int:
-    while True:
-        with suppress(FileNotFoundError):  # one ended while it was looked at
-            return len(gateway.session_processes(door))
+    return len(gateway.session_processes(door))
 
 
 def deadline(door) -> int:
     """The caller gives up before it is answered."""
     with line(door, opening(), timeout_s=0.05) as one, pytest.raises(grpc.RpcError) as failed:
-        one.next()
+        list(one.call)  # on a fast machine the answer comes first
     assert failed.value.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
     return 0
 
