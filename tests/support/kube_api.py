@@ -157,6 +157,17 @@ class KubeApi:
 
         self._loop.call_soon_threadsafe(abort)
 
+    def stall(self, over: threading.Event) -> None:
+        """It does nothing at all until that is set."""
+        stalled = threading.Event()
+
+        def wait() -> None:
+            stalled.set()
+            over.wait(60)
+
+        self._loop.call_soon_threadsafe(wait)
+        stalled.wait(30)
+
     def forwards(self) -> list[str]:
         """Pods whose ports were asked for, in order."""
         return [found[1] for path in self.requests if (found := re.search(r"/pods/([^/]+)/portforward", path))]
@@ -164,7 +175,8 @@ class KubeApi:
     def close(self) -> None:
         """End it."""
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "it does not end"
 
     # -- in its thread
 
@@ -182,10 +194,15 @@ class KubeApi:
         self.url = f"https://127.0.0.1:{runner.addresses[0][1]}"
         begun.set_result(asyncio.get_running_loop())
         await self._stop.wait()
-        for transport in list(self._transports):
-            transport.abort()  # type: ignore[attr-defined]
+        # Without TLS's farewells, which would be waited for: what is open when the loop ends stays open.
+        server = runner.server
+        assert server is not None
+        for one in list(server.connections):
+            if one.transport is not None:
+                one.transport.abort()
         await runner.cleanup()
-        await asyncio.sleep(0.05)
+        for _ in range(100):  # rounds of the loop: no time, which a busy machine may not give it
+            await asyncio.sleep(0)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request.path_qs)

@@ -209,6 +209,20 @@ def test_closing_ends_everything(api, forward, target):
     wait_until(lambda: api.connections == 0)
 
 
+def test_closing_leaves_no_socket_to_an_api_server_that_says_nothing_any_more(api, forward, target):
+    """TLS has words for the end, and waits for an answer: nobody would close the socket when the thread has ended."""
+    over = threading.Event()
+    near = forward.dial(target(echo), 10)
+    api.stall(over)
+    try:
+        forward.close()
+        assert not forward._thread.is_alive()
+        assert [sock for sock in forward._server._sockets if sock.fileno() != -1] == []
+    finally:
+        over.set()
+        near.close()
+
+
 def test_a_forked_process_has_none_of_it(forward, target):
     port = target(echo)
     child = os.fork()

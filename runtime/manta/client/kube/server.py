@@ -10,6 +10,7 @@ import ssl
 import time
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import unquote, urlencode, urlsplit
 
@@ -30,6 +31,7 @@ ANSWER_S: Final = 30.0
 CONNECT_S: Final = 15.0
 #: How long connections may take to end.
 END_S: Final = 1.0
+_END_ROUNDS: Final = 1000
 #: Longest answer: a page of some pods.
 _MOST_BYTES: Final = 32 << 20
 
@@ -63,11 +65,22 @@ class Server:
             await self._session.close()
         # TLS has words for the end, which the loop still has to send: a socket that outlived its loop would never be closed.
         deadline = time.monotonic() + END_S
-        while any(one.fileno() != -1 for one in self._sockets) and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody says it
+        while self._alive() and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody says it
             await asyncio.sleep(0.002)
+        # It also waits for the other side's. Who does not say them is hung up on, for which the loop needs some rounds, not time.
+        for one in self._alive():
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for _ in range(_END_ROUNDS):
+            if not self._alive():
+                break
+            await asyncio.sleep(0)
+
+    def _alive(self) -> list[socket.socket]:
+        return [one for one in self._sockets if one.fileno() != -1]
 
     def _socket(self, address: Any) -> socket.socket:
-        self._sockets = [one for one in self._sockets if one.fileno() != -1]
+        self._sockets = self._alive()
         made = socket.socket(*address[:3])
         self._sockets.append(made)
         return made
