@@ -19,7 +19,12 @@ class ControlProcess:
     def start(self, failpoints=None):
         """Start it and wait until it serves or has said why not; returns what it said."""
         reading, writing = os.pipe()
-        environment = dict(os.environ, MANTA_CONTROL_FAILPOINTS=self.failpoints if failpoints is None else failpoints)
+        environment = {
+            **os.environ,
+            "MANTA_CONTROL_FAILPOINTS": self.failpoints if failpoints is None else failpoints,
+            # Raylets of tests say nothing by themselves, and a busy machine takes its time.
+            "MANTA_node_silence_seconds": "600",
+        }
         self.process = subprocess.Popen(
             [
                 sys.executable,

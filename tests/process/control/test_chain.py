@@ -26,8 +26,10 @@ async def until(condition):
 @asynccontextmanager
 async def cluster(home, storage=StorageKind.MEMORY, cpus=2):
     """Control, one client and one registered raylet."""
+    # Its raylet says nothing by itself, and a busy machine takes its time.
+    config = ControlConfig(home, home / "control.sock", storage=storage, node_silence_s=600.0)
     async with AsyncExitStack() as stack:
-        control = await stack.enter_async_context(serve(ControlConfig(home, home / "control.sock", storage=storage)))
+        control = await stack.enter_async_context(serve(config))
         client = await stack.enter_async_context(client_of(control.target))
         raylet = await stack.enter_async_context(FakeRaylet(client, str(home / "raylet.sock"), cpus).serving())
         await raylet.register()
