@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 #: How long there is nothing.
 REST_S = 60.0
 #: Without a write for so long it is taken to have come to rest.
-QUIET_S = 3.0
+QUIET_S = 10.0
 #: Everything that an operator may write, but Events and the Lease: that one is written for as long as one leads.
 KINDS = (
     "mantaclusters,mantajobs,pods,services,secrets,configmaps,networkpolicies,persistentvolumeclaims,serviceaccounts"

@@ -145,5 +145,5 @@ def test_cpu_and_memory_follow_what_runs(watched):
     """The numbers mean something: tasks burn CPU all the while, and the object that the driver keeps is in the store."""
     cpu = 'sum by (pod) (rate(manta_process_cpu_seconds_total{job="manta",component="worker"}[10s]))'
     wait_until(lambda: any(float(one["value"][1]) > 0.1 for one in watched.series(cpu)), timeout_s=30)
-    [store] = watched.series('manta_object_store_bytes{job="manta",state="used"}')
-    assert float(store["value"][1]) >= 1_000_000
+    used = 'manta_object_store_bytes{job="manta",state="used"}'
+    wait_until(lambda: (watched.value(used) or 0) >= 1_000_000, timeout_s=30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -64,17 +64,26 @@ def test_its_numbers_agree_with_the_stores_the_ledgers_and_the_kernel(sandbox: S
                 return found
 
             assert wait_until(lambda: told("manta_transfer_seconds_count") == {"0": 0, "1": 1, "2": 1}, timeout_s=20)
-            came, went = (told(f'manta_transfer_bytes_total{{direction="{way}"}}') for way in ("in", "out"))
+
+            def moved() -> list[dict[str, float]]:
+                return [told(f'manta_transfer_bytes_total{{direction="{way}"}}') for way in ("in", "out")]
+
+            # Each node is asked at a moment of its own.
+            wait_until(lambda: len({sum(way.values()) for way in moved()}) == 1, what="what came to be what went")
+            came, _ = moved()
             assert came["0"] == 0
             assert min(came["1"], came["2"]) >= SIZE
-            assert sum(came.values()) == sum(went.values())
             assert wait_until(lambda: told('manta_object_store_bytes{state="sealed"}') == sealed(), timeout_s=20)
             assert min(sealed().values()) >= SIZE
-            assert told('manta_resources{resource="CPU",state="total"}') == {"0": 1, "1": 2, "2": 3}
-            assert watched.value('manta_nodes{state="ALIVE"}') == 3
-            resident = told('manta_process_resident_bytes{component="raylet"}')
-            assert resident == {
-                str(at): pytest.approx(psutil.Process(node.pid).memory_info().rss, rel=0.15)
-                for at, node in enumerate(nodes)
-            }
+            cpus = {"0": 1, "1": 2, "2": 3}
+            assert wait_until(lambda: told('manta_resources{resource="CPU",state="total"}') == cpus)
+            assert wait_until(lambda: watched.value('manta_nodes{state="ALIVE"}') == 3)
+
+            def resident() -> dict[str, Any]:
+                return {
+                    str(at): pytest.approx(psutil.Process(node.pid).memory_info().rss, rel=0.15)
+                    for at, node in enumerate(nodes)
+                }
+
+            wait_until(lambda: told('manta_process_resident_bytes{component="raylet"}') == resident())
         manta.shutdown()
