@@ -101,19 +101,22 @@ def test_a_door_whose_certificate_has_expired_is_believed_by_nobody(head, door):
     role = DOORS[door]
     renew(head, role, leaf(head, role, expired=True))
 
-    def refused() -> bool:
-        try:
-            shown(head, door)
-        except ssl.SSLCertVerificationError as wrong:
-            return "expired" in str(wrong)
-        return False
+    wait_until(lambda: is_refused(head, door), what="the expired certificate to be shown, and refused")
 
-    wait_until(refused, what="the expired certificate to be shown, and refused")
+
+def is_refused(head: Head, door: str) -> bool:
+    """As what has expired."""
+    try:
+        shown(head, door)
+    except ssl.SSLCertVerificationError as wrong:
+        return "expired" in str(wrong)
+    return False
 
 
 def test_a_driver_says_what_is_wrong_with_the_gateways_certificate(head, monkeypatch):
     good = leaf(head, Role.GATEWAY)
     renew(head, Role.GATEWAY, leaf(head, Role.GATEWAY, expired=True))
+    wait_until(lambda: is_refused(head, "gateway"), what="the expired certificate to be shown")
     monkeypatch.setenv("MANTA_TOKEN", head.token("submitter"))
     monkeypatch.setenv("MANTA_CA_FILE", str(head.credentials / "ca.crt"))
     with pytest.raises(errors.AuthenticationError, match="certificate"):
@@ -125,7 +128,7 @@ def call(channel: grpc.Channel, token: str) -> grpc.StatusCode:
     with channel:
         method: Any = channel.unary_unary("/manta.rpc.v1.ControlService/ClusterResources")
         try:
-            method(b"", metadata=auth.metadata(token), timeout=5)
+            method(b"", metadata=auth.metadata(token), timeout=20)
         except grpc.RpcError as error:
             return error.code()
     return grpc.StatusCode.OK

@@ -15,6 +15,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
@@ -25,18 +26,18 @@ from manta.transport.addresses import parse_door
 from manta.transport.tls import TlsFiles, read_cluster
 from tests.process.cluster.machines import machines
 from tests.support import gateway
-from tests.support.waiting import wait_until
+from tests.support.waiting import soon, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-pytestmark = pytest.mark.shared_cluster
+pytestmark = [pytest.mark.shared_cluster, pytest.mark.timeout(240)]
 
 CLUSTER = None
 
 #: Connections that either port has, and those of one address that come.
 MOST = 60
-MANY = 150
+MANY = 100
 #: The first is that of who is in, too: it is not its address by which it is spared.
 FLOOD, ANOTHER = "127.0.0.1", "127.0.0.2"
 #: HTTP/2's first words: the preface, and settings without any.
@@ -172,19 +173,28 @@ def still_there(sockets: Sequence[socket.socket]) -> list[socket.socket]:
 
 @pytest.mark.parametrize("kind", ["silent", "after the handshake", "without a call"])
 def test_an_address_that_takes_a_whole_port_keeps_nobody_out_and_cuts_nobody(port, kind):
+    soon(lambda: flooded(port, kind), SOON_S, tries=8)
+
+
+def flooded(port: Port, kind: str) -> float:
+    """After how long there is room again; when it is that late that silence has ended them all, nothing else is looked at."""
     ties = port.ties
     assert ties
     with contextlib.ExitStack() as stack:
-        others, flood = ([], [])
+        others: list[socket.socket] = []
+        flood: list[socket.socket] = []
+        began = time.monotonic()
         for source, sockets, count in ((ANOTHER, others, 3), (FLOOD, flood, MANY)):
             for _ in range(count):
                 sock = come(port, kind, source)
                 if sock is not None:
                     sockets.append(stack.enter_context(sock))
-        wait_until(
-            lambda: len(still_there(flood)) <= MOST // 2, timeout_s=SOON_S, what="half of the room is free for others"
-        )
-        assert still_there(flood), "there is no need for more"
-        assert still_there(others) == others, "they came first, and are few"
-        port.join()
-        assert ties <= port.ties, "whoever was in has the same connection"
+        wait_until(lambda: len(still_there(flood)) <= MOST // 2, what="half of the room is free for others")
+        left, others_left = still_there(flood), still_there(others)
+        took = time.monotonic() - began
+        if took <= SOON_S:
+            assert left, "there is no need for more"
+            assert others_left == others, "they came first, and are few"
+            port.join()
+            assert ties <= port.ties, "whoever was in has the same connection"
+    return took

@@ -22,11 +22,11 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.shared_cluster
+pytestmark = [pytest.mark.shared_cluster, pytest.mark.timeout(240)]
 
 MANY = 10_000
 #: How long an honest one may have to try during the flood, and how long a silent one may stay, seconds.
-PATIENCE_S = 15.0
+PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="module", autouse=True)
