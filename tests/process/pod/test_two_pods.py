@@ -92,8 +92,14 @@ def test_nodes_are_known_by_their_pods(cluster):
 def test_what_a_driver_outside_held_is_free_when_its_session_process_is_killed(cluster):
     """That process is in the gateway's container: the raylet sees its end and looks for no process by its number."""
     with holding(cluster) as driver:
-        gateway = cluster.head.containers["gateway"]
-        (session,) = [pid for pid in pods.children(gateway.server()) if "manta.gateway.owner" in pods.words_of(pid)]
+        gateway = cluster.head.containers["gateway"].server()
+
+        def sessions():
+            return [pid for pid in pods.children(gateway) if "manta.gateway.owner" in pods.words_of(pid)]
+
+        # That of the driver before may be about to end.
+        wait_until(lambda: len(sessions()) == 1, what="one session to be left")
+        (session,) = sessions()
         inside = int(re.search(r"^NSpid:.*\t(\d+)$", Path(f"/proc/{session}/status").read_text(), re.MULTILINE)[1])
         assert inside != session
         os.kill(session, signal.SIGKILL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from contextlib import suppress
 
 import pytest
 
@@ -137,9 +138,14 @@ def door_of(listener):
 def accepted(listener, dialling, answer=Answer.OK):
     """The raylet's part: read the preamble, answer it."""
     sock, _ = listener.accept()
-    wait_until(
-        lambda: dialling.pump.round(5) or len(sock.recv(PREAMBLE_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)) > 0
-    )
+
+    def has_come() -> bool:
+        dialling.pump.round(5)
+        with suppress(BlockingIOError):
+            return len(sock.recv(PREAMBLE_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)) == PREAMBLE_BYTES
+        return False
+
+    wait_until(has_come, what="the preamble")
     preamble = Preamble.decode(sock.recv(PREAMBLE_BYTES))
     sock.sendall(bytes([answer]))
     return sock, preamble

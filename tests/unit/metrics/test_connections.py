@@ -7,7 +7,7 @@ import datetime
 import os
 import socket
 import ssl
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from manta.metrics.endpoint import MOST_CONNECTIONS, serve
 from manta.metrics.http import Door
@@ -27,6 +27,8 @@ async def healthy(port, context=None, name=None, path="/healthz"):
     said = await asyncio.wait_for(reader.read(), 10)
     shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True) if context else None
     writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
     return said.partition(b"\r\n")[0], shown
 
 

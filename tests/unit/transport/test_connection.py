@@ -294,7 +294,7 @@ class Server:
         self.closed.append(reason)
 
 
-async def until(condition, *, deadline_s: float = 5.0) -> None:
+async def until(condition, *, deadline_s: float = 30.0) -> None:
     end = asyncio.get_running_loop().time() + deadline_s
     while not condition():
         assert asyncio.get_running_loop().time() < end, "it did not happen"
