@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.process.programs.harness import BETWEEN
 from tests.process.semantics.support import ANSI
 
 PROGRAM = Path(__file__).parents[3] / "examples" / "quickstart.py"
@@ -38,7 +39,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 def test_it_says_what_it_ran_on_and_what_came_out(command):
     ended = run(*command)
     assert ended.returncode == 0, ended.stderr
-    text = ANSI.sub("", ended.stdout)
+    text = ANSI.sub("", BETWEEN.sub("\n", ended.stdout))
     assert re.search(r"^Manta \S+, Python \S+, a cluster inside this machine$", text, re.MULTILINE)
     assert re.search(r"^  \d+ CPUs, up to [\d.]+ GiB of shared memory", text, re.MULTILINE)
     assert re.search(r"^  664,579 primes, by worker processes \d+", text, re.MULTILINE)

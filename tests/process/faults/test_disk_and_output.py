@@ -104,9 +104,9 @@ def flood(count):
     return count
 
 # Each in one piece: between two pieces of a line a worker's may come.
-sys.stdout.write(f"{manta.get(hostile.remote())}\n")
-sys.stdout.write(f"{sum(manta.get([flood.remote(50_000) for _ in range(2)]))}\n")
-sys.stdout.write("THE END\n")
+sys.stdout.write(f"{manta.get(hostile.remote())}\\n")
+sys.stdout.write(f"{sum(manta.get([flood.remote(50_000) for _ in range(2)]))}\\n")
+sys.stdout.write("THE END\\n")
 """
 
 

@@ -50,7 +50,7 @@ except ZeroDivisionError as error:
     failed = type(error).__name__
 
 # In one piece: between two pieces of a line a worker's may come.
-_ = sys.stdout.write(f"{said}\n{failed}\n")
+_ = sys.stdout.write(f"{said}\\n{failed}\\n")
 
 """
 
