@@ -89,8 +89,8 @@ def test_what_is_used_and_waited_for_is_in_the_clusters_status(page):
     wait_until(lambda: status()["loadMetricsReport"]["usage"]["CPU"] == [0.0, 2.0], timeout_s=50)
     assert status()["autoscalerReport"]["activeNodes"] == {"head": 1}
     holds = submit(page, "exec sleep 1000", entrypoint_num_cpus=1.5)
-    waits = submit(page, "true", entrypoint_num_cpus=2)
     wait_until(lambda: status()["loadMetricsReport"]["usage"]["CPU"] == [1.5, 2.0], timeout_s=50)
+    waits = submit(page, "true", entrypoint_num_cpus=2)  # before that it may be the first to ask
     wait_until(lambda: status()["loadMetricsReport"]["resourceDemand"] == [[{"CPU": 2.0}, 1]], timeout_s=50)
     for one in (waits, holds):
         assert page.ask("POST", f"/api/jobs/{one}/stop", role="submitter")[0] == 200
