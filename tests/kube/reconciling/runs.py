@@ -19,8 +19,6 @@ PATIENCE_S = 60.0
 QUIET_S = 0.5
 #: And how long nothing may be written then.
 REST_S = 3.0
-#: On a busy machine one that is still at work may write nothing for longer than `QUIET_S`: so often it is looked again.
-LOOKS = 4
 
 
 async def until(condition: Callable[[], object], what: str, within_s: float = PATIENCE_S) -> None:
@@ -92,15 +90,6 @@ async def alike(place: Place, wanted: dict[str, Any], process: Operator, within_
 
 async def rests(*proxies: FaultProxy) -> None:
     """Nothing is written any more, Leases aside, once the last words of what was done are said."""
-    for look in range(LOOKS):
-        late = await _late(*proxies)
-        if not late:
-            return
-        assert look < LOOKS - 1, f"written at rest, again and again: {late}"
-
-
-async def _late(*proxies: FaultProxy) -> list[tuple[str, str]]:
-    """What is written after it has been quiet."""
     before: list[int] = []
 
     async def quiet() -> None:
@@ -111,12 +100,13 @@ async def _late(*proxies: FaultProxy) -> list[tuple[str, str]]:
 
     await asyncio.wait_for(quiet(), PATIENCE_S)
     await asyncio.sleep(REST_S)
-    return [
+    late = [
         (one.method, one.path)
         for proxy, count in zip(proxies, before, strict=True)
         for one in proxy.requests
         if one.change > count
     ]
+    assert late == [], f"written at rest: {late}"
 
 
 def unchanged(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]], besides: Iterable[str] = ()) -> None:
