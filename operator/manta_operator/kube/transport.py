@@ -139,7 +139,7 @@ class Transport:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise UnreachableError(request, _words(error)) from error
         finally:
-            _hang_up(response)  # not released: nobody will read the rest
+            response.close()  # not released: nobody will read the rest
 
     async def _send(
         self,
@@ -190,6 +190,7 @@ async def connect(
         raise KubeError(f"cannot take an identity from {where}: {error}") from error
     settings.connection_pool_maxsize = connections
     settings.retries = None  # a repeated DELETE is not what was asked for
+    settings.client_session_kwargs = {"response_class": _Response}
     async with client.ApiClient(settings) as api:
         yield Transport(api, agent=agent, observe=observe)
 
@@ -204,13 +205,18 @@ def _keep_alive(response: aiohttp.ClientResponse) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def _hang_up(response: aiohttp.ClientResponse) -> None:
-    """End the connection now. By TLS it would first say farewell and wait for an answer, also when nobody is there to wait."""
-    connection = response.connection
-    transport = None if connection is None else connection.transport
-    response.close()
-    if transport is not None:
-        transport.abort()
+class _Response(aiohttp.ClientResponse):
+    """Given up before its end, also before it began, it ends its connection at once.
+
+    By TLS that would first say farewell and wait for an answer, for half a minute and also when nobody is there to wait.
+    """
+
+    def close(self) -> None:
+        connection = self.connection
+        transport = None if connection is None else connection.transport
+        super().close()
+        if transport is not None:
+            transport.abort()
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import ssl
@@ -76,7 +77,10 @@ class Parts:
 
     def pause(self, name: str, *, on: bool) -> None:
         """Stop or go on with one: its connections stay open and nothing is answered."""
-        self._running[name].send_signal(signal.SIGSTOP if on else signal.SIGCONT)
+        process = self._running[name]
+        process.send_signal(signal.SIGSTOP if on else signal.SIGCONT)
+        if on:
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)  # each of its threads stands still
 
     async def _watch(self, name: str, process: asyncio.subprocess.Process) -> None:
         status = await process.wait()

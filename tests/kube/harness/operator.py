@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.kube.harness.control_plane import ROOT
+from tests.support.pausing import go_on, pause
 
 #: How long one that is told to end may take.
 END_S = 20.0
@@ -37,11 +37,11 @@ class Operator:
 
     def pause(self) -> None:
         """It does nothing any more, and does not know."""
-        self.process.send_signal(signal.SIGSTOP)
+        pause(self.process.pid)
 
     def resume(self) -> None:
         """It goes on where it was."""
-        self.process.send_signal(signal.SIGCONT)
+        go_on(self.process.pid)
 
     def end(self) -> int:
         """Tell it to end; its status."""

@@ -11,6 +11,7 @@ import pytest
 
 from manta.cli import main
 from tests.process.cli.conftest import Start
+from tests.support.pausing import pause
 from tests.support.waiting import wait_until
 
 STUCK = """
@@ -161,7 +162,7 @@ def test_c_code_that_holds_the_lock_is_listed_with_what_the_kernel_knows(
 
 def test_a_stopped_process_is_listed_as_stopped(start: Start, capsys: pytest.CaptureFixture[str]):
     driver = start("ready()\ntime.sleep(1000)")
-    os.kill(driver.pid, signal.SIGSTOP)
+    pause(driver.pid)
 
     silent = the_silent(capsys)
 

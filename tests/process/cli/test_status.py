@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ import pytest
 
 from manta.cli import main
 from tests.process.cli.conftest import Start, sessions_folder
+from tests.support.pausing import paused
 from tests.support.waiting import wait_until
 
 BUSY = """
@@ -149,11 +149,8 @@ def test_a_raylet_that_hangs_is_named_with_its_state(
     start("ready()\ntime.sleep(1000)")
     raylet = facts(capsys)["nodes"][0]["pid"]
     monkeypatch.setattr("manta.cli.tool.ANSWER_S", 0.2)
-    os.kill(raylet, signal.SIGSTOP)
-    try:
+    with paused(raylet):
         assert main(["status"]) == 1
-    finally:
-        os.kill(raylet, signal.SIGCONT)
     said = capsys.readouterr().err
     assert f"pid {raylet}" in said
     assert "stopped by a signal" in said
@@ -164,11 +161,8 @@ def test_a_silent_control_is_a_problem_and_the_node_is_shown_all_the_same(
 ):
     driver = start("ready()\ntime.sleep(1000)")
     (control,) = [pid for pid in children_of(driver.pid) if "manta.control" in arguments_of(pid)]
-    os.kill(control, signal.SIGSTOP)
-    try:
+    with paused(control):
         found = facts(capsys)
-    finally:
-        os.kill(control, signal.SIGCONT)
     (problem,) = found["problems"]
     assert "control did not answer ListNodes" in problem
     assert {"total": 2.0, "used": 0.0} == found["resources"]["CPU"]

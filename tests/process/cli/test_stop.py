@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 from pathlib import Path
 
 import pytest
 
 from manta.cli import main
 from tests.process.cli.conftest import Start, gone, sessions, sessions_folder, wait_until_gone
+from tests.support.pausing import pause
 
 WAITS = """
 @manta.remote
@@ -57,7 +57,7 @@ def test_the_cluster_goes_and_its_driver_hears_of_it(start: Start, capsys: pytes
 def test_a_driver_that_hangs_does_not_matter(start: Start, capsys: pytest.CaptureFixture[str]):
     driver = start(WAITS)
     pids = processes_of(capsys)
-    os.kill(driver.pid, signal.SIGSTOP)
+    pause(driver.pid)
 
     assert main(["stop", str(driver.pid), "-o", "json"]) == 0
 
@@ -74,7 +74,7 @@ def test_processes_that_hang_are_killed(start: Start, capsys: pytest.CaptureFixt
     """However short the time to end in peace is, those that were killed are gone when that is said."""
     start(WAITS)
     pids = processes_of(capsys)
-    os.kill(pids[0], signal.SIGSTOP)
+    pause(pids[0])
 
     assert main(["stop", "--grace", grace]) == 0
 

@@ -16,6 +16,7 @@ from manta.client import current
 from manta.rpc.v1 import control_pb2 as ctl
 from manta.testing import Cluster
 from tests.process.cluster.support import MIB, Node
+from tests.support.pausing import pause, paused
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def test_a_worker_that_is_stopped_does_not_hold_its_node_beyond_the_grace(spot, 
     kept = large.remote(7)
     manta.wait([kept], fetch_local=False)
     running = until.remote(str(tmp_path / "word"))
-    os.kill(begun(tmp_path / "word"), signal.SIGSTOP)
+    pause(begun(tmp_path / "word"))
     assert drain(cluster, node, "--no-wait", "--grace", "5m") == 0
     assert cluster.head_node is not None
     head = Node(cluster.head_node.socket)
@@ -118,11 +119,8 @@ def test_a_node_that_is_stopped_while_it_is_drained_is_given_up_when_the_grace_i
     running = until.remote(str(tmp_path / "word"))
     begun(tmp_path / "word")
     assert drain(cluster, node, "--no-wait", "--grace", "5m") == 0
-    os.kill(node.pid, signal.SIGSTOP)
-    try:
+    with paused(node.pid):
         assert drain(cluster, node, "--grace", "1s") == 1
-    finally:
-        os.kill(node.pid, signal.SIGCONT)
     assert node.process.wait(20) == 0
     with pytest.raises(manta.exceptions.WorkerCrashedError):
         manta.get(running, timeout=30)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import signal
@@ -15,6 +14,7 @@ from manta.exceptions import ObjectLostError, OwnerDiedError, WorkerCrashedError
 from manta.testing import Cluster
 from tests.process.cluster.support import children_of
 from tests.process.semantics.support import Gate, Ledger, is_running
+from tests.support.pausing import go_on, pause
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -43,15 +43,10 @@ class Paused:
 
     def __init__(self, node: ClusterNode) -> None:
         self.pids = everything_of(node)
-        self._send(signal.SIGSTOP)
+        pause(*self.pids)
 
     def go_on(self) -> None:
-        self._send(signal.SIGCONT)
-
-    def _send(self, number: signal.Signals) -> None:
-        for pid in self.pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+        go_on(*self.pids)
 
 
 @manta.remote(num_cpus=0, resources={"there": 1})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from manta.util import state
 from manta.util.placement_group import placement_group, remove_placement_group
 from tests.process.cluster.support import MIB, running_cluster
 from tests.process.cluster.test_two_nodes import SecondNode
+from tests.support.pausing import paused
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ def test_tasks_workers_and_objects_of_all_nodes_are_listed(nodes):
 
 def test_a_node_that_does_not_answer_is_named_and_the_rest_is_shown(nodes):
     cluster, second = nodes
-    os.kill(second.process.pid, signal.SIGSTOP)
-    try:
+    with paused(second.process.pid):
         shown = _manta(cluster, "list", "workers", "-o", "json")
         assert 0 == shown.returncode
         assert second.node_id in shown.stderr
@@ -89,8 +88,6 @@ def test_a_node_that_does_not_answer_is_named_and_the_rest_is_shown(nodes):
             state.list_workers(timeout=2)
         with pytest.warns(UserWarning, match=second.node_id):
             assert [] != state.list_workers(timeout=2, raise_on_missing_output=False)
-    finally:
-        os.kill(second.process.pid, signal.SIGCONT)
 
 
 def test_placement_groups_are_listed_and_got(nodes):

@@ -6,7 +6,6 @@ Debian and Ubuntu: `apt install chromium-headless-shell` (or `chromium`); CI ins
 from __future__ import annotations
 
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 import manta
 from manta.transport import tickets
 from tests.support import browser as chromium
+from tests.support.pausing import paused
 
 pytestmark = [
     pytest.mark.shared_cluster,
@@ -231,11 +231,8 @@ def test_a_paused_control_is_said_and_so_is_its_return(tab, page):
         for one in psutil.process_iter(["cmdline"])
         if {str(page.session_dir), "manta.control"} <= set(one.info["cmdline"] or ())
     ]
-    control.send_signal(signal.SIGSTOP)
-    try:
+    with paused(control.pid):
         tab.wait_for("!document.querySelector('#away').hidden")
         tab.wait_for(has("Control does not answer since"))
         assert "alive" in tab.evaluate("document.querySelector('#nodes').innerText")
-    finally:
-        control.send_signal(signal.SIGCONT)
     tab.wait_for("document.querySelector('#away').hidden", timeout_s=40)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 
 import pytest
 
@@ -11,6 +10,7 @@ import manta
 from manta.exceptions import RuntimeEnvSetupError
 from tests.process.cluster.support import running_cluster
 from tests.process.semantics.support import Gate, Ledger
+from tests.support.pausing import pause
 from tests.support.waiting import wait_until
 
 CLUSTER = None
@@ -107,7 +107,7 @@ def test_a_factory_that_is_stuck_is_replaced_and_what_it_forked_runs_on(tmp_path
     with running_cluster(num_cpus=2):
         actor = Child.options(runtime_env=environment).remote()
         factory = manta.get(actor.parent.remote(), timeout=30)
-        os.kill(factory, signal.SIGSTOP)
+        pause(factory)
         # More at once than are kept ready.
         refs = [parent.remote() for _ in range(5)]
         wait_until(lambda: len(ledger.read()) == 5, timeout_s=30, what="all run at once")

@@ -15,6 +15,7 @@ import pytest
 import manta
 from manta.exceptions import ActorDiedError, RayTaskError, TaskCancelledError, WorkerCrashedError
 from tests.process.semantics.support import is_running
+from tests.support.pausing import paused
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -148,12 +149,9 @@ def test_an_actor_that_is_stopped_and_continued(kind: str, started: Gate, gate: 
     pid = manta.get(actor.__ray_call__.remote(lambda self: os.getpid()), timeout=PATIENCE_S)
     ref = actor.wait.remote(started, gate)
     started.wait()
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with paused(pid):
         gate.open()
         assert manta.wait([ref], timeout=0.2)[0] == []
-    finally:
-        os.kill(pid, signal.SIGCONT)
     assert manta.get(ref, timeout=PATIENCE_S) == "done"
 
 

@@ -11,6 +11,7 @@ import pytest
 import manta
 from manta.exceptions import StreamingGeneratorReplayInconsistentError, WorkerCrashedError
 from tests.process.semantics.support import is_running
+from tests.support.pausing import paused
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -186,13 +187,10 @@ def test_a_stopped_worker_holds_up_nobody_else(tmp_path, started: Gate, gate: Ga
     ref = stoppable.remote()
     started.wait()
     pid = int((tmp_path / "pid").read_text())
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with paused(pid):
         assert manta.get([manta.remote(abs).remote(-n) for n in range(20)], timeout=20) == list(range(20))
         gate.open()
         assert manta.wait([ref], timeout=0.2)[0] == []
-    finally:
-        os.kill(pid, signal.SIGCONT)
     assert manta.get(ref, timeout=20) == "finished"
 
 

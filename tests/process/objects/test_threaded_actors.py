@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +12,7 @@ import manta
 from manta.client import current
 from manta.client.user import UserSession
 from tests.process.cluster.support import MIB
+from tests.support.pausing import paused
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -114,15 +114,12 @@ def test_a_call_waits_for_no_owner_of_another_call_s_refs(keeper, started: Gate,
     owner = Owner.options(num_cpus=0).remote()
     pid = manta.get(owner.pid.remote())
     refs = manta.get(owner.refs.remote())
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with paused(pid):
         keeping = keeper.keep.remote(refs, started, gate)
         started.wait()
         assert manta.get(keeper.ping.remote(), timeout=10) == "pong"
         assert manta.wait([keeping], timeout=0)[0] == []
         gate.open()
-    finally:
-        os.kill(pid, signal.SIGCONT)
     assert manta.get(keeping, timeout=20) == 1
     del refs
     gc.collect()

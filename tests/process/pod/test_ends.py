@@ -11,6 +11,7 @@ import pytest
 
 from tests.process.pod import programs
 from tests.support import pods
+from tests.support.pausing import go_on, pause
 from tests.support.pods import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -54,11 +55,11 @@ def test_a_worker_waits_for_its_head_and_a_pod_that_is_deleted_leaves_in_good_or
 
     head = cluster.head.containers
     # The raylet takes its time; as long as it is there, so is control.
-    os.kill(head["raylet"].server(), signal.SIGSTOP)
+    pause(head["raylet"].server())
     cluster.head.signal(signal.SIGTERM)
     assert {head[role].wait() for role in ("gateway", "dashboard")} == {0}
     assert head["control"].process.poll() is None
-    os.kill(head["raylet"].server(), signal.SIGCONT)
+    go_on(head["raylet"].server())
     assert {head[role].wait() for role in ("raylet", "control")} == {0}
     assert "it was drained" in head["raylet"].log() or "signal SIGTERM" in head["raylet"].log()
     word.unlink()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-
 import pytest
 
 from manta.rpc.v1 import channel_pb2 as pb
-from tests.process.raylet.node import RefusedError, gone, send_signal
+from tests.process.raylet.node import RefusedError, gone
+from tests.support.pausing import pause
 from tests.support.waiting import wait_until
 
 
@@ -150,7 +149,7 @@ def test_a_stranger_is_refused_with_a_reason(raylet, hello, why):
 def test_a_stopped_worker_is_killed_all_the_same(raylet):
     driver = raylet.driver()
     lease = driver.lease()
-    send_signal(lease.pid, signal.SIGSTOP)
+    pause(lease.pid)
     lease.back(kill=True)
 
     wait_until(lambda: gone(lease.pid), what="the worker is gone")
