@@ -51,6 +51,9 @@ SERVER_OPTIONS: tuple[tuple[str, Any], ...] = (
 HANDSHAKE_MS = 5_000
 #: Connections of one server on TCP, counted before anybody is asked who they are: each costs 50 KB until it has shaken hands.
 MOST_CONNECTIONS = 2_000
+#: How long a connection may take to come about, TLS and the server's first word of HTTP/2 included: a server to which a thousand
+#: come at once takes its time, and one that is dialled anew before it could answer would never be reached.
+CONNECT_MS = 5_000
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     *_SIZES,
     ("grpc.keepalive_time_ms", 10_000),
@@ -58,8 +61,9 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_permit_without_calls", 1),
     # The default waits up to two minutes before it dials again; a restarted control is back within a second.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # Not what it is called: what one connection is given, whatever the pause after it.
+    ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
     # No proxy of the environment stands between processes of one cluster.
     ("grpc.enable_http_proxy", 0),
     # Retries are ours, below, where they are counted.

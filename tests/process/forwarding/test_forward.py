@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -193,6 +194,24 @@ def test_what_the_other_end_complains_of_is_kept(forward):
 
     assert type(forward.failure) is errors.PortForwardError
     assert "forwarding to port 1234 of pod demo-head failed" in str(forward.failure)
+
+
+def test_who_is_not_answered_in_time_is_told_and_leaves_nothing_behind(api, forward, target):
+    """Whenever the time ends: before the thread has begun, while the API server is asked, when the way is just open."""
+    port = target(echo)
+    before = len(os.listdir("/proc/self/fd"))
+    for microseconds in [0, 50, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000] * 5:
+        with contextlib.suppress(errors.KubernetesUnreachableError):
+            forward.dial(port, microseconds / 1e6).close()
+
+    with pytest.raises(errors.KubernetesUnreachableError, match="did not answer within"):
+        forward.dial(port, 0)
+    with forward.dial(port, 10) as sock:  # the loop watches no descriptor of theirs
+        sock.sendall(b"x")
+        assert sock.recv(1) == b"x"
+    wait_until(lambda: api.connections == 0)
+    # The API server's two ends of a connection that is kept, too.
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before + 4, what="their sockets are closed")
 
 
 def test_closing_ends_everything(api, forward, target):

@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from typing import Any, Final, TypeVar
@@ -62,6 +63,8 @@ class Forward:
         self._count = 0
         #: The head's pod, and until when that is taken for granted.
         self._pod = _UNKNOWN
+        #: Sockets that a task of the thread has begun to carry, and closes.
+        self._taken: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         #: Set in the thread, before `begun` is.
         self._server: Server
         self._tasks: Supervisor
@@ -96,7 +99,7 @@ class Forward:
             self._wait(self._attach(far, port), timeout_s)
         except BaseException:
             near.close()
-            far.close()
+            self._discard(far)
             raise
         return near
 
@@ -152,6 +155,18 @@ class Forward:
             future.cancel()
             raise
 
+    def _discard(self, sock: socket.socket) -> None:
+        """Close a socket that was to be carried. Whether it is already, and watched by the loop, only the thread knows."""
+
+        def unless_taken() -> None:
+            if sock not in self._taken:
+                sock.close()
+
+        try:
+            self._loop.call_soon_threadsafe(unless_taken)
+        except RuntimeError:  # the thread has ended, and whatever it carried with it
+            sock.close()
+
     # -- in the thread
 
     def _run(self, begun: Future[asyncio.AbstractEventLoop]) -> None:
@@ -190,6 +205,10 @@ class Forward:
             raise
 
     async def _carry_socket(self, sock: socket.socket, port: int, opened: asyncio.Future[None]) -> None:
+        if sock.fileno() == -1:  # whoever dialled has given up
+            opened.cancel()
+            return
+        self._taken.add(sock)
         sock.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=sock, limit=READ_BYTES)
         try:
