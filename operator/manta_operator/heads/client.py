@@ -14,6 +14,7 @@ from urllib.parse import quote
 import aiohttp
 
 from manta.transport.addresses import joined
+from manta_operator.hanging_up import Response
 from manta_operator.heads.endpoint import Endpoint
 
 #: For one answer, from the first word to the last.
@@ -148,7 +149,8 @@ async def connections() -> AsyncIterator[aiohttp.ClientSession]:
         return made
 
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=15.0, socket_factory=make_socket)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), response_class=Response)
+    async with session:
         yield session
     # TLS says a last word on each, after the session has ended: the loop must not end before.
     with suppress(TimeoutError):

@@ -16,6 +16,7 @@ import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
+from manta_operator.hanging_up import Response
 from manta_operator.kube.errors import KubeError, UnreachableError, api_error
 from manta_operator.kube.requests import Request, request_of
 
@@ -190,7 +191,7 @@ async def connect(
         raise KubeError(f"cannot take an identity from {where}: {error}") from error
     settings.connection_pool_maxsize = connections
     settings.retries = None  # a repeated DELETE is not what was asked for
-    settings.client_session_kwargs = {"response_class": _Response}
+    settings.client_session_kwargs = {"response_class": Response}
     async with client.ApiClient(settings) as api:
         yield Transport(api, agent=agent, observe=observe)
 
@@ -203,20 +204,6 @@ def _keep_alive(response: aiohttp.ClientResponse) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-class _Response(aiohttp.ClientResponse):
-    """Given up before its end, also before it began, it ends its connection at once.
-
-    By TLS that would first say farewell and wait for an answer, for half a minute and also when nobody is there to wait.
-    """
-
-    def close(self) -> None:
-        connection = self.connection
-        transport = None if connection is None else connection.transport
-        super().close()
-        if transport is not None:
-            transport.abort()
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:

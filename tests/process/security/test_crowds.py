@@ -144,6 +144,7 @@ def come(port: Port, kind: str, source: str) -> socket.socket | None:
     try:
         sock = socket.create_connection(("127.0.0.1", port.number), 10, (source, 0))
         if kind != "silent":
+            sock.getpeername()  # one that is reset by now would be lost in `wrap_socket`
             sock = port.context.wrap_socket(sock)
         if kind == "without a call":
             sock.sendall(PREFACE)
