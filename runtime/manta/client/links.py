@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from manta.client.far import Far, FarLinks
     from manta.client.pump import Pump
+    from manta.client.waiter import Waiter
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Link:
         "node_id",
         "pid",
         "read_fd",
+        "sent",
         "templates",
         "tokens_fd",
         "told",
@@ -88,6 +90,8 @@ class Link:
         self.writing = False
         #: More than HIGH_BYTES waited, and not yet LOW_BYTES again: push nothing.
         self.full = False
+        #: A thread waits for the kernel to have taken everything.
+        self.sent: Waiter | None = None
         #: What the executor remembers of the caller.
         self.key: Any = None
 
@@ -244,6 +248,7 @@ class Links:
                 if connection.flush() or connection.waits_to_read:
                     link.writing = False
                     self._pump.want_write(connection.fd, False)
+                    self._all_sent(link)
             except OSError as broken:
                 self.broke(link, broken)
                 return
@@ -354,6 +359,11 @@ class Links:
         if not link.full and link.connection.unsent_bytes > HIGH_BYTES:
             self._set_full(link, True)
 
+    def _all_sent(self, link: Link) -> None:
+        if link.sent is not None:
+            self._pump.finish(link.sent)
+            link.sent = None
+
     def _set_full(self, link: Link, full: bool) -> None:
         link.full = full
         self._pressed(link)
@@ -374,6 +384,7 @@ class Links:
         if link.far is not None and self.far is not None:
             self.far.closed(link)
         link.full = False
+        self._all_sent(link)  # or never will be
         if self.peers.get(link.worker_id) is link:
             del self.peers[link.worker_id]
         self._on_closed(link)

@@ -335,23 +335,41 @@ class Executor:
                     task = queue.popleft()
                 except IndexError:
                     continue
-                try:
-                    os.eventfd_read(task[0].tokens_fd)
-                except BlockingIOError:
-                    if task[0].far is not None:
-                        inbox.starve(task)
-                    else:
-                        inbox.without_token(task[0])
-                    continue
-                except OSError:
-                    continue  # the owner is gone
                 template = task[2]
-                if template.flush_first or template.estimate_us > HOLD_BACK_US:
-                    self.delivery.flush_all()
-                now = self.running = Running(
-                    task[1], template.name, task[4].attempt if task[4] is not None else 0, template
-                )
-            self._run_task(task, now)
+                sent = self._to_send_first(task[0]) if template.flush_first else None
+                if sent is None:
+                    try:
+                        os.eventfd_read(task[0].tokens_fd)
+                    except BlockingIOError:
+                        if task[0].far is not None:
+                            inbox.starve(task)
+                        else:
+                            inbox.without_token(task[0])
+                        continue
+                    except OSError:
+                        continue  # the owner is gone
+                    if template.estimate_us > HOLD_BACK_US:
+                        self.delivery.flush_all()
+                    now = self.running = Running(
+                        task[1], template.name, task[4].attempt if task[4] is not None else 0, template
+                    )
+                else:
+                    queue.appendleft(task)
+            if sent is None:
+                self._run_task(task, now)
+            else:
+                session.pump.wait(sent)
+
+    def _to_send_first(self, link: Link) -> Waiter | None:
+        """Send what is finished; what to wait for until all of it has left this process, which the next task may end.
+
+        An owner on another node says what it has read, a round trip later; nobody waits for that.
+        """
+        self.delivery.flush_all()
+        if not link.connection.unsent_bytes or link.far is not None or self.session.broken is not None:
+            return None
+        link.sent = Waiter()
+        return link.sent
 
     def _run_task(self, task: Queued, now: Running) -> None:
         link, oid, template, payload, extra = task

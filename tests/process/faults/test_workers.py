@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 import manta
+from manta.client import current
 from manta.exceptions import StreamingGeneratorReplayInconsistentError, WorkerCrashedError
 from tests.process.semantics.support import is_running
 from tests.support.pausing import paused
@@ -99,7 +101,31 @@ def test_a_task_that_was_never_started_costs_no_retry(ledger: Ledger):
             lost.append(number)
     ran = [word for word in ledger.read() if word != "-1"]
     assert len(ran) == len(set(ran)) == 1000, "every task ran once and none twice"
-    # Those whose results were finished and unsent are lost with their worker; without retries none is held back.
+    assert lost == [500]
+
+
+def test_an_owner_that_reads_late_gets_what_was_finished_before_the_worker_died():
+    """More results than a socket takes: without retries none waits in a process that the next task may end."""
+
+    @manta.remote(max_retries=0)
+    def work(number: int):
+        if number == 500:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    manta.get([work.remote(-1) for _ in range(50)])
+    refs = [work.remote(number) for number in range(1000)]
+    assert current.session is not None
+    for _ in range(20):
+        with current.session.lock:
+            time.sleep(0.02)  # nothing is read
+        time.sleep(0)
+    lost = []
+    for number, ref in enumerate(refs):
+        try:
+            assert manta.get(ref, timeout=20) == number
+        except WorkerCrashedError:
+            lost.append(number)
     assert lost == [500]
 
 
