@@ -59,6 +59,8 @@ class UserMetricBook:
 
     def add(self, batch: pb.UserMetrics, job: bytes, pid: int) -> None:
         """One process's batch."""
+        self.dropped["series"] += batch.dropped_series
+        self.dropped["metrics"] += batch.dropped_metrics
         for one in batch.metrics:
             found = self._find(one)
             if found is not None:

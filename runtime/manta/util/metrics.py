@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Counter", "Gauge", "Histogram"]
 
-#: Series of one metric that a process sends in one batch, at most; and how many wait at most. What comes beyond is lost.
+#: Metrics of a process, and series of one of them, that are sent in one batch, at most; and how many wait at most. What comes
+#: beyond is dropped and counted.
+MOST_METRICS = 500
 MOST_SERIES = 1_000
 
 #: Values of a metric's tags.
@@ -192,6 +194,7 @@ _About = tuple[str, str, str, tuple[str, ...], tuple[float, ...]]
 
 _lock = threading.Lock()
 _gathered: dict[_About, dict[Tags, Any]] = {}
+_dropped = {"series": 0, "metrics": 0}
 #: The session that sends it.
 _sender: Any = None
 
@@ -200,8 +203,14 @@ def _record(about: _About, tags: Tags, value: float) -> None:
     with _lock:
         series = _gathered.get(about)
         if series is None:
-            series = _gathered[about] = {}
-        if tags in series or len(series) < MOST_SERIES:
+            series = {}
+            if len(_gathered) < MOST_METRICS:
+                _gathered[about] = series
+            else:
+                _dropped["metrics"] += 1
+        if tags not in series and len(series) >= MOST_SERIES:
+            _dropped["series"] += 1
+        else:
             kind = about[0]
             if kind == "counter":
                 series[tags] = series.get(tags, 0.0) + value
@@ -241,9 +250,10 @@ def _take() -> pb.UserMetrics | None:
     with _lock:
         gathered = dict(_gathered)
         _gathered.clear()
+        batch = pb.UserMetrics(dropped_series=_dropped["series"], dropped_metrics=_dropped["metrics"])
+        _dropped.update(series=0, metrics=0)
     if not gathered:
         return None
-    batch = pb.UserMetrics()
     for (kind, name, description, tag_keys, bounds), series in gathered.items():
         metric = batch.metrics.add(
             name=name,

@@ -61,6 +61,8 @@ def test_series_metrics_and_lines_are_bounded(monkeypatch):
 
     assert 25 == len(_shown(book))
     assert {"metrics": 20, "series": 35, "conflict": 0, "malformed": 0} == book.dropped
+    book.add(pb.UserMetrics(dropped_series=90, dropped_metrics=5), JOB, 1)  # by the process itself
+    assert {"metrics": 25, "series": 125, "conflict": 0, "malformed": 0} == book.dropped
 
 
 def test_names_that_prometheus_does_not_know_are_made_fit():

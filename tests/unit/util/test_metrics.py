@@ -19,6 +19,7 @@ TAGS: Any = {"k": 1}
 @pytest.fixture(autouse=True)
 def nothing_gathered(monkeypatch):
     monkeypatch.setattr(metrics, "_gathered", {})
+    monkeypatch.setattr(metrics, "_dropped", {"series": 0, "metrics": 0})
 
 
 def test_what_was_measured_is_gathered_by_tags():
@@ -38,13 +39,21 @@ def test_what_was_measured_is_gathered_by_tags():
     assert metrics._take() is None
 
 
-def test_series_that_wait_are_bounded(monkeypatch):
+def test_what_waits_is_bounded_and_what_is_dropped_is_counted(monkeypatch):
     monkeypatch.setattr(metrics, "MOST_SERIES", 10)
+    monkeypatch.setattr(metrics, "MOST_METRICS", 3)
     counter = Counter("c", tag_keys=("k",))
     for number in range(100):
         counter.inc(tags={"k": str(number)})
+    for number in range(7):
+        Gauge(f"g{number}").set(1)
 
-    assert 10 == len(metrics._take().metrics[0].series)
+    batch = metrics._take()
+    assert [10, 1, 1] == [len(one.series) for one in batch.metrics]
+    assert (90, 5) == (batch.dropped_series, batch.dropped_metrics)
+    counter.inc(tags={"k": "0"})
+    batch = metrics._take()
+    assert (0, 0) == (batch.dropped_series, batch.dropped_metrics)
 
 
 @pytest.mark.parametrize(
