@@ -122,7 +122,8 @@ def test_ten_thousand_that_say_nothing_keep_nobody_out(head, door):
     with flood(head.port_of(door)) as strangers:
         wait_until(lambda: gets_in(head), timeout_s=PATIENCE_S, what="an honest one gets in")
         during = Picture.of(pid)
-        assert during.fds - before.fds < most + 100
+        # One turn of a loop accepts as many as its listener's backlog has (128), before it counts them and hangs up.
+        assert during.fds - before.fds < most + 200
         assert during.rss - before.rss < 300 << 20
         assert during.threads - before.threads < 50
         for other, (_, others, _) in DOORS.items():
