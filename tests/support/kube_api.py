@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import re
 import ssl
 import threading
@@ -22,6 +21,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from tests.kube.harness.certificates import Authority
+from tests.support.kubeconfigs import write_kubeconfig
 
 NAMESPACE, NAME, UID = "default", "demo", "0a1b2c3d-0000-4000-8000-00000000demo"
 TOKEN = "t0ken"
@@ -120,26 +120,13 @@ class KubeApi:
 
     def kubeconfig(self, *, user: dict[str, Any] | None = None, **cluster: Any) -> Path:
         """A kubeconfig that leads here; `user` and `cluster` replace or add fields."""
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [
-                {
-                    "name": "k",
-                    "cluster": {
-                        "server": self.url,
-                        "certificate-authority": str(self.authority.certificate),
-                        **{name.replace("_", "-"): value for name, value in cluster.items()},
-                    },
-                }
-            ],
-            "users": [{"name": "jane", "user": {"token": TOKEN} if user is None else user}],
-            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "jane", "namespace": NAMESPACE}}],
-            "current-context": "c",
+        there = {
+            "server": self.url,
+            "certificate-authority": str(self.authority.certificate),
+            **{name.replace("_", "-"): value for name, value in cluster.items()},
         }
-        path = self.folder / "kubeconfig"
-        path.write_text(json.dumps(config))
-        return path
+        shown = {"token": TOKEN} if user is None else user
+        return write_kubeconfig(self.folder / "kubeconfig", there, shown, name="jane", namespace=NAMESPACE)
 
     # -- what happens to it
 

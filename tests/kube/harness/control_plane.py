@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.kube.harness import audit, build
 from tests.kube.harness.certificates import Authority, service_account_keys
 from tests.kube.harness.inside import ADVERTISED, PORTS
-from tests.support import apart
+from tests.support import apart, kubeconfigs
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Ten seconds on a quiet machine; this is for one where eight other things run.
@@ -185,16 +185,8 @@ def write_kubeconfig(path: Path, server: str, authority: Path, certificate: Path
     def content(file: Path) -> str:
         return base64.b64encode(file.read_bytes()).decode()
 
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "k", "cluster": {"server": server, "certificate-authority-data": content(authority)}}],
-        "users": [
-            {"name": "u", "user": {"client-certificate-data": content(certificate), "client-key-data": content(key)}}
-        ],
-        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-        "current-context": "c",
-    }
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(config))
-    return path
+    return kubeconfigs.write_kubeconfig(
+        path,
+        {"server": server, "certificate-authority-data": content(authority)},
+        {"client-certificate-data": content(certificate), "client-key-data": content(key)},
+    )

@@ -20,6 +20,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.kube.harness.control_plane import ControlPlane
+from tests.support.kubeconfigs import write_kubeconfig
 
 #: The most that connections to the API server may take to end when a proxy ends.
 CLOSING_S = 40.0
@@ -311,16 +312,8 @@ async def fault_proxy(kube: ControlPlane, kubeconfig: Path, folder: Path) -> Asy
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             [address] = runner.addresses
-            config = {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [{"name": "k", "cluster": {"server": f"http://127.0.0.1:{address[1]}"}}],
-                "users": [{"name": "u", "user": {}}],
-                "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-                "current-context": "c",
-            }
-            proxy.kubeconfig = folder / f"proxy-{address[1]}.conf"
-            proxy.kubeconfig.write_text(json.dumps(config))
+            cluster = {"server": f"http://127.0.0.1:{address[1]}"}
+            proxy.kubeconfig = write_kubeconfig(folder / f"proxy-{address[1]}.conf", cluster, {})
             try:
                 yield proxy
             finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import ssl
 
@@ -13,6 +12,7 @@ import pytest
 from manta_operator.kube.errors import UnreachableError
 from manta_operator.kube.transport import connect
 from tests.kube.harness.certificates import Authority
+from tests.support.kubeconfigs import write_kubeconfig
 
 #: TLS waits half a minute for the answer to its farewell.
 AT_ONCE_S = 15.0
@@ -41,24 +41,9 @@ def silent(tmp_path):
 
         server = await asyncio.get_running_loop().create_server(Silent, "127.0.0.1", 0, ssl=context)
         port = server.sockets[0].getsockname()[1]
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [
-                {
-                    "name": "k",
-                    "cluster": {
-                        "server": f"https://127.0.0.1:{port}",
-                        "certificate-authority": str(tmp_path / "ca.crt"),
-                    },
-                }
-            ],
-            "users": [{"name": "u", "user": {}}],
-            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-            "current-context": "c",
-        }
-        (tmp_path / "config").write_text(json.dumps(config))
-        async with server, connect(tmp_path / "config") as transport:
+        cluster = {"server": f"https://127.0.0.1:{port}", "certificate-authority": str(authority.certificate)}
+        kubeconfig = write_kubeconfig(tmp_path / "config", cluster, {})
+        async with server, connect(kubeconfig) as transport:
             await body(transport, asked)
             async with asyncio.timeout(AT_ONCE_S):
                 while connected(port):

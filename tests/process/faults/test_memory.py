@@ -29,7 +29,7 @@ def threshold() -> float:
     """A line that a hog crosses and nothing else does."""
     usage = MemoryReader().usage()
     assert usage is not None
-    if usage.limit_bytes - usage.used_bytes < 1.5 * MOST_BYTES:
+    if usage.limit_bytes - usage.used_bytes < MOST_BYTES:
         pytest.skip("too little free memory to play with")
     return (usage.used_bytes + HOG_BYTES / 2) / usage.limit_bytes
 

@@ -81,6 +81,17 @@ def test_retries_without_end_go_on_until_it_works(ledger: Ledger):
     assert ledger.read() == ["run"] * 7
 
 
+def lost_of(refs: list[manta.ObjectRef[int]]) -> list[int]:
+    """Which of the numbers were lost with a worker; the others have come."""
+    lost = []
+    for number, ref in enumerate(refs):
+        try:
+            assert manta.get(ref, timeout=20) == number
+        except WorkerCrashedError:
+            lost.append(number)
+    return lost
+
+
 def test_a_task_that_was_never_started_costs_no_retry(ledger: Ledger):
     """Short tasks queue up on one worker; its death is the doing of one of them, and the rest runs exactly once."""
 
@@ -93,12 +104,7 @@ def test_a_task_that_was_never_started_costs_no_retry(ledger: Ledger):
 
     manta.get([work.remote(-1) for _ in range(50)])  # by now it is known to be short
     refs = [work.remote(number) for number in range(1000)]
-    lost = []
-    for number, ref in enumerate(refs):
-        try:
-            assert manta.get(ref, timeout=20) == number
-        except WorkerCrashedError:
-            lost.append(number)
+    lost = lost_of(refs)
     ran = [word for word in ledger.read() if word != "-1"]
     assert len(ran) == len(set(ran)) == 1000, "every task ran once and none twice"
     assert lost == [500]
@@ -120,12 +126,7 @@ def test_an_owner_that_reads_late_gets_what_was_finished_before_the_worker_died(
         with current.session.lock:
             time.sleep(0.02)  # nothing is read
         time.sleep(0)
-    lost = []
-    for number, ref in enumerate(refs):
-        try:
-            assert manta.get(ref, timeout=20) == number
-        except WorkerCrashedError:
-            lost.append(number)
+    lost = lost_of(refs)
     assert lost == [500]
 
 
