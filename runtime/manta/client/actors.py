@@ -30,6 +30,9 @@ INFEASIBLE = "infeasible: "
 #: Handles that are gone are looked at when there are so many; as many actors without any are remembered.
 SWEEP = 256
 
+#: A life has ended.
+_OVER = (ctl.ACTOR_PHASE_RESTARTING, ctl.ACTOR_PHASE_DEAD)
+
 
 class ActorClients:
     """All actors this process knows."""
@@ -95,6 +98,8 @@ class ActorClients:
         if info.state == ctl.ACTOR_PHASE_UNSPECIFIED:
             self.creation.announce(client)
             return
+        if client.link is not None and (info.state in _OVER or info.incarnation > client.incarnation):
+            self._session.links.read_to_end(client.link)  # what it returned before that life ended
         if info.incarnation < client.incarnation:
             return
         client.info = info

@@ -205,15 +205,21 @@ class Estimate:
     """How long tasks of one template take, in microseconds: quick to rise, slower to fall.
 
     One long task among short ones must stop the queueing at once; one short among long ones proves little.
+
+    Args:
+        alone: Its worker may end with it, so nothing is ever queued with it: it counts as of unknown duration for good.
     """
 
-    __slots__ = ("us",)
+    __slots__ = ("_alone", "us")
 
-    def __init__(self) -> None:
+    def __init__(self, *, alone: bool = False) -> None:
+        self._alone = alone
         self.us = UNKNOWN_US
 
     def add(self, micros: int) -> None:
         """One more measured run."""
+        if self._alone:
+            return
         if self.us == UNKNOWN_US or micros > self.us:
             self.us = max(micros, FLOOR_US)
         else:

@@ -300,6 +300,10 @@ class Leasing:
         lease = self.leases.get(frame.lease_id)
         if lease is None:
             return
+        if lease.connection is not None:
+            self._session.links.read_to_end(lease.connection)
+            if frame.lease_id not in self.leases:
+                return  # its last result was there, and with it the lease's end
         if type(lease.tokens) is FarTokens and not frame.node_died:
             lease.tokens.ended(frame.started)
         begun, unstarted = lease.lost()

@@ -66,7 +66,7 @@ class Template:
         self.num_returns: int = definition.num_returns
         self.function_hash: bytes = definition.function_hash
         self.function_blob = function_blob
-        self.estimate = Estimate()
+        self.estimate = Estimate(alone=definition.max_calls > 0)
 
 
 class Templates:

@@ -28,7 +28,6 @@ class WorkerTemplate:
     """What an owner's template number means."""
 
     __slots__ = (
-        "calls",
         "definition",
         "estimate_us",
         "flush_first",
@@ -52,8 +51,6 @@ class WorkerTemplate:
         self.estimate_us = 1_000_000
         #: Exception classes worth a retry, once they were needed.
         self.retry_classes: tuple[type[BaseException], ...] | None = None
-        #: Tasks run so far, for `max_calls`.
-        self.calls = 0
 
 
 class ActorExit(SystemExit):

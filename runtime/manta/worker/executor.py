@@ -78,7 +78,10 @@ class Executor:
         self.named_gpus = bool(os.environ.get("CUDA_VISIBLE_DEVICES"))
         self.resources: dict[str, int] = {}
         self._main = threading.get_ident()
+        #: This process has run what it may run and begins nothing more.
         self._retire = False
+        #: Runs of functions with `max_calls`, by hash.
+        self._calls: dict[bytes, int] = {}
         self._install()
 
     def _install(self) -> None:
@@ -317,13 +320,13 @@ class Executor:
         while True:
             if self.actor is not None:
                 return self.actor.run()
-            if not queue:
+            if not queue or self._retire:
                 with session.lock:
                     self.delivery.flush_all()
                     leaving = self._retire or (self.leaving is not None and not inbox.held and not inbox.starved)
                     if leaving and not session.ownership.borrowers:
                         return 0
-                    if queue or self.actor is not None:
+                    if (queue and not self._retire) or self.actor is not None:
                         continue
                     idle = self.idle = Waiter()
                 # Whoever owns what others still need stays until they let go.
@@ -416,10 +419,9 @@ class Executor:
                 template.estimate_us = micros
             else:
                 template.estimate_us = (template.estimate_us * 7 + micros) >> 3
-            template.calls += 1
             session.ended.append((now, micros, ended))
-            if template.max_calls and template.calls >= template.max_calls:
-                result = self._last(result)
+            if template.max_calls:
+                result = self._counted(template, result)
             if self.received:
                 # Drop our own references first: only what user code kept makes us a borrower.
                 args = kwargs = value = serialized = None
@@ -436,13 +438,17 @@ class Executor:
             session.send(link, outbox.take())
         session.pump.poll_once()
 
-    def _last(self, result: Any) -> pb.ResultExtra:
-        """The last result before this worker retires."""
+    def _counted(self, template: WorkerTemplate, result: Any) -> Any:
+        """The function ran once more in this process, whoever asked for it; its result, or the last before this worker retires."""
+        function = template.definition.function_hash
+        self._calls[function] = calls = self._calls.get(function, 0) + 1
+        if calls < template.max_calls:
+            return result
         self._retire = True
         if type(result) is bytes:
             result = pb.ResultExtra(returns=[pb.ReturnValue(value=result)])
         result.last_call = True
-        return result  # type: ignore[no-any-return]
+        return result
 
     def _failed(self, now: Running, template: WorkerTemplate, error: BaseException) -> pb.ResultExtra:
         session = self.session

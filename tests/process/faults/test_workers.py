@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -11,12 +12,15 @@ import pytest
 
 import manta
 from manta.client import current
+from manta.client.direct import DirectSession
 from manta.exceptions import StreamingGeneratorReplayInconsistentError, WorkerCrashedError
 from tests.process.semantics.support import is_running
 from tests.support.pausing import paused
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.process.cluster.support import Cluster
     from tests.process.semantics.support import Gate, Ledger
 
@@ -307,3 +311,62 @@ def test_the_leased_workers_of_a_dead_owner_are_ended(ledger: Ledger, started: G
         manta.get(parent.remote(), timeout=20)
     orphan = int((tmp_path / "child").read_text())
     wait_until(lambda: not is_running(orphan), what="the end of the dead owner's task")
+
+
+def read_only_the_raylet(until: Callable[[DirectSession], bool], begin: Gate) -> None:
+    """Let what waits for the gate go on, and read nothing of what it says until the raylet has said enough."""
+    session = current.require()
+    assert isinstance(session, DirectSession)
+    with session.lock:
+        begin.open()
+        deadline = time.monotonic() + 20
+        while not until(session):
+            assert time.monotonic() < deadline, "the raylet did not tell"
+            select.select([session.raylet.connection.fd], [], [], 0.1)
+            session.links.read(session.raylet)
+
+
+def test_a_result_counts_though_the_death_of_its_worker_is_read_first(gate: Gate, ledger: Ledger):
+    """Two sockets have no order: run again for that, a task of a worker that retires would run twice."""
+
+    @manta.remote(max_calls=1, max_retries=0)
+    def once():
+        ledger.write("run")
+        gate.wait()
+        return "done"
+
+    ref = once.remote()
+    wait_until(lambda: ledger.read() == ["run"])
+    lent = {lease.lease_id for lease in current.require().leasing.leases.values() if lease.inflight}
+    assert len(lent) == 1
+    read_only_the_raylet(lambda session: not lent & session.leasing.leases.keys(), gate)
+    assert manta.get(ref, timeout=20) == "done"
+    assert ledger.read() == ["run"]
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_what_an_actor_returned_counts_though_its_death_is_read_first(gate: Gate, restarts: int):
+    nothing = manta.remote(lambda: None)
+
+    @manta.remote(max_restarts=restarts)
+    class Actor:
+        def first(self):
+            gate.wait()
+            return "done"
+
+        def leave(self):
+            manta.get(nothing.remote())  # whoever waits has sent what it finished before
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def ready(self):
+            pass
+
+    actor = Actor.remote()
+    manta.get(actor.ready.remote())
+    first = actor.first.remote()
+    actor.leave.remote()
+    client = current.require().actors.by_id[actor._actor_id]
+    wait_until(lambda: len(client.inflight) == 2)
+    alive = client.phase
+    read_only_the_raylet(lambda session: client.phase != alive, gate)
+    assert manta.get(first, timeout=20) == "done"

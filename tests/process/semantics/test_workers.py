@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,14 @@ def test_max_calls_ends_a_process():
     pids = [ray.get(once.remote()) for _ in range(3)]
     assert len(set(pids)) == 3
     until(lambda: not is_running(pids[0]))
+
+
+@pytest.mark.parametrize("max_calls", [1, 3])
+def test_no_process_runs_a_function_more_often_than_max_calls(max_calls: int):
+    """Short ones at once too, which are else queued with one worker."""
+    limited = ray.remote(max_calls=max_calls)(lambda: os.getpid())
+    runs = Counter(ray.get([limited.remote() for _ in range(24)]))
+    assert max(runs.values()) <= max_calls
 
 
 def test_workers_start_in_the_drivers_directory_with_its_path():

@@ -43,6 +43,12 @@ def test_a_task_of_unknown_length_gets_a_worker_of_its_own():
     assert fill(Estimate().us) == 1
 
 
+def test_a_task_that_may_end_its_worker_has_it_alone_however_short_it_is():
+    estimate = Estimate(alone=True)
+    estimate.add(5)
+    assert fill(estimate.us) == 1
+
+
 def test_long_tasks_go_one_at_a_time_and_short_ones_fill_three_milliseconds():
     assert fill(1_000_000) == 1
     assert fill(PIPELINE_US + 1) == 1
