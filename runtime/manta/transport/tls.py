@@ -10,6 +10,7 @@ import ssl
 
 from manta.core.errors import CertificateError
 from manta.transport import files
+from manta.transport.tls_socket import TlsSocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Tls:
 
 
 def _loaded(context: ssl.SSLContext, files: TlsFiles) -> ssl.SSLContext:
+    context.sslsocket_class = TlsSocket
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
     if context.protocol is ssl.PROTOCOL_TLS_SERVER:

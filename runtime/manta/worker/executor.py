@@ -439,7 +439,7 @@ class Executor:
         session.pump.poll_once()
 
     def _counted(self, template: WorkerTemplate, result: Any) -> Any:
-        """The function ran once more in this process, whoever asked for it; its result, or the last before this worker retires."""
+        """A function with `max_calls` ran, whoever asked for it: its result, or the last before this worker retires."""
         function = template.definition.function_hash
         self._calls[function] = calls = self._calls.get(function, 0) + 1
         if calls < template.max_calls:

@@ -141,6 +141,9 @@ def test_key_value_pairs_are_put_read_listed_and_deleted(home):
 def test_a_node_whose_line_closes_is_dead_within_a_second_or_so(home):
     async def main():
         async with cluster(home) as (_, client, raylet), client.watch(nodes=True) as observer:
+            look = client.request("KvExists", namespace="", key=b"k").SerializeToString()
+            await raylet.say(calls=[control_pb2.LineCall(number=1, method="KvExists", payload=look)])
+            await raylet.reply(1)  # control has the line: one that is given up before it came was none
             raylet.hang_up()
             dead = await observer.until(
                 lambda event: event.WhichOneof("event") == "node" and event.node.state == control_pb2.NODE_STATE_DEAD

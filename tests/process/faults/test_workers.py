@@ -313,10 +313,15 @@ def test_the_leased_workers_of_a_dead_owner_are_ended(ledger: Ledger, started: G
     wait_until(lambda: not is_running(orphan), what="the end of the dead owner's task")
 
 
-def read_only_the_raylet(until: Callable[[DirectSession], bool], begin: Gate) -> None:
-    """Let what waits for the gate go on, and read nothing of what it says until the raylet has said enough."""
+def this_session() -> DirectSession:
     session = current.require()
     assert isinstance(session, DirectSession)
+    return session
+
+
+def read_only_the_raylet(until: Callable[[DirectSession], bool], begin: Gate) -> None:
+    """Let what waits for the gate go on, and read nothing of what it says until the raylet has said enough."""
+    session = this_session()
     with session.lock:
         begin.open()
         deadline = time.monotonic() + 20
@@ -337,7 +342,7 @@ def test_a_result_counts_though_the_death_of_its_worker_is_read_first(gate: Gate
 
     ref = once.remote()
     wait_until(lambda: ledger.read() == ["run"])
-    lent = {lease.lease_id for lease in current.require().leasing.leases.values() if lease.inflight}
+    lent = {lease.lease_id for lease in this_session().leasing.leases.values() if lease.inflight}
     assert len(lent) == 1
     read_only_the_raylet(lambda session: not lent & session.leasing.leases.keys(), gate)
     assert manta.get(ref, timeout=20) == "done"
@@ -365,7 +370,7 @@ def test_what_an_actor_returned_counts_though_its_death_is_read_first(gate: Gate
     manta.get(actor.ready.remote())
     first = actor.first.remote()
     actor.leave.remote()
-    client = current.require().actors.by_id[actor._actor_id]
+    client = this_session().actors.by_id[actor._actor_id]
     wait_until(lambda: len(client.inflight) == 2)
     alive = client.phase
     read_only_the_raylet(lambda session: client.phase != alive, gate)

@@ -24,6 +24,7 @@ import pytest
 import manta
 from manta.transport.addresses import parse_door
 from manta.transport.tls import TlsFiles, read_cluster
+from manta.transport.tls_socket import TlsSocket
 from tests.process.cluster.machines import machines
 from tests.support import gateway
 from tests.support.waiting import soon, wait_until
@@ -121,6 +122,7 @@ def controls(module_sandbox) -> Iterator[Port]:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         files = TlsFiles.of_role(cluster.credentials, "worker", read_cluster(cluster.credentials))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.sslsocket_class = TlsSocket
         context.load_cert_chain(files.certificate, files.key)
         first = cluster.add("first")
         names = iter(range(100))
@@ -144,7 +146,6 @@ def come(port: Port, kind: str, source: str) -> socket.socket | None:
     try:
         sock = socket.create_connection(("127.0.0.1", port.number), 10, (source, 0))
         if kind != "silent":
-            sock.getpeername()  # one that is reset by now would be lost in `wrap_socket`
             sock = port.context.wrap_socket(sock)
         if kind == "without a call":
             sock.sendall(PREFACE)

@@ -16,6 +16,7 @@ import pytest
 from manta.rpc.v1 import control_pb2 as pb
 from manta.transport import auth
 from manta.transport.tcp import Answer, Preamble, Wish
+from manta.transport.tls_socket import TlsSocket
 from tests.support.heads import SERVERS, Head, Picture
 from tests.support.waiting import wait_until
 
@@ -154,6 +155,7 @@ def test_a_slow_head_of_a_request_does_not_keep_its_connection(head):
     import ssl
 
     context = ssl.create_default_context(cafile=str(head.credentials / "ca.crt"))
+    context.sslsocket_class = TlsSocket
     with contextlib.ExitStack() as stack:
         slow = []
         for _ in range(50):

@@ -44,7 +44,10 @@ class Gateway:
         """TLS as it is spoken with the gateway: whoever shows another name, or another authority's, is not it."""
         import ssl
 
+        from manta.transport.tls_socket import TlsSocket
+
         context = ssl.create_default_context(cadata=None if self.ca is None else self.ca.decode("ascii", "replace"))
+        context.sslsocket_class = TlsSocket
         context.set_alpn_protocols(["h2"])
         return context
 

@@ -132,7 +132,6 @@ class Line:
             if gateway.plain:
                 return sock
             context = gateway.context()
-            sock.getpeername()  # one that is reset by now would be lost in `wrap_socket`, which takes it and does not close it
             tls = context.wrap_socket(sock, server_hostname=gateway.name or gateway.host)
         except OSError as failed:  # TLS's are among them
             sock.close()
