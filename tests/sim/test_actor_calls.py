@@ -46,7 +46,8 @@ class Process:
         self.machine = Machine(world.clock, self.worker_id)
         self.address = common.Address(node_id=self.worker_id, worker_id=self.worker_id)
         self.peers: dict[bytes, Link] = {}
-        self.links = SimpleNamespace(peers=self.peers, peer=self.peer)
+        # Each process is on a machine of its own: what has come from a dead one was read.
+        self.links = SimpleNamespace(peers=self.peers, peer=self.peer, read_to_end=lambda link: None)
         self.ownership, self.values = Ownership(), Values()
         world.processes[self.worker_id] = self
 

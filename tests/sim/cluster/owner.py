@@ -110,6 +110,10 @@ class OwnerLinks:
             here.send(message)
         return link
 
+    def read_to_end(self, link: Link) -> None:
+        connection: Any = link.connection
+        connection.read_to_end()
+
     def close(self, link: Link) -> None:
         if link in self.all:
             del self.all[link]

@@ -36,6 +36,8 @@ class End:
         self._on_frame: Callable[[Any], None] | None = None
         #: What came before anybody listened.
         self._early: list[Any] = []
+        #: What is under way to here, in order.
+        self._coming: dict[int, Any] = {}
         self.on_closed: Callable[[str], None] = lambda reason: None
         machine.ends[self] = None
 
@@ -64,8 +66,15 @@ class End:
         delay = 0.0005 + clock.chance.random() ** 3 * (0.02 if other.machine is not self.machine else 0.003)
         when = max(self._last, clock.now + delay, self.machine.cut_off_until, other.machine.cut_off_until)
         self._last = when
-        clock.at(when, lambda: other._arrived(frame))
+        other._coming[number := next(_numbers)] = frame
+        clock.at(when, lambda: other._here(number))
         return True
+
+    def read_to_end(self) -> None:
+        """The process at the other end is dead: on the same machine all that it said is here, from another what came was read."""
+        if self.other.machine is self.machine:
+            for number in list(self._coming):
+                self._here(number)
 
     def hold(self, seconds: float) -> None:
         """What is said here from now on arrives no sooner."""
@@ -84,6 +93,10 @@ class End:
             self.machine.clock.at(when, lambda: other._ended("the other side closed it"))
 
     # ---- what the network does
+
+    def _here(self, number: int) -> None:
+        if number in self._coming:
+            self._arrived(self._coming.pop(number))
 
     def _arrived(self, frame: Any) -> None:
         machine = self.machine
