@@ -28,6 +28,8 @@ OBJECT_REF = r"ObjectRef\([0-9a-f]{56}\)"
 #: Factor on every sleep of the programs. At 1 they take the recorded minutes; below 0.05 the order of events would
 #: hang on how busy the machine is.
 TIME_SCALE = 0.1
+#: Of programs whose cells are shown to wait or not to wait: what tells them apart is longer than what a busy machine takes.
+TIME_SCALES = {"p002_tasks": 0.2, "p003_actors": 0.4}
 
 #: A program that takes longer has failed, seconds.
 PATIENCE_S = 180
@@ -137,7 +139,9 @@ def execute(folder: str, starter: str = "", /, **environment: str) -> Ended:
     driver = subprocess.Popen(
         implementation.driver_command(str(HERE / "notebook.py"), str(program), starter=starter),
         cwd=program.parent,
-        env=implementation.driver_environment(PROGRAM_TIME_SCALE=str(TIME_SCALE), **environment),
+        env=implementation.driver_environment(
+            PROGRAM_TIME_SCALE=str(TIME_SCALES.get(folder, TIME_SCALE)), **environment
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-from tests.process.programs.harness import OBJECT_REF, TIME_SCALE, Program, Run
+from tests.process.programs.harness import OBJECT_REF, TIME_SCALES, Program, Run
+
+TIME_SCALE = TIME_SCALES["p002_tasks"]
 
 
 @pytest.fixture(scope="module")

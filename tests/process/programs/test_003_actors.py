@@ -7,7 +7,9 @@ import re
 
 import pytest
 
-from tests.process.programs.harness import TIME_SCALE, Program, Run
+from tests.process.programs.harness import TIME_SCALES, Program, Run
+
+TIME_SCALE = TIME_SCALES["p003_actors"]
 
 
 @pytest.fixture(scope="module")
