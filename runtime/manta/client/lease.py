@@ -205,25 +205,28 @@ class Estimate:
     """How long tasks of one template take, in microseconds: quick to rise, slower to fall.
 
     One long task among short ones must stop the queueing at once; one short among long ones proves little.
-
-    Args:
-        alone: Its worker may end with it, so nothing is ever queued with it: it counts as of unknown duration for good.
     """
 
-    __slots__ = ("_alone", "us")
+    __slots__ = ("us",)
 
-    def __init__(self, *, alone: bool = False) -> None:
-        self._alone = alone
+    def __init__(self) -> None:
         self.us = UNKNOWN_US
 
     def add(self, micros: int) -> None:
         """One more measured run."""
-        if self._alone:
-            return
         if self.us == UNKNOWN_US or micros > self.us:
             self.us = max(micros, FLOOR_US)
         else:
             self.us = max((self.us * 7 + micros) >> 3, FLOOR_US)
+
+
+class Alone(Estimate):
+    """Of tasks with which their worker may end: nothing is ever queued with one, as with tasks of unknown duration."""
+
+    __slots__ = ()
+
+    def add(self, micros: int) -> None:
+        """However short it was."""
 
 
 def wanted_leases(tasks: int, expected_us: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from manta.client.lease import Estimate
+from manta.client.lease import Alone, Estimate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Template:
         self.num_returns: int = definition.num_returns
         self.function_hash: bytes = definition.function_hash
         self.function_blob = function_blob
-        self.estimate = Estimate(alone=definition.max_calls > 0)
+        self.estimate = Alone() if definition.max_calls else Estimate()
 
 
 class Templates:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manta.client.lease import FLOOR_US, PIPELINE_US, UNKNOWN_US, Estimate, Lease, wanted_leases
+from manta.client.lease import FLOOR_US, PIPELINE_US, UNKNOWN_US, Alone, Estimate, Lease, wanted_leases
 
 
 class NoTokens:
@@ -44,7 +44,7 @@ def test_a_task_of_unknown_length_gets_a_worker_of_its_own():
 
 
 def test_a_task_that_may_end_its_worker_has_it_alone_however_short_it_is():
-    estimate = Estimate(alone=True)
+    estimate = Alone()
     estimate.add(5)
     assert fill(estimate.us) == 1
 
