@@ -66,12 +66,14 @@ class Carried:
         finally:
             for task in both:
                 task.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
-            self._writer.close()
             try:
-                await self._socket.close()
-            except BROKEN:
-                pass
+                await asyncio.gather(*both, return_exceptions=True)
+            finally:  # also when it is over already, and cancelled at this very moment
+                self._writer.close()
+                try:
+                    await self._socket.close()
+                except BROKEN:
+                    pass
 
     async def _linger(self, inward: asyncio.Task[None]) -> None:
         """Our side has said all: go on as long as something comes."""
