@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import ssl
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class TlsSocket(ssl.SSLSocket):
